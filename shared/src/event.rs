@@ -1,0 +1,331 @@
+//! The facts Picket speaks of: the envelope and one payload type per event type.
+//!
+//! Within a schema version, variants and fields are only ever appended. To add an event type follow the checklist in
+//! CONTRIBUTING.md. The byte form is in `record`, the JSON form at the rim in `cloudevent`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{EventId, Lane, TraceId};
+use crate::units::{ClockState, Uptime, UtcMicros};
+
+/// When a fact was seen: wall clock, how far to trust it, and the boot-relative time that can correct it later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occurred {
+    /// Wall-clock time.
+    pub at: UtcMicros,
+    /// Trustworthiness of `at`.
+    pub clock: ClockState,
+    /// The kernel's random id of this boot.
+    pub boot_id: [u8; 16],
+    /// Time since that boot.
+    pub uptime: Uptime,
+}
+
+/// One fact, as the node knows it. Its place (node, epoch, lane, seq) is given by the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Names the event everywhere.
+    pub event_id: EventId,
+    /// What it is about: `camera/gate`, `vehicle/1`.
+    pub aggregate_id: String,
+    /// When it was seen.
+    pub occurred: Occurred,
+    /// The trace it belongs to.
+    pub trace_id: Option<TraceId>,
+    /// The event that caused this one.
+    pub cause_id: Option<EventId>,
+    /// What happened.
+    pub payload: Payload,
+}
+
+macro_rules! payloads {
+    ($($(#[$doc:meta])* $variant:ident($body:ty) = $id:literal, $name:literal, v $version:literal, $lane:ident;)*) => {
+        /// What happened: one variant per event type.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Payload { $($(#[$doc])* $variant($body),)* }
+
+        impl Payload {
+            /// Number of the event type on the wire; never reused.
+            pub const fn type_id(&self) -> u16 { match self { $(Self::$variant(_) => $id,)* } }
+
+            /// Version of the payload's layout.
+            pub const fn schema_version(&self) -> u16 { match self { $(Self::$variant(_) => $version,)* } }
+
+            /// Dotted event type; for events from outside, the type they came with.
+            pub fn event_type(&self) -> &str {
+                match self { Self::Custom(body) => &body.event_type, $(#[allow(unreachable_patterns, reason = "Custom is matched above")] Self::$variant(_) => $name,)* }
+            }
+
+            /// The lane that carries this type.
+            pub const fn lane(&self) -> Lane { match self { $(Self::$variant(_) => Lane::$lane,)* } }
+
+            /// Postcard bytes of the payload alone.
+            ///
+            /// # Errors
+            /// Only if serialisation itself fails, which no payload type provokes.
+            pub fn to_bytes(&self) -> Result<Vec<u8>, postcard::Error> {
+                match self { $(Self::$variant(body) => postcard::to_stdvec(body),)* }
+            }
+
+            /// Reads the payload of a type and version this build knows; `None` for any other.
+            ///
+            /// # Errors
+            /// When the bytes are not a payload of that type.
+            pub fn from_bytes(type_id: u16, version: u16, bytes: &[u8]) -> Result<Option<Self>, postcard::Error> {
+                match (type_id, version) {
+                    $(($id, $version) => postcard::from_bytes(bytes).map(|body| Some(Self::$variant(body))),)*
+                    _ => Ok(None),
+                }
+            }
+
+            /// The payload as JSON, for the rim.
+            pub fn to_json(&self) -> serde_json::Value {
+                let made = match self {
+                    Self::Custom(body) => serde_json::from_str(&body.json),
+                    $(#[allow(unreachable_patterns, reason = "Custom is matched above")] Self::$variant(body) => serde_json::to_value(body),)*
+                };
+                made.unwrap_or(serde_json::Value::Null)
+            }
+        }
+
+        /// Every event type this build knows: number, dotted name, schema version, lane.
+        pub const EVENT_TYPES: &[(u16, &str, u16, Lane)] = &[$(($id, $name, $version, Lane::$lane),)*];
+    };
+}
+
+payloads! {
+    /// The node's process began.
+    NodeStarted(NodeStarted) = 1, "node.started", v 1, Telemetry;
+    /// The node's process is ending on purpose.
+    NodeStopped(NodeStopped) = 2, "node.stopped", v 1, Telemetry;
+    /// A tracked object appeared, changed or went.
+    DetectionTrack(DetectionTrack) = 10, "detection.track", v 1, Detection;
+    /// A person or thing that a zone watches for is in it.
+    ZoneOccupied(ZonePresence) = 11, "zone.occupied", v 1, Detection;
+    /// The zone has been clear for its clear time.
+    ZoneCleared(ZonePresence) = 12, "zone.cleared", v 1, Detection;
+    /// A camera began or stopped giving usable pictures.
+    CameraHealth(CameraHealth) = 13, "camera.health_changed", v 1, Telemetry;
+    /// An alert began.
+    AlertRaised(Alert) = 20, "alert.raised", v 1, Alert;
+    /// An alert ended.
+    AlertCleared(Alert) = 21, "alert.cleared", v 1, Alert;
+    /// An interlock rule tripped.
+    InterlockTripped(InterlockChange) = 30, "interlock.tripped", v 1, Safety;
+    /// An interlock rule cleared.
+    InterlockCleared(InterlockChange) = 31, "interlock.cleared", v 1, Safety;
+    /// The strongest demand on a vehicle changed, or the action that carries it out did.
+    InterlockDemanded(InterlockDemanded) = 32, "interlock.demanded", v 1, Safety;
+    /// An e-stop source was pressed or released, or the latch was reset.
+    EstopChanged(EstopChanged) = 33, "estop.changed", v 1, Safety;
+    /// Someone asked for a vehicle command.
+    CommandRequested(CommandRequested) = 40, "command.requested", v 1, Safety;
+    /// The interlock permitted or denied a requested command.
+    CommandDecided(CommandDecided) = 41, "command.decided", v 1, Safety;
+    /// A vehicle's state, sampled.
+    VehicleSampled(VehicleSampled) = 50, "vehicle.sampled", v 1, Telemetry;
+    /// A value a sensor gave.
+    SensorReading(SensorReading) = 60, "sensor.reading", v 1, Telemetry;
+    /// An event from outside, kept as it came.
+    Custom(Custom) = 1000, "custom", v 1, Telemetry;
+}
+
+/// `node.started`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeStarted {
+    /// Version of the binary.
+    pub version: String,
+}
+
+/// `node.stopped`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeStopped {
+    /// Why it ends: `signal`, or the stage that failed.
+    pub reason: String,
+}
+
+/// Where a track is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrackPhase {
+    /// First confirmed.
+    New,
+    /// Moved, changed zone, or its period elapsed.
+    Update,
+    /// Not seen for the tracker's patience.
+    End,
+}
+
+/// `detection.track`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DetectionTrack {
+    /// Camera name.
+    pub camera: String,
+    /// Track number, unique per camera and run of the node.
+    pub track: u64,
+    /// Phase.
+    pub phase: TrackPhase,
+    /// Class label.
+    pub label: String,
+    /// Median score of the track's recent detections, 0–1.
+    pub score: f32,
+    /// Left, top, right, bottom in pixels of the camera's picture.
+    pub box_xyxy_px: [f32; 4],
+    /// Zones that hold the bottom-centre point.
+    pub zones: Vec<String>,
+    /// Frame number at the camera, from 0.
+    pub frame: u64,
+}
+
+/// `zone.occupied`, `zone.cleared`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ZonePresence {
+    /// Zone name.
+    pub zone: String,
+    /// Camera name.
+    pub camera: String,
+    /// Number of the presence episode in this run of the node, from 1.
+    pub episode: u64,
+    /// Frame that decided it.
+    pub frame: u64,
+}
+
+/// Whether a camera can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CameraState {
+    /// Frames arrive and progress.
+    Fresh,
+    /// No frame for the stale time.
+    Stale,
+}
+
+/// `camera.health_changed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CameraHealth {
+    /// Camera name.
+    pub camera: String,
+    /// Its state now.
+    pub state: CameraState,
+    /// Age of the newest frame in milliseconds.
+    pub age_ms: u64,
+    /// The last error of the source, empty if none.
+    pub error: String,
+}
+
+/// `alert.raised`, `alert.cleared`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Alert number in this run of the node, from 1.
+    pub alert: u64,
+    /// Rule that raised it.
+    pub rule: String,
+    /// What it is about.
+    pub subject: String,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// `interlock.tripped`, `interlock.cleared`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterlockChange {
+    /// Rule: `estop`, `keep-out`.
+    pub rule: String,
+    /// Vehicle name.
+    pub vehicle: String,
+    /// Demand of the rule: `hold`, `stop`.
+    pub demand: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// `interlock.demanded`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterlockDemanded {
+    /// Vehicle name.
+    pub vehicle: String,
+    /// Strongest demand now: `none`, `hold`, `stop`.
+    pub demand: String,
+    /// Action that carries it out, e.g. `mode 4`, `disarm`; empty for none.
+    pub action: String,
+    /// Why this action: `demanded`, `refused`, `not accepted`, `stopped`.
+    pub why: String,
+}
+
+/// `estop.changed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EstopChanged {
+    /// Source: `console`, `latch`.
+    pub source: String,
+    /// Whether the stop is latched now.
+    pub pressed: bool,
+    /// Who pressed or reset, empty for a line.
+    pub by: String,
+}
+
+/// `command.requested`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandRequested {
+    /// Request id, as answered over HTTP.
+    pub request: EventId,
+    /// Vehicle name.
+    pub vehicle: String,
+    /// `hold` or `resume`.
+    pub verb: String,
+    /// Who asked.
+    pub by: String,
+}
+
+/// `command.decided`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandDecided {
+    /// Request id.
+    pub request: EventId,
+    /// Vehicle name.
+    pub vehicle: String,
+    /// Whether it went out.
+    pub permitted: bool,
+    /// Every reason against it.
+    pub reasons: Vec<String>,
+}
+
+/// `vehicle.sampled`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VehicleSampled {
+    /// Vehicle name.
+    pub vehicle: String,
+    /// Mode number as in HEARTBEAT.custom_mode.
+    pub mode: u32,
+    /// Whether it is armed.
+    pub armed: bool,
+    /// Latitude, degrees WGS-84; absent until known.
+    pub lat_deg: Option<f64>,
+    /// Longitude, degrees WGS-84; absent until known.
+    pub lon_deg: Option<f64>,
+    /// Height above home, metres.
+    pub relative_alt_m: Option<f32>,
+    /// Speed over ground, m/s.
+    pub speed_mps: Option<f32>,
+    /// Battery remaining, percent; absent when the vehicle does not say.
+    pub battery_pct: Option<u8>,
+}
+
+/// `sensor.reading`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SensorReading {
+    /// Sensor name.
+    pub sensor: String,
+    /// Measured value.
+    pub value: f64,
+    /// Its unit, as in UCUM.
+    pub unit: String,
+}
+
+/// An event from outside: its own type under `custom.`, its JSON as text (postcard holds no self-describing values).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Custom {
+    /// Dotted type, begins with `custom.`.
+    pub event_type: String,
+    /// Compact JSON.
+    pub json: String,
+}

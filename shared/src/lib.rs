@@ -1,0 +1,12 @@
+//! The words both sides speak: ids, units, events, records, the wire, and how a configuration file is read.
+//!
+//! Owns no state, does no I/O and knows no runtime: everything here is a pure function of its arguments, so the node,
+//! the relay and the tests cannot disagree about a byte. Read `event` first, then `record`, then `wire`.
+
+pub mod ids;
+pub mod units;
+pub mod event;
+pub mod cloudevent;
+pub mod record;
+pub mod wire;
+pub mod config;
