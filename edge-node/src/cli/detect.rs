@@ -1,0 +1,153 @@
+//! `edge-node detect`: the detection path on files, with nothing else running.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::detect::Detection;
+use crate::detect::manifest::Manifest;
+use crate::detect::model::Model;
+use crate::sensor::camera::video::Video;
+use crate::sensor::picture;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Model name of the manifest, or path of its file.
+    #[arg(long)]
+    model: String,
+    /// Model manifest.
+    #[arg(long)]
+    manifest: Option<PathBuf>,
+    /// Prints one JSON object: file path -> detections.
+    #[arg(long)]
+    json: bool,
+    /// Least score of a detection, 0 to 1.
+    #[arg(long, default_value_t = 0.3, value_parser = score)]
+    score: f32,
+    /// Pictures (JPEG, PNG) and videos (H.264 in MP4).
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// A detection as printed.
+#[derive(Debug, Serialize)]
+struct Found {
+    label: String,
+    score: f32,
+    box_xyxy_px: [f32; 4],
+}
+
+/// The detections of one file.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Result {
+    Picture(Vec<Found>),
+    Video(Vec<VideoFrame>),
+}
+
+#[derive(Debug, Serialize)]
+struct VideoFrame {
+    t_s: f64,
+    detections: Vec<Found>,
+}
+
+fn score(text: &str) -> std::result::Result<f32, String> {
+    let wrong = || format!("expected a number from 0 to 1, found {text:?}");
+    text.parse().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(wrong)
+}
+
+/// Runs the command: every readable file is answered, and the first failure decides the exit code.
+///
+/// # Errors
+/// A model that cannot be used; after all files, the first that could not be read.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let manifest = Manifest::read(&super::manifest_path(args.manifest))?;
+    let (entry, file) = manifest.find(&args.model)?;
+    let mut model = Model::load(entry, &file)?;
+    let mut results = BTreeMap::new();
+    let mut first_error = None;
+    for file in &args.files {
+        let (result, errors) = detect_file(&mut model, file, args.score);
+        for error in errors {
+            tracing::error!("failed to {error:#}");
+            first_error.get_or_insert(error);
+        }
+        if let Some(result) = result {
+            results.insert(file.display().to_string(), result);
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &results).context("write JSON")?;
+        writeln!(out).context("write JSON")?;
+    } else {
+        print(&mut out, &results).context("write detections")?;
+    }
+    first_error.map_or(Ok(()), |_| Err(anyhow::anyhow!("read every file: the errors are above")))
+}
+
+fn detect_file(model: &mut Model, file: &Path, score: f32) -> (Option<Result>, Vec<anyhow::Error>) {
+    if picture::is_picture(file) {
+        let found = picture::read(file)
+            .context("read picture")
+            .and_then(|p| model.detect(&p, score).with_context(|| format!("detect in {}", file.display())));
+        return match found {
+            Ok(found) => (Some(Result::Picture(named(model, &found))), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+    }
+    let video = match Video::open(file).context("open video") {
+        Ok(video) => video,
+        Err(error) => return (None, vec![error]),
+    };
+    let (mut frames, mut errors) = (Vec::new(), Vec::new());
+    for shot in video {
+        let shot = shot.context("decode video");
+        let answer = shot.and_then(|shot| {
+            let found = model.detect(&shot.picture, score).context("detect in video frame")?;
+            Ok(VideoFrame { t_s: shot.time_s, detections: named(model, &found) })
+        });
+        match answer {
+            Ok(frame) => frames.push(frame),
+            Err(error) => errors.push(error),
+        }
+    }
+    (Some(Result::Video(frames)), errors)
+}
+
+fn named(model: &Model, found: &[Detection]) -> Vec<Found> {
+    let name = |d: &Detection| Found {
+        label: model.label(d.class).to_owned(),
+        score: d.score,
+        box_xyxy_px: d.box_xyxy_px,
+    };
+    found.iter().map(name).collect()
+}
+
+fn print(out: &mut impl Write, results: &BTreeMap<String, Result>) -> std::io::Result<()> {
+    let line = |found: &Found| {
+        let [left, top, right, bottom] = found.box_xyxy_px;
+        format!("{:.3} {} [{left:.1} {top:.1} {right:.1} {bottom:.1}]", found.score, found.label)
+    };
+    for (file, result) in results {
+        match result {
+            Result::Picture(found) => {
+                for found in found {
+                    writeln!(out, "{file}: {}", line(found))?;
+                }
+            }
+            Result::Video(frames) => {
+                for frame in frames {
+                    for found in &frame.detections {
+                        writeln!(out, "{file} {:.2} s: {}", frame.t_s, line(found))?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! The command line. `main` parses and maps the exit code; each command is a file here.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shared::config::ConfigError;
+
+pub mod detect;
+pub mod models;
+
+/// Exit code of a configuration that cannot be used; systemd does not restart on it.
+const EXIT_CONFIG: u8 = 2;
+
+/// The edge node of Picket: cameras, sensors and vehicles of one site, its journal and its safety interlocks.
+#[derive(Debug, Parser)]
+#[command(name = "edge-node", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Finds objects in pictures and videos.
+    Detect(detect::Args),
+    /// Lists the models of the manifest, or checks their files.
+    Models(models::Args),
+}
+
+/// Where the model manifest is looked for when it is not given: the environment variable PICKET_MANIFEST,
+/// `models/manifest.toml` here, then the installed one.
+fn manifest_path(given: Option<PathBuf>) -> PathBuf {
+    let here = PathBuf::from("models/manifest.toml");
+    let from_env = || std::env::var_os("PICKET_MANIFEST").map(PathBuf::from);
+    given
+        .or_else(from_env)
+        .or_else(|| here.exists().then_some(here))
+        .unwrap_or_else(|| PathBuf::from("/usr/share/picket/models/manifest.toml"))
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What ended it; [`exit_code`] tells configuration errors from others.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Detect(args) => detect::run(args),
+        Command::Models(args) => models::run(args),
+    }
+}
+
+/// 2 for a configuration error, 1 for any other failure.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let config = error.chain().any(|cause| {
+        let model = cause.downcast_ref::<crate::detect::manifest::ModelError>();
+        cause.is::<ConfigError>() || matches!(model, Some(crate::detect::manifest::ModelError::Manifest(_)))
+    });
+    ExitCode::from(if config { EXIT_CONFIG } else { 1 })
+}

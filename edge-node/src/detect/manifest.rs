@@ -1,0 +1,259 @@
+//! The list of models the node may run, and the checks a model file must pass before it is loaded.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use shared::config::{ConfigError, parse};
+
+/// Largest model file, in bytes: what a box can hold beside everything else.
+const FILE_MAX: u64 = 512 * 1024 * 1024;
+
+/// The whole manifest.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "model")]
+    models: Vec<Entry>,
+}
+
+/// One model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Name used in configuration and on the command line.
+    pub name: String,
+    /// File, relative to the manifest.
+    pub file: PathBuf,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// How its output is read.
+    pub head: Head,
+    /// Its input tensor, 1 × 3 × height × width.
+    pub input: Input,
+    /// How a picture is fitted into the input.
+    pub letterbox: Letterbox,
+    /// Its output tensor, 1 × rows × columns.
+    pub output: Output,
+    /// Class labels in output order.
+    pub classes: Vec<String>,
+    /// Licence of the weights.
+    pub licence: String,
+    /// Where to get it.
+    pub source: String,
+}
+
+/// How a model's output is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// cx, cy, w, h, objectness, class scores; undecoded grids of strides 8, 16, 32.
+    Yolox,
+}
+
+/// Order of the colour planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red first.
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+/// Input tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Plane order.
+    pub channels: Channels,
+    /// Factor on the 0–255 values.
+    pub scale: f32,
+}
+
+/// Where the shrunken picture sits in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Anchor {
+    /// In the top-left corner.
+    TopLeft,
+    /// In the middle.
+    Center,
+}
+
+/// How a picture is fitted into the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Letterbox {
+    /// Where it sits.
+    pub anchor: Anchor,
+    /// Value of the rest, 0–255.
+    pub fill: u8,
+}
+
+/// Output tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Candidates.
+    pub rows: usize,
+    /// Values of each.
+    pub columns: usize,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ConfigError),
+    /// No such entry.
+    #[error("model {wanted:?} is not in {manifest}, which has: {known}")]
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// Manifest file.
+        manifest: String,
+        /// Its names.
+        known: String,
+    },
+    /// The file cannot be read.
+    #[error("model {name}: {file}: {reason}; to get it: {source_of}")]
+    Read {
+        /// Model.
+        name: String,
+        /// File.
+        file: String,
+        /// Why.
+        reason: String,
+        /// Where to get it.
+        source_of: String,
+    },
+    /// The file is not the one the manifest means.
+    #[error("model {name}: {file}: expected sha256 {expected}, found {found}")]
+    Hash {
+        /// Model.
+        name: String,
+        /// File.
+        file: String,
+        /// The manifest's hash.
+        expected: String,
+        /// The file's hash.
+        found: String,
+    },
+    /// The network's tensors are not those of the manifest.
+    #[error("model {name}: {file}: expected {expected}, found {found}")]
+    Shape {
+        /// Model.
+        name: String,
+        /// File.
+        file: String,
+        /// The manifest's shape.
+        expected: String,
+        /// The network's.
+        found: String,
+    },
+    /// The network could not be run.
+    #[error("model {name}: {reason}")]
+    Run {
+        /// Model.
+        name: String,
+        /// What the inference library says.
+        reason: String,
+    },
+}
+
+/// A manifest and where it lies.
+#[derive(Debug)]
+pub struct Manifest {
+    path: PathBuf,
+    /// The entries.
+    pub models: Vec<Entry>,
+}
+
+impl Manifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming file and key path.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::new(&file, "file", e.to_string()))?;
+        let Document { models } = parse(&file, &text)?;
+        for (index, entry) in models.iter().enumerate() {
+            let key = |field: &str| format!("model[{index}].{field}");
+            let expected = entry.classes.len() + 5;
+            if entry.output.columns != expected {
+                let text = format!("expected {expected} (5 + classes), found {}", entry.output.columns);
+                return Err(ConfigError::new(&file, key("output.columns"), text));
+            }
+            let cells: u32 = [8, 16, 32].iter().map(|s| (entry.input.width / s) * (entry.input.height / s)).sum();
+            if entry.output.rows != cells as usize {
+                let text = format!("expected {cells} (grids of strides 8, 16, 32), found {}", entry.output.rows);
+                return Err(ConfigError::new(&file, key("output.rows"), text));
+            }
+        }
+        Ok(Self { path: path.to_owned(), models })
+    }
+
+    /// The entry of a name, or of the model file at a path: the entry whose hash or file name is that file's.
+    ///
+    /// # Errors
+    /// [`ModelError::Unknown`] with the known names.
+    pub fn find(&self, wanted: &str) -> Result<(Entry, PathBuf), ModelError> {
+        if let Some(entry) = self.models.iter().find(|entry| entry.name == wanted) {
+            return Ok((entry.clone(), self.file_of(entry)));
+        }
+        let path = Path::new(wanted);
+        let hash = std::fs::read(path).map(|bytes| sha256(&bytes)).unwrap_or_default();
+        let by_hash = self.models.iter().find(|entry| entry.sha256 == hash);
+        let by_name = || self.models.iter().find(|entry| entry.file.file_name() == path.file_name());
+        let known = || self.models.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
+        let manifest = || self.path.display().to_string();
+        by_hash.or_else(by_name).map(|entry| (entry.clone(), path.to_owned())).ok_or_else(|| ModelError::Unknown {
+            wanted: wanted.to_owned(),
+            manifest: manifest(),
+            known: known(),
+        })
+    }
+
+    /// Where an entry's file lies: in the folder PICKET_MODELS if it is there, else relative to the manifest.
+    pub fn file_of(&self, entry: &Entry) -> PathBuf {
+        let name = entry.file.file_name().unwrap_or_default();
+        let own = std::env::var_os("PICKET_MODELS").map(|folder| PathBuf::from(folder).join(name));
+        let beside = self.path.parent().unwrap_or(Path::new(".")).join(&entry.file);
+        own.filter(|path| path.exists()).unwrap_or(beside)
+    }
+}
+
+/// Reads a model file and checks its hash.
+///
+/// # Errors
+/// [`ModelError::Read`] or [`ModelError::Hash`].
+pub fn read_verified(entry: &Entry, file: &Path) -> Result<Vec<u8>, ModelError> {
+    let unread = |reason: String| ModelError::Read {
+        name: entry.name.clone(),
+        file: file.display().to_string(),
+        reason,
+        source_of: entry.source.clone(),
+    };
+    let size = std::fs::metadata(file).map_err(|e| unread(e.to_string()))?.len();
+    if size > FILE_MAX {
+        return Err(unread(format!("{size} bytes, the limit is {FILE_MAX}")));
+    }
+    let bytes = std::fs::read(file).map_err(|e| unread(e.to_string()))?;
+    let found = sha256(&bytes);
+    if found == entry.sha256 {
+        return Ok(bytes);
+    }
+    let (name, expected) = (entry.name.clone(), entry.sha256.clone());
+    Err(ModelError::Hash { name, file: file.display().to_string(), expected, found })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

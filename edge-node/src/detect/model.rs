@@ -1,0 +1,123 @@
+//! One loaded model: a picture in, detections out. Runs tract on the calling thread.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tract_onnx::prelude::{
+    Framework, InferenceModelExt, IntoRunnable, RunnableModel, Tensor, TypedFact, TypedOp, onnx, tvec,
+};
+
+use super::Detection;
+use super::letterbox::{Fit, Preprocessor};
+use super::manifest::{Entry, Head, ModelError, read_verified};
+use super::yolox;
+use crate::clock;
+use crate::sensor::frame::Picture;
+
+type Plan = RunnableModel<TypedFact, Box<dyn TypedOp>>;
+
+/// Time each part of one inference took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timing {
+    /// Letterbox.
+    pub preprocess: Duration,
+    /// The network.
+    pub inference: Duration,
+    /// Decode and suppression.
+    pub postprocess: Duration,
+}
+
+/// A model ready to run.
+pub struct Model {
+    entry: Entry,
+    plan: Arc<Plan>,
+    preprocessor: Preprocessor,
+}
+
+impl Model {
+    /// Loads a model file: hash, shapes and plan are checked, and one empty picture is run to warm it up.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file and what was expected.
+    pub fn load(entry: Entry, file: &Path) -> Result<Self, ModelError> {
+        let bytes = read_verified(&entry, file)?;
+        let run = |e: &dyn std::fmt::Display| ModelError::Run { name: entry.name.clone(), reason: format!("{e:#}") };
+        let graph = onnx().model_for_read(&mut bytes.as_slice()).map_err(|e| run(&e))?;
+        let typed = graph.into_typed().map_err(|e| run(&e))?;
+        let (height, width) = (entry.input.height as usize, entry.input.width as usize);
+        let shape_of = |fact: &TypedFact| fact.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
+        let shape = |what: &str, expected: String, found: String| {
+            let (name, file) = (entry.name.clone(), file.display().to_string());
+            if expected == found {
+                return Ok(());
+            }
+            Err(ModelError::Shape { name, file, expected: format!("{what} {expected}"), found })
+        };
+        let input = shape_of(typed.input_fact(0).map_err(|e| run(&e))?);
+        shape("input", format!("1×3×{height}×{width}"), input)?;
+        let output = shape_of(typed.output_fact(0).map_err(|e| run(&e))?);
+        shape("output", format!("1×{}×{}", entry.output.rows, entry.output.columns), output)?;
+        let plan = typed.into_optimized().and_then(IntoRunnable::into_runnable).map_err(|e| run(&e))?;
+        let mut model = Self { entry, plan, preprocessor: Preprocessor::default() };
+        let grey = Picture { width: 64, height: 64, rgb: vec![114; 64 * 64 * 3] };
+        model.detect(&grey, 1.0)?;
+        Ok(model)
+    }
+
+    /// The manifest entry.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Label of a class number.
+    pub fn label(&self, class: usize) -> &str {
+        self.entry.classes.get(class).map_or("unknown", String::as_str)
+    }
+
+    /// Finds objects of score at least `min_score`, boxes in pixels of the picture.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] for an empty picture or a failing network; the next picture is unaffected.
+    pub fn detect(&mut self, picture: &Picture, min_score: f32) -> Result<Vec<Detection>, ModelError> {
+        self.detect_timed(picture, min_score).map(|(found, _)| found)
+    }
+
+    /// As [`Model::detect`], with the time each part took.
+    ///
+    /// # Errors
+    /// As [`Model::detect`].
+    pub fn detect_timed(&mut self, picture: &Picture, score: f32) -> Result<(Vec<Detection>, Timing), ModelError> {
+        let begun = clock::uptime();
+        let (tensor, fit) = self.preprocess(picture)?;
+        let prepared = clock::uptime();
+        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
+        let inferred = clock::uptime();
+        let output = outputs.first().ok_or_else(|| self.failed(&"no output"))?;
+        let plain = output.try_as_plain_ram().map_err(|e| self.failed(&e))?;
+        let values: &[f32] = plain.as_slice().map_err(|e| self.failed(&e))?;
+        let input = (self.entry.input.width, self.entry.input.height);
+        let found = match self.entry.head {
+            Head::Yolox => yolox::decode(values, self.entry.classes.len(), input, fit, score),
+        };
+        let timing = Timing {
+            preprocess: prepared.since(begun),
+            inference: inferred.since(prepared),
+            postprocess: clock::uptime().since(inferred),
+        };
+        Ok((found, timing))
+    }
+
+    fn preprocess(&mut self, picture: &Picture) -> Result<(Tensor, Fit), ModelError> {
+        let (height, width) = (self.entry.input.height as usize, self.entry.input.width as usize);
+        let mut values = vec![0.0; 3 * height * width];
+        let fit = self.preprocessor.fill(&self.entry, picture, &mut values);
+        let fit = fit.ok_or_else(|| self.failed(&format!("picture of {}×{}", picture.width, picture.height)))?;
+        let tensor = Tensor::from_shape(&[1, 3, height, width], &values).map_err(|e| self.failed(&e))?;
+        Ok((tensor, fit))
+    }
+
+    fn failed(&self, reason: &dyn std::fmt::Display) -> ModelError {
+        ModelError::Run { name: self.entry.name.clone(), reason: format!("{reason:#}") }
+    }
+}
