@@ -1,1 +1,12 @@
-//! x
+//! The cloud relay: batches of nodes into Postgres and Kafka, read tables, and the read API. Modules stand in the
+//! order data flows; a module imports only from those above it. Start reading at `relay`, which wires them.
+
+pub mod config;
+pub mod database;
+pub mod metrics;
+pub mod ingest;
+pub mod publish;
+pub mod consume;
+pub mod projections;
+pub mod query;
+pub mod relay;

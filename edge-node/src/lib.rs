@@ -2,6 +2,7 @@
 //! imports only from those above it. Start reading at `node`, which wires them.
 
 pub mod clock;
+pub mod journal;
 pub mod sensor;
 pub mod detect;
 pub mod cli;

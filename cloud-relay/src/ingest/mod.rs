@@ -1,0 +1,89 @@
+//! Node batches -> outbox rows; the answer goes after the commit.
+//!
+//! `head` decides, purely, whether a batch continues what is stored; `store` writes in one transaction; this file is
+//! the HTTP side.
+
+pub mod head;
+pub mod store;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use shared::ids::Name;
+use shared::wire::{BODY_MAX, Batch};
+use tracing::{error, warn};
+
+use crate::database::Pool;
+use crate::metrics::Metrics;
+use store::{Outcome, Place, cursor, store};
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Ingest {
+    /// Connections.
+    pub pool: Arc<Pool>,
+    /// Tenant and site that this address serves.
+    pub place: Place,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// The routes of nodes.
+pub fn router(ingest: Ingest) -> Router {
+    Router::new()
+        .route("/v1/nodes/{node}/batches", post(batches))
+        .route("/v1/nodes/{node}/cursor", get(heads))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(ingest)
+}
+
+fn problem(status: StatusCode, detail: String) -> Response {
+    let body = serde_json::json!({ "status": status.as_u16(), "detail": detail });
+    (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
+}
+
+async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, body: Bytes) -> Response {
+    let decoded = Batch::decode(&body).map_err(|e| e.to_string());
+    let batch = decoded.and_then(|batch| match node == batch.node.as_str() {
+        true => Ok(batch),
+        false => Err(format!("batch is of node {}, the address is of node {node}", batch.node)),
+    });
+    let batch = match batch {
+        Ok(batch) => batch,
+        Err(detail) => {
+            ingest.metrics.refused.inc();
+            warn!(node, detail, "batch is refused");
+            return problem(StatusCode::BAD_REQUEST, detail);
+        }
+    };
+    match store(&ingest, &batch).await {
+        Ok(Outcome::Stored(ack)) => Json(ack).into_response(),
+        Ok(Outcome::Mismatch(mismatch)) => {
+            ingest.metrics.mismatches.inc();
+            warn!(node, lane = %batch.lane, why = ?mismatch.why, seq = mismatch.seq.0, "batch does not continue");
+            (StatusCode::CONFLICT, Json(mismatch)).into_response()
+        }
+        Err(error) => {
+            error!("failed to store batch of {node}: {error:#}");
+            problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, send again".into())
+        }
+    }
+}
+
+async fn heads(State(ingest): State<Ingest>, Path(node): Path<String>) -> Response {
+    let Ok(name) = node.parse::<Name>() else {
+        return problem(StatusCode::BAD_REQUEST, format!("{node:?} is not a node name"));
+    };
+    match cursor(&ingest, &name).await {
+        Ok(heads) => Json(heads).into_response(),
+        Err(error) => {
+            error!("failed to read cursor of {node}: {error:#}");
+            problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, ask again".into())
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! One batch into the outbox, its lane's head with it, in one transaction.
+
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::cloudevent::CloudEvent;
+use shared::ids::{Digest, Epoch, Name, Seq};
+use shared::record::{Opened, Record};
+use shared::units::UtcMicros;
+use shared::wire::{Ack, Batch, Item, Mismatch};
+use tokio_postgres::Transaction;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::Ingest;
+use super::head::{Decision, Head, decide};
+
+/// Channel that publishers listen on; one notification a batch.
+pub const CHANNEL: &str = "picket_outbox";
+const COPY: &str = "COPY outbox(outbox_id, event_payload, event_id, event_type, aggregate_id, \"timestamp\", metadata,
+    tenant, site, node, epoch, lane, seq, ingested_at) FROM STDIN BINARY";
+
+/// Whose events these are; never taken from the payload.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Tenant.
+    pub tenant: Name,
+    /// Site.
+    pub site: Name,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Committed.
+    Stored(Ack),
+    /// Refused; nothing was stored.
+    Mismatch(Mismatch),
+}
+
+/// One lane's head, as told to a node.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LaneCursor {
+    /// Lane.
+    pub lane: String,
+    /// Epoch, hexadecimal.
+    pub epoch: String,
+    /// Last stored sequence number.
+    pub seq: i64,
+}
+
+/// The heads of all lanes and epochs of a node.
+///
+/// # Errors
+/// When Postgres fails.
+pub async fn cursor(ingest: &Ingest, node: &Name) -> anyhow::Result<Vec<LaneCursor>> {
+    let mut pooled = ingest.pool.get().await?;
+    let sql = "SELECT lane, epoch, seq FROM lane_head WHERE tenant = $1 AND node = $2 ORDER BY updated_at";
+    let rows = pooled.client()?.query(sql, &[&ingest.place.tenant.as_str(), &node.as_str()]).await?;
+    let head = |row: &tokio_postgres::Row| LaneCursor {
+        lane: row.get(0),
+        epoch: row.get::<_, Uuid>(1).simple().to_string(),
+        seq: row.get(2),
+    };
+    Ok(rows.iter().map(head).collect())
+}
+
+/// Stores a batch once, however often it comes.
+///
+/// # Errors
+/// When Postgres fails: nothing is stored, or the outcome is unknown and a repeat is recognised.
+pub async fn store(ingest: &Ingest, batch: &Batch) -> anyhow::Result<Outcome> {
+    let mut pooled = ingest.pool.get().await?;
+    let tx = pooled.client()?.transaction().await.context("begin")?;
+    let key = Key { tenant: ingest.place.tenant.as_str(), node: batch.node.as_str(), lane: batch.lane.as_str() };
+    // The row is made first, so that FOR UPDATE has something to lock: two copies of a batch cannot pass each other.
+    let make = "INSERT INTO lane_head(tenant, node, lane, epoch, seq, chain) VALUES ($1, $2, $3, $4, 0, $5)
+        ON CONFLICT DO NOTHING";
+    let epoch = uuid(batch.epoch);
+    let zero = Head::NONE.chain.0;
+    tx.execute(make, &[&key.tenant, &key.node, &key.lane, &epoch, &zero.as_slice()]).await.context("make head")?;
+    let head = key.head(&tx, batch.epoch, " FOR UPDATE").await?.unwrap_or(Head::NONE);
+    let parent = match batch.items.first() {
+        Some(Item::Opened(opened)) => key.head(&tx, opened.parent_epoch, "").await?,
+        _ => None,
+    };
+    let (first, items, new_head, duplicates) = match decide(head, parent, batch) {
+        Decision::Store { first, items, head, duplicates } => (first, items, head, duplicates),
+        Decision::Mismatch { epoch, head, why } => {
+            let (epoch, chain) = (epoch.to_string(), head.chain.to_string());
+            return Ok(Outcome::Mismatch(Mismatch { epoch, seq: head.seq, chain, why }));
+        }
+    };
+    let mut stored = 0;
+    if !items.is_empty() {
+        stored = copy(ingest, &tx, &key, batch, first, items).await?;
+        let sql = "UPDATE lane_head SET seq = $5, chain = $6, updated_at = now()
+            WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
+        let (seq, chain) = (int(new_head.seq), new_head.chain.0);
+        let values: [&(dyn ToSql + Sync); 6] = [&key.tenant, &key.node, &key.lane, &epoch, &seq, &chain.as_slice()];
+        tx.execute(sql, &values).await.context("move head")?;
+        tx.execute(&format!("NOTIFY {CHANNEL}"), &[]).await.context("notify")?;
+    }
+    tx.commit().await.context("commit batch")?;
+    ingest.metrics.batches.inc();
+    ingest.metrics.events.inc_by(stored);
+    ingest.metrics.duplicates.inc_by(duplicates as u64);
+    let (epoch, chain) = (batch.epoch.to_string(), new_head.chain.to_string());
+    Ok(Outcome::Stored(Ack { lane: batch.lane, epoch, acked_seq: new_head.seq, chain }))
+}
+
+struct Key<'a> {
+    tenant: &'a str,
+    node: &'a str,
+    lane: &'a str,
+}
+
+impl Key<'_> {
+    async fn head(&self, tx: &Transaction<'_>, epoch: Epoch, lock: &str) -> anyhow::Result<Option<Head>> {
+        let sql = format!(
+            "SELECT seq, chain FROM lane_head WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4{lock}"
+        );
+        let row = tx.query_opt(&sql, &[&self.tenant, &self.node, &self.lane, &uuid(epoch)]).await.context("read head")?;
+        Ok(row.map(|row| {
+            let (seq, chain): (i64, Vec<u8>) = (row.get(0), row.get(1));
+            Head { seq: Seq(u64::try_from(seq).unwrap_or(0)), chain: Digest(chain.try_into().unwrap_or_default()) }
+        }))
+    }
+
+    async fn opened(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<()> {
+        let sql = "INSERT INTO epoch(tenant, node, lane, epoch, parent_epoch, parent_seq, parent_chain)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let (parent, seq, chain) = (uuid(opened.parent_epoch), int(opened.parent_seq), opened.parent_chain.0);
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&self.tenant, &self.node, &self.lane, &uuid(epoch), &parent, &seq, &chain.as_slice()];
+        tx.execute(sql, &values).await.context("record epoch: a second child of one parent is a clone")?;
+        Ok(())
+    }
+}
+
+async fn copy(
+    ingest: &Ingest,
+    tx: &Transaction<'_>,
+    key: &Key<'_>,
+    batch: &Batch,
+    first: Seq,
+    items: &[Item],
+) -> anyhow::Result<u64> {
+    let now = SystemTime::from(UNIX_EPOCH) + now_since_epoch();
+    let mut rows = Vec::with_capacity(items.len());
+    let mut at = first;
+    for item in items {
+        match item {
+            Item::Record(record) => rows.push((at, row(ingest, batch, record))),
+            Item::Opened(opened) => key.opened(tx, batch.epoch, opened).await?,
+            Item::Skip { first, last, reason, .. } => {
+                let sql = "INSERT INTO gap(tenant, node, lane, epoch, first_seq, last_seq, reason)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+                let (first, last) = (int(*first), int(*last));
+                let values: [&(dyn ToSql + Sync); 7] =
+                    [&key.tenant, &key.node, &key.lane, &uuid(batch.epoch), &first, &last, reason];
+                tx.execute(sql, &values).await.context("record gap")?;
+            }
+        }
+        at = item.advance(at, Digest::default()).0.next();
+    }
+    let types = [
+        Type::UUID, Type::JSONB, Type::UUID, Type::TEXT, Type::TEXT, Type::TIMESTAMPTZ, Type::JSONB, Type::TEXT,
+        Type::TEXT, Type::TEXT, Type::UUID, Type::TEXT, Type::INT8, Type::TIMESTAMPTZ,
+    ];
+    let mut writer = pin!(BinaryCopyInWriter::new(tx.copy_in(COPY).await.context("begin COPY")?, &types));
+    let (site, epoch) = (ingest.place.site.as_str(), uuid(batch.epoch));
+    for (seq, row) in &rows {
+        let seq = int(*seq);
+        let values: [&(dyn ToSql + Sync); 14] = [
+            &row.outbox_id, &row.payload, &row.event_id, &row.event_type, &row.aggregate_id, &row.timestamp,
+            &row.metadata, &key.tenant, &site, &key.node, &epoch, &key.lane, &seq, &now,
+        ];
+        writer.as_mut().write(&values).await.context("COPY a row")?;
+    }
+    writer.finish().await.context("finish COPY")
+}
+
+struct Row {
+    outbox_id: Uuid,
+    event_id: Uuid,
+    event_type: String,
+    aggregate_id: String,
+    timestamp: SystemTime,
+    payload: Value,
+    metadata: Value,
+}
+
+/// A record as a row. What this build cannot decode is stored raw and flagged: a refusal would block the lane for ever.
+fn row(ingest: &Ingest, batch: &Batch, record: &Record) -> Row {
+    let outbox_id = Uuid::now_v7();
+    let raw = || json!(record.bytes.iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let decoded = record.decode();
+    let Ok(decoded) = decoded else {
+        ingest.metrics.unknown.inc();
+        let event_id = Uuid::from_bytes(first_16(record.digest()));
+        let metadata = json!({ "undecodable": true, "type_id": record.type_id });
+        let payload = json!({ "raw": raw() });
+        let event_type = format!("undecodable.{}", record.type_id);
+        let timestamp = UNIX_EPOCH + now_since_epoch();
+        return Row { outbox_id, event_id, event_type, aggregate_id: String::new(), timestamp, payload, metadata };
+    };
+    let (type_id, version) = (record.type_id, record.schema_version);
+    let event = CloudEvent::new(batch.node.as_str(), type_id, version, &decoded.envelope, decoded.payload.as_ref());
+    let occurred = decoded.envelope.occurred;
+    let mut metadata = json!({
+        "source": event.source, "clock": event.clock, "schemaversion": version, "traceparent": event.traceparent,
+        "causeid": event.causeid, "uptime_us": occurred.uptime.0, "boot_id": Uuid::from_bytes(occurred.boot_id),
+        "trace_id": decoded.envelope.trace_id.map(|trace| trace.to_string()),
+    });
+    let mut payload = event.data;
+    if decoded.payload.is_none() {
+        ingest.metrics.unknown.inc();
+        payload = json!({ "raw": raw() });
+    }
+    if replace_nul(&mut payload) | replace_nul(&mut metadata) {
+        metadata["nul_replaced"] = Value::Bool(true);
+    }
+    Row {
+        outbox_id,
+        event_id: decoded.envelope.event_id.0,
+        event_type: event.event_type.replace('\0', "\u{fffd}"),
+        aggregate_id: event.subject.replace('\0', "\u{fffd}"),
+        timestamp: time(occurred.at),
+        payload,
+        metadata,
+    }
+}
+
+/// JSONB cannot hold NUL: it becomes U+FFFD, and the row says so.
+fn replace_nul(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) if text.contains('\0') => {
+            *text = text.replace('\0', "\u{fffd}");
+            true
+        }
+        Value::Array(values) => values.iter_mut().fold(false, |found, value| replace_nul(value) | found),
+        Value::Object(map) => map.values_mut().fold(false, |found, value| replace_nul(value) | found),
+        _ => false,
+    }
+}
+
+fn time(at: UtcMicros) -> SystemTime {
+    // Beyond what timestamptz holds, the nearest it does: the exact value stays in uptime and boot id.
+    const LIMIT: i64 = 200_000 * 366 * 86_400 * 1_000_000;
+    let micros = at.0.clamp(-62_000_000_000_000_000, LIMIT);
+    let span = Duration::from_micros(micros.unsigned_abs());
+    if micros < 0 { UNIX_EPOCH - span } else { UNIX_EPOCH + span }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver's reading of the clock: ingested_at")]
+fn now_since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn first_16(digest: Digest) -> [u8; 16] {
+    digest.0.first_chunk().copied().unwrap_or_default()
+}
+
+fn uuid(epoch: Epoch) -> Uuid {
+    Uuid::from_bytes(epoch.0)
+}
+
+fn int(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,158 @@
+//! The durable event log of the node and its outbox lanes.
+//!
+//! Owns all SQLite writing, on one thread (`writer`), in two commit classes: `append` is durable when it returns,
+//! `record` within [`writer::RECORD_DELAY`]. Knows no stage. The files are `store`; reading never blocks the writer.
+
+pub mod store;
+pub mod writer;
+pub mod query;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use shared::event::{Event, Payload};
+use shared::ids::{EventId, Lane, TraceId};
+use shared::record::{Record, RecordError};
+use tokio::sync::{broadcast, oneshot};
+use uuid::Uuid;
+
+use crate::clock::Stamp;
+
+/// Requests waiting for the writer: about a second of the busiest site. Full: `append` answers busy, `record` waits.
+pub const QUEUE: usize = 4096;
+/// Room of its own for the safety thread, which never waits. Full: the event is counted as lost and the thread goes on.
+pub const SAFETY_QUEUE: usize = 1024;
+/// Committed events kept for slow live viewers. Full: the viewer misses the oldest and is told how many.
+pub const LIVE_QUEUE: usize = 1024;
+
+/// Why an event was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Too large or not encodable: the same event will be refused again.
+    #[error(transparent)]
+    Refused(#[from] RecordError),
+    /// The writer is behind: try again.
+    #[error("journal is busy: {QUEUE} requests are waiting")]
+    Busy,
+    /// The disk failed: the outcome is unknown, and a retry must use the same event id.
+    #[error("journal cannot commit: {0}")]
+    Failed(String),
+    /// The writer has ended.
+    #[error("journal is closed")]
+    Closed,
+}
+
+/// A committed event, for live viewers.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The event's lane.
+    pub lane: Lane,
+    /// The event.
+    pub record: Arc<Record>,
+}
+
+pub(crate) struct Request {
+    pub lane: Lane,
+    pub event_id: EventId,
+    pub record: Record,
+    pub done: Option<oneshot::Sender<Result<(), JournalError>>>,
+}
+
+/// Handle of the journal: cheap to clone, one writer behind all clones.
+#[derive(Clone)]
+pub struct Journal {
+    stamp: Stamp,
+    queue: SyncSender<Request>,
+    safety: SyncSender<Request>,
+    live: broadcast::Sender<Committed>,
+    counts: Arc<Counts>,
+}
+
+/// What the journal did, for metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Events committed.
+    pub committed: AtomicU64,
+    /// Commits.
+    pub commits: AtomicU64,
+    /// Events of the safety thread that found no room.
+    pub safety_lost: AtomicU64,
+    /// Events lost with a failed commit, after their caller was told or could not be.
+    pub failed: AtomicU64,
+}
+
+impl Journal {
+    /// A new event about `aggregate`, stamped now.
+    pub fn event(&self, aggregate: impl Into<String>, payload: Payload) -> Event {
+        Event {
+            event_id: EventId(Uuid::now_v7()),
+            aggregate_id: aggregate.into(),
+            occurred: self.stamp.now(),
+            trace_id: None,
+            cause_id: None,
+            payload,
+        }
+    }
+
+    /// A new trace id.
+    pub fn trace(&self) -> TraceId {
+        TraceId(Uuid::new_v4().into_bytes())
+    }
+
+    /// Keeps an event: it is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`JournalError`]; after `Failed` the outcome is unknown.
+    pub async fn append(&self, event: Event) -> Result<EventId, JournalError> {
+        let (done, answer) = oneshot::channel();
+        let (event_id, request) = request(event, Some(done))?;
+        self.queue.try_send(request).map_err(|e| match e {
+            TrySendError::Full(_) => JournalError::Busy,
+            TrySendError::Disconnected(_) => JournalError::Closed,
+        })?;
+        answer.await.map_err(|_| JournalError::Closed)??;
+        Ok(event_id)
+    }
+
+    /// Keeps an event soon: on disk within [`writer::RECORD_DELAY`]. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// `Refused` or `Closed`.
+    pub fn record(&self, event: Event) -> Result<EventId, JournalError> {
+        let (event_id, request) = request(event, None)?;
+        self.queue.send(request).map_err(|_| JournalError::Closed)?;
+        Ok(event_id)
+    }
+
+    /// Keeps an event of the safety thread at once, without ever waiting; without room it is counted and lost.
+    pub fn note(&self, event: Event) {
+        let sent = request(event, None).is_ok_and(|(_, request)| self.safety.try_send(request).is_ok());
+        if !sent {
+            self.counts.safety_lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events from now on, as they are committed.
+    pub fn follow(&self) -> broadcast::Receiver<Committed> {
+        self.live.subscribe()
+    }
+
+    /// What the journal did.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The stamp of this boot.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+}
+
+type Done = oneshot::Sender<Result<(), JournalError>>;
+
+fn request(event: Event, done: Option<Done>) -> Result<(EventId, Request), JournalError> {
+    let (event_id, lane) = (event.event_id, event.payload.lane());
+    let record = Record::encode(event)?;
+    Ok((event_id, Request { lane, event_id, record, done }))
+}
