@@ -1,1 +1,14 @@
-//! x
+//! The rig runner: starts the real binaries, the real servers and the simulated site, waits on conditions, counts
+//! from outside, and stops everything it started. Modules import only from those above them.
+
+pub mod wait;
+pub mod process;
+pub mod media;
+pub mod postgres;
+pub mod kafka;
+pub mod servers;
+pub mod binaries;
+pub mod site;
+pub mod witness;
+pub mod demo;
+pub mod suite;

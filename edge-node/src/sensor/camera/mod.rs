@@ -1,3 +1,81 @@
-//! Cameras: one capture thread each, newest frame to the mailbox.
+//! Cameras: one capture thread each, newest frame to the mailbox. A source that fails is opened again for ever.
 
 pub mod video;
+pub mod multipart;
+pub mod capture;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared::ids::Name;
+
+/// One camera.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraConfig {
+    /// Name.
+    pub name: Name,
+    /// Where pictures come from.
+    pub source: Source,
+    /// For files and folders: begins again at the end.
+    #[serde(default)]
+    pub repeat: bool,
+    /// For folders: time between two pictures.
+    #[serde(default = "default_period", with = "shared::config::duration")]
+    pub period: Duration,
+    /// Without a frame for this time the camera is stale.
+    #[serde(default = "default_stale", with = "shared::config::duration")]
+    pub stale_after: Duration,
+}
+
+fn default_period() -> Duration {
+    Duration::from_millis(200)
+}
+
+fn default_stale() -> Duration {
+    Duration::from_secs(1)
+}
+
+/// Where a camera's pictures come from.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Source {
+    /// `file:PATH`: H.264 in MP4, at its own pace.
+    File(PathBuf),
+    /// `folder:PATH`: JPEG and PNG in order of name.
+    Folder(PathBuf),
+    /// `mjpeg:http://…`: MJPEG over HTTP.
+    Mjpeg(String),
+}
+
+/// Never shows a URL: it may hold credentials.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Folder(path) => write!(f, "folder:{}", path.display()),
+            Self::Mjpeg(_) => f.write_str("mjpeg:…"),
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some(("folder", path)) if !path.is_empty() => Ok(Self::Folder(path.into())),
+            Some(("mjpeg", url)) if url.starts_with("http://") => Ok(Self::Mjpeg(url.into())),
+            _ => Err("expected file:PATH, folder:PATH or mjpeg:http://HOST/PATH".into()),
+        }
+    }
+}
+
+impl TryFrom<String> for Source {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}

@@ -1,0 +1,120 @@
+//! Zones in the picture and who is in them: pure steps.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared::ids::Name;
+use shared::units::Uptime;
+
+/// One zone of a camera's picture.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneConfig {
+    /// Name.
+    pub name: Name,
+    /// Camera whose picture it lies in.
+    pub camera: Name,
+    /// Corners in normalised image coordinates: (0, 0) is top left, (1, 1) bottom right.
+    pub polygon: Vec<[f32; 2]>,
+    /// Class labels that count as presence.
+    #[serde(default = "person")]
+    pub labels: Vec<String>,
+    /// The zone is clear when nobody was seen for this time.
+    #[serde(default = "default_clear", with = "shared::config::duration")]
+    pub clear_after: Duration,
+    /// Whether presence raises an alert.
+    #[serde(default)]
+    pub alert: bool,
+}
+
+fn person() -> Vec<String> {
+    vec!["person".into()]
+}
+
+fn default_clear() -> Duration {
+    Duration::from_secs(5)
+}
+
+impl ZoneConfig {
+    /// What is wrong with the polygon, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let inside = |v: f32| (0.0..=1.0).contains(&v);
+        if self.polygon.len() < 3 {
+            return Some(format!("expected at least 3 corners, found {}", self.polygon.len()));
+        }
+        if self.polygon.iter().flatten().any(|v| !inside(*v)) {
+            return Some("expected coordinates from 0 to 1".into());
+        }
+        crosses_itself(&self.polygon).then(|| "expected a polygon whose sides do not cross".into())
+    }
+
+    /// Whether the bottom-centre point of a box (pixels of a picture of `size`) is in the zone. A box that reaches
+    /// below the picture stands at its edge.
+    pub fn holds(&self, [left, _, right, bottom]: &[f32; 4], size: (u32, u32)) -> bool {
+        let x = ((left + right) / 2.0 / size.0.max(1) as f32).clamp(0.0, 1.0);
+        // A hair inside, so that a person cut by the picture's edge is in a zone that ends there.
+        let y = (bottom / size.1.max(1) as f32).clamp(0.0, 0.9999);
+        contains(&self.polygon, [x, y])
+    }
+}
+
+/// Even-odd rule (Shimrat, 1962): counts the sides a ray to the right crosses.
+fn contains(polygon: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
+    let crossed = sides(polygon).filter(|([ax, ay], [bx, by])| {
+        (ay > &y) != (by > &y) && x < (bx - ax) * (y - ay) / (by - ay) + ax
+    });
+    crossed.count() % 2 == 1
+}
+
+fn sides(polygon: &[[f32; 2]]) -> impl Iterator<Item = ([f32; 2], [f32; 2])> + Clone + '_ {
+    polygon.iter().copied().zip(polygon.iter().copied().cycle().skip(1))
+}
+
+fn crosses_itself(polygon: &[[f32; 2]]) -> bool {
+    let turn = |[ax, ay]: [f32; 2], [bx, by]: [f32; 2], [cx, cy]: [f32; 2]| (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
+    let cross = |(a, b), (c, d)| turn(a, b, c) * turn(a, b, d) < 0.0 && turn(c, d, a) * turn(c, d, b) < 0.0;
+    sides(polygon).enumerate().any(|(n, one)| sides(polygon).skip(n + 1).any(|other| cross(one, other)))
+}
+
+/// Presence in one zone over time.
+#[derive(Debug, Clone, Default)]
+pub struct Presence {
+    occupied: bool,
+    seen: Uptime,
+    episodes: u64,
+}
+
+/// What became of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Somebody is in it: episode number.
+    Occupied(u64),
+    /// It has been clear for its clear time: episode number.
+    Cleared(u64),
+}
+
+impl Presence {
+    /// Whether the zone counts as occupied.
+    pub fn occupied(&self) -> bool {
+        self.occupied
+    }
+
+    /// Takes whether a frame shows somebody. Only frames clear a zone: without a picture nobody knows.
+    pub fn step(&mut self, present: bool, clear_after: Duration, now: Uptime) -> Option<Turn> {
+        if present {
+            self.seen = now;
+        }
+        match (self.occupied, present) {
+            (false, true) => {
+                self.occupied = true;
+                self.episodes += 1;
+                Some(Turn::Occupied(self.episodes))
+            }
+            (true, false) if now.since(self.seen) >= clear_after => {
+                self.occupied = false;
+                Some(Turn::Cleared(self.episodes))
+            }
+            _ => None,
+        }
+    }
+}

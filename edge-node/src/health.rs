@@ -1,0 +1,108 @@
+//! What the stages did, as counters, served at `/metrics`. Any stage may count; nothing here decides.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// One label: the camera, link, lane or reason a count is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Of {
+    /// Its name.
+    pub name: String,
+}
+
+impl Of {
+    /// A label.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned() }
+    }
+}
+
+/// A family of counters.
+pub type Counts = Family<Of, Counter>;
+/// A family of gauges.
+pub type Gauges = Family<Of, Gauge>;
+
+/// The node's counters. Cheap to clone; all clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Frames that reached the mailbox, by camera.
+    pub frames: Counts,
+    /// Frames dropped because the detector was slower, by camera.
+    pub frames_dropped: Counts,
+    /// Pictures that could not be read or decoded, by camera.
+    pub frames_bad: Counts,
+    /// Detections, by camera.
+    pub detections: Counts,
+    /// Inferences that failed, by camera.
+    pub inference_failures: Counts,
+    /// Valid MAVLink packets, by link.
+    pub mavlink_packets: Counts,
+    /// Bytes that belong to no valid packet, by link.
+    pub mavlink_garbage_bytes: Counts,
+    /// Packets whose payload could not be read, by link.
+    pub mavlink_undecodable: Counts,
+    /// Inputs the interlock's queue had no room for.
+    pub interlock_inputs_lost: Counter,
+    /// Demand packets written by the safety thread.
+    pub demands_sent: Counter,
+    /// Demand packets the socket refused.
+    pub demands_failed: Counter,
+    /// Longest time between two passes of the safety loop, microseconds.
+    pub safety_loop_max_us: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// Events refused at HTTP, by reason.
+    pub http_refused: Counts,
+    /// Events waiting for the relay, by lane.
+    pub backlog: Gauges,
+    /// Batches acknowledged by the relay.
+    pub batches: Counter,
+    /// Requests to the relay that failed.
+    pub uplink_failures: Counter,
+    /// Events committed to the journal.
+    pub journal_events: Gauge<u64, AtomicU64>,
+    /// Events the journal lost, by reason.
+    pub journal_lost: Gauges,
+    registry: Arc<Registry>,
+}
+
+impl Metrics {
+    /// Fresh counters, registered.
+    pub fn new() -> Self {
+        let mut m = Self::default();
+        let mut r = Registry::with_prefix("picket");
+        r.register("camera_frames", "Frames received", m.frames.clone());
+        r.register("camera_frames_dropped", "Frames dropped before the detector", m.frames_dropped.clone());
+        r.register("camera_frames_bad", "Pictures that could not be decoded", m.frames_bad.clone());
+        r.register("detections", "Objects detected", m.detections.clone());
+        r.register("inference_failures", "Inferences that failed", m.inference_failures.clone());
+        r.register("mavlink_packets", "Valid packets", m.mavlink_packets.clone());
+        r.register("mavlink_garbage_bytes", "Bytes outside valid packets", m.mavlink_garbage_bytes.clone());
+        r.register("mavlink_undecodable", "Packets with unreadable payload", m.mavlink_undecodable.clone());
+        r.register("interlock_inputs_lost", "Inputs without room", m.interlock_inputs_lost.clone());
+        r.register("interlock_demands_sent", "Demand packets written", m.demands_sent.clone());
+        r.register("interlock_demands_failed", "Demand packets refused by the socket", m.demands_failed.clone());
+        r.register("safety_loop_max_us", "Longest pass of the safety loop", m.safety_loop_max_us.clone());
+        r.register("http_events_refused", "Events refused at HTTP", m.http_refused.clone());
+        r.register("uplink_backlog_events", "Events waiting for the relay", m.backlog.clone());
+        r.register("uplink_batches", "Batches acknowledged", m.batches.clone());
+        r.register("uplink_failures", "Requests to the relay that failed", m.uplink_failures.clone());
+        r.register("journal_events", "Events committed", m.journal_events.clone());
+        r.register("journal_events_lost", "Events lost", m.journal_lost.clone());
+        m.registry = Arc::new(r);
+        m
+    }
+
+    /// The OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

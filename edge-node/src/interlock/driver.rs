@@ -1,0 +1,282 @@
+//! The safety thread: feeds the machine, writes demands to its own clones of the links' sockets, and never waits for
+//! tokio, SQLite, inference, disk or network. A press acts first and is persisted by the latch thread.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel};
+use std::time::Duration;
+
+use shared::event::{CommandDecided, EstopChanged, InterlockChange, InterlockDemanded, Payload};
+use shared::ids::EventId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::latch;
+use super::machine::{Effect, Input, Machine, RuleView};
+use crate::alert::Signal;
+use crate::clock;
+use crate::health::Metrics;
+use crate::journal::Journal;
+use crate::vehicle::VehicleConfig;
+use crate::vehicle::codec::Writer;
+use crate::vehicle::command::OUR_COMPONENT;
+
+/// Inputs waiting for the safety thread: two seconds of 16 vehicles and 8 cameras. Full: the input is counted and
+/// lost, the next says the same, and silence trips.
+pub const QUEUE: usize = 1024;
+/// The machine is stepped at least this often.
+const TICK: Duration = Duration::from_millis(20);
+/// Priority under SCHED_FIFO, above everything of ours, below the kernel's own threads.
+const PRIORITY: u8 = 40;
+
+/// What the safety thread takes.
+pub enum Message {
+    /// An input of the machine.
+    Input(Input),
+    /// A request with its answer: no reasons mean permitted.
+    Request(Input, EventId, oneshot::Sender<Vec<String>>),
+}
+
+/// Handle of the safety thread: cheap to clone.
+#[derive(Clone)]
+pub struct Interlock {
+    queue: SyncSender<Message>,
+    metrics: Metrics,
+}
+
+/// What the console shows.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Whether the e-stop is latched.
+    pub pressed: bool,
+    /// Every rule on every vehicle.
+    pub rules: Vec<RuleView>,
+    /// Demand per vehicle.
+    pub demands: Vec<&'static str>,
+}
+
+impl Interlock {
+    /// A handle and the thread's end of its queue.
+    pub fn new(metrics: Metrics) -> (Self, Receiver<Message>) {
+        let (queue, inputs) = std::sync::mpsc::sync_channel(QUEUE);
+        (Self { queue, metrics }, inputs)
+    }
+
+    /// Tells the machine something; never waits.
+    pub fn tell(&self, input: Input) {
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Input(input)) {
+            self.metrics.interlock_inputs_lost.inc();
+        }
+    }
+
+    /// Presses the e-stop; false when the safety thread's queue is full.
+    pub fn press(&self, source: &'static str, by: String) -> bool {
+        self.queue.try_send(Message::Input(Input::Press { source, by })).is_ok()
+    }
+
+    /// Asks for a command; the answer is every reason against it, or `None` when the safety thread does not answer.
+    pub async fn ask(&self, input: Input, id: EventId) -> Option<Vec<String>> {
+        let (answer, reasons) = oneshot::channel();
+        self.queue.try_send(Message::Request(input, id, answer)).ok()?;
+        reasons.await.ok()
+    }
+}
+
+/// What the safety thread owns.
+pub struct Driver {
+    /// The machine.
+    pub machine: Machine,
+    /// Vehicles in the machine's order.
+    pub vehicles: Vec<VehicleConfig>,
+    /// Its clone of each vehicle's socket, in the same order.
+    pub sockets: Vec<UdpSocket>,
+    /// Our system id.
+    pub sysid: u8,
+    /// Takes events, without waiting.
+    pub journal: Journal,
+    /// Takes what people should know, without waiting.
+    pub alerts: mpsc::Sender<Signal>,
+    /// Where the console looks.
+    pub view: watch::Sender<View>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Data folder of the latch.
+    pub folder: PathBuf,
+    /// This thread's own queue, for the latch thread.
+    pub own: Interlock,
+    /// Ends the thread.
+    pub stop: Arc<AtomicBool>,
+}
+
+struct Outputs {
+    writer: Writer,
+    buffer: Vec<u8>,
+    peers: Vec<Option<SocketAddr>>,
+    latch: Sender<(bool, u64, String)>,
+    waiting: HashMap<EventId, oneshot::Sender<Vec<String>>>,
+}
+
+impl Driver {
+    /// Runs until stopped.
+    pub fn run(mut self, inputs: &Receiver<Message>) {
+        prefer_this_thread();
+        let (latch, writes) = channel();
+        let (folder, own) = (self.folder.clone(), self.own.clone());
+        let keeper = std::thread::Builder::new().name("latch".into()).spawn(move || keep_latch(&folder, &writes, &own));
+        if let Err(error) = keeper {
+            error!(%error, "latch thread cannot be started");
+        }
+        let peers = vec![None; self.vehicles.len()];
+        let writer = Writer::new(self.sysid, OUR_COMPONENT);
+        let mut out = Outputs { writer, buffer: Vec::with_capacity(300), peers, latch, waiting: HashMap::new() };
+        let mut effects = Vec::with_capacity(64);
+        let mut last_pass = clock::uptime();
+        while !self.stop.load(Ordering::Relaxed) {
+            let message = inputs.recv_timeout(TICK);
+            let now = clock::uptime();
+            let pass = i64::try_from(now.since(last_pass).as_micros()).unwrap_or(i64::MAX);
+            last_pass = now;
+            if pass > self.metrics.safety_loop_max_us.get() {
+                self.metrics.safety_loop_max_us.set(pass);
+            }
+            let input = match message {
+                Ok(Message::Input(input)) => input,
+                Ok(Message::Request(input, id, answer)) => {
+                    out.waiting.insert(id, answer);
+                    input
+                }
+                Err(RecvTimeoutError::Timeout) => Input::Tick,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if let Input::Vehicle(report) = &input
+                && let Some(peer) = out.peers.get_mut(report.vehicle)
+            {
+                *peer = Some(report.peer);
+            }
+            self.machine.step(input, now, &mut effects);
+            let changed = !effects.is_empty();
+            // Orders first: what people see and what is kept comes after what moves.
+            for effect in &effects {
+                if let Effect::Send(vehicle, order) = effect {
+                    self.send(*vehicle, *order, &mut out);
+                }
+            }
+            for effect in effects.drain(..) {
+                self.carry_out(effect, &mut out);
+            }
+            if changed {
+                self.show();
+            }
+        }
+        info!("safety thread has ended");
+    }
+
+    fn show(&self) {
+        let demands = (0..self.vehicles.len()).map(|vehicle| self.machine.demand(vehicle).as_str()).collect();
+        self.view.send_replace(View { pressed: self.machine.pressed(), rules: self.machine.rules(), demands });
+    }
+
+    fn send(&self, vehicle: usize, order: crate::vehicle::command::Order, out: &mut Outputs) {
+        let (Some(config), Some(socket)) = (self.vehicles.get(vehicle), self.sockets.get(vehicle)) else { return };
+        let Some(peer) = out.peers.get(vehicle).copied().flatten() else { return };
+        order.write(&mut out.writer, config.sysid, &mut out.buffer, |bytes| {
+            match socket.send_to(bytes, peer) {
+                Ok(_) => self.metrics.demands_sent.inc(),
+                Err(_) => self.metrics.demands_failed.inc(),
+            };
+        });
+    }
+
+    fn name(&self, vehicle: usize) -> String {
+        self.vehicles.get(vehicle).map_or_else(String::new, |v| v.name.to_string())
+    }
+
+    fn note(&self, about: String, payload: Payload) {
+        self.journal.note(self.journal.event(about, payload));
+    }
+
+    fn carry_out(&self, effect: Effect, out: &mut Outputs) {
+        match effect {
+            Effect::Send(..) => {}
+            Effect::Rule { tripped, rule, vehicle, demand, reason } => {
+                let vehicle = self.name(vehicle);
+                if tripped {
+                    warn!(rule, vehicle, demand = demand.as_str(), reason, "interlock tripped");
+                }
+                let signal =
+                    Signal { active: tripped, rule: rule.into(), subject: format!("vehicle/{vehicle}"), text: reason.clone() };
+                // Full: the console shows the rule itself.
+                let _ = self.alerts.try_send(signal);
+                let change =
+                    InterlockChange { rule: rule.into(), vehicle: vehicle.clone(), demand: demand.as_str().into(), reason };
+                let payload =
+                    if tripped { Payload::InterlockTripped(change) } else { Payload::InterlockCleared(change) };
+                self.note(format!("vehicle/{vehicle}"), payload);
+            }
+            Effect::Demanded { vehicle, demand, order, why } => {
+                let vehicle = self.name(vehicle);
+                let payload = Payload::InterlockDemanded(InterlockDemanded {
+                    vehicle: vehicle.clone(),
+                    demand: demand.as_str().into(),
+                    action: order.map_or_else(String::new, |order| order.to_string()),
+                    why: why.as_str().into(),
+                });
+                self.note(format!("vehicle/{vehicle}"), payload);
+            }
+            Effect::Latch { pressed, press, source, by } => {
+                if pressed {
+                    let change = EstopChanged { source: source.into(), pressed, by: by.clone() };
+                    self.note("site".into(), Payload::EstopChanged(change));
+                }
+                // The latch thread lives as long as this one.
+                let _ = out.latch.send((pressed, press, by));
+            }
+            Effect::LatchReleased { by } => {
+                let change = EstopChanged { source: "reset".into(), pressed: false, by };
+                self.note("site".into(), Payload::EstopChanged(change));
+            }
+            Effect::Decided { id, vehicle, reasons } => {
+                let (vehicle, permitted) = (self.name(vehicle), reasons.is_empty());
+                let decided =
+                    CommandDecided { request: id, vehicle: vehicle.clone(), permitted, reasons: reasons.clone() };
+                self.note(format!("vehicle/{vehicle}"), Payload::CommandDecided(decided));
+                if let Some(answer) = out.waiting.remove(&id) {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(reasons);
+                }
+            }
+        }
+    }
+}
+
+/// Persists the latch off the safety thread. A release goes back to the machine only once both copies are durable.
+fn keep_latch(folder: &std::path::Path, writes: &Receiver<(bool, u64, String)>, interlock: &Interlock) {
+    for (pressed, press, by) in writes {
+        match latch::write(folder, pressed) {
+            Ok(()) if !pressed => interlock.tell(Input::Released { press, by }),
+            Ok(()) => {}
+            Err(error) => error!(pressed, %error, "latch cannot be written: it counts as pressed after a restart"),
+        }
+    }
+}
+
+/// SCHED_FIFO and locked memory where the system permits them.
+fn prefer_this_thread() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    use thread_priority::{
+        RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id,
+    };
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let priority = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
+    let set = priority.map(|priority| set_thread_priority_and_policy(thread_native_id(), priority, policy));
+    if !matches!(set, Ok(Ok(()))) {
+        warn!("safety thread runs without real-time priority: SCHED_FIFO is not permitted");
+    }
+    if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
+        warn!(%error, "memory is not locked");
+    }
+}

@@ -1,0 +1,98 @@
+//! What a vehicle last said, with the age of each part: a pure fold over its packets.
+//!
+//! Field offsets after the MAVLink common message set (<https://mavlink.io/en/messages/common.html>).
+
+use shared::units::Uptime;
+
+use super::codec::{Fields, Packet};
+
+const HEARTBEAT: u32 = 0;
+const SYS_STATUS: u32 = 1;
+const GLOBAL_POSITION_INT: u32 = 33;
+const COMMAND_ACK: u32 = 77;
+const EXTENDED_SYS_STATE: u32 = 245;
+/// MAV_MODE_FLAG_SAFETY_ARMED.
+const ARMED: u8 = 0x80;
+/// MAV_AUTOPILOT_INVALID: a heartbeat of something that flies nothing.
+const NO_AUTOPILOT: u8 = 8;
+/// MAV_LANDED_STATE_ON_GROUND.
+const ON_GROUND: u8 = 1;
+
+/// A vehicle's state.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct VehicleState {
+    /// HEARTBEAT.custom_mode.
+    pub mode: u32,
+    /// Whether it is armed.
+    pub armed: bool,
+    /// When the last heartbeat came.
+    pub heartbeat_at: Option<Uptime>,
+    /// Latitude and longitude in degrees, WGS-84.
+    pub position_deg: Option<(f64, f64)>,
+    /// Height above home in metres.
+    pub relative_alt_m: f32,
+    /// Speed over ground in m/s.
+    pub speed_mps: f32,
+    /// When the last position came.
+    pub position_at: Option<Uptime>,
+    /// Battery remaining in percent; absent where the vehicle does not say.
+    pub battery_pct: Option<u8>,
+    /// Whether it says that it stands on the ground; unknown counts as airborne.
+    pub landed: bool,
+    /// When any valid packet came.
+    pub packet_at: Option<Uptime>,
+}
+
+/// What a packet meant beyond state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// State changed.
+    State,
+    /// A heartbeat: state changed.
+    Heartbeat,
+    /// COMMAND_ACK: command number and MAV_RESULT.
+    Ack {
+        /// Command.
+        command: u16,
+        /// Result, 0 is accepted, 5 in progress.
+        result: u8,
+    },
+    /// Nothing we use.
+    Nothing,
+}
+
+impl VehicleState {
+    /// Takes a packet of this vehicle.
+    pub fn hear(&mut self, packet: &Packet, now: Uptime) -> Heard {
+        self.packet_at = Some(now);
+        let fields = Fields(&packet.payload);
+        match packet.id {
+            HEARTBEAT if fields.u8(5) != NO_AUTOPILOT => {
+                self.mode = fields.u32(0);
+                self.armed = fields.u8(6) & ARMED != 0;
+                self.heartbeat_at = Some(now);
+                Heard::Heartbeat
+            }
+            SYS_STATUS => {
+                // -1: not estimated.
+                self.battery_pct = u8::try_from(fields.i8(30)).ok();
+                Heard::State
+            }
+            GLOBAL_POSITION_INT => {
+                let degrees = |at| f64::from(fields.i32(at)) / 1e7;
+                let metres_per_second = |at| f32::from(fields.i16(at)) / 100.0;
+                self.position_deg = Some((degrees(4), degrees(8)));
+                self.relative_alt_m = fields.i32(16) as f32 / 1000.0;
+                self.speed_mps = metres_per_second(20).hypot(metres_per_second(22));
+                self.position_at = Some(now);
+                Heard::State
+            }
+            EXTENDED_SYS_STATE => {
+                self.landed = fields.u8(1) == ON_GROUND;
+                Heard::State
+            }
+            COMMAND_ACK => Heard::Ack { command: fields.u16(0), result: fields.u8(2) },
+            _ => Heard::Nothing,
+        }
+    }
+}

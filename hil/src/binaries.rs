@@ -1,0 +1,29 @@
+//! The three binaries under test, built first: never a stale one.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::Context;
+
+use crate::media::root;
+
+static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// Builds the workspace's binaries, once per process, and gives their folder.
+///
+/// # Errors
+/// When they do not build.
+pub fn built() -> anyhow::Result<PathBuf> {
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.clone().map_err(anyhow::Error::msg)
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // The same features as `cargo test --workspace`: another selection would rebuild half of the dependencies.
+    let status = Command::new(cargo).args(["build", "--quiet", "--workspace"]).current_dir(root()).status();
+    anyhow::ensure!(status.context("run cargo build")?.success(), "build the binaries");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join("debug"))
+}

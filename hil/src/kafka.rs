@@ -1,0 +1,111 @@
+//! A real Kafka broker: Apache Kafka in KRaft mode from its Maven Central jars, one broker, loopback only.
+//!
+//! The version is pinned in `hil/kafka/pom.xml`; maven copies the jars into a cache outside the tree once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::media::root;
+use crate::process::{Process, free_tcp_port, output};
+use crate::wait::until;
+
+/// Version of the broker; keep equal to `hil/kafka/pom.xml`.
+const VERSION: &str = "4.1.0";
+const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+/// KRaft cluster id: any 16 bytes in URL-safe base64.
+const CLUSTER: &str = "cGlja2V0LXRlc3QtcmlnMQ";
+
+/// A running broker; stopped when dropped.
+#[derive(Debug)]
+pub struct Kafka {
+    process: Process,
+    port: u16,
+}
+
+/// The cache of what the rig fetches: PICKET_CACHE, else the user's cache folder.
+pub fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/picket");
+    std::env::var_os("PICKET_CACHE").map_or_else(home, PathBuf::from)
+}
+
+/// Copies the broker's jars into the cache, once.
+///
+/// # Errors
+/// When maven fails.
+pub fn fetch() -> anyhow::Result<PathBuf> {
+    let jars = cache().join(format!("kafka-{VERSION}"));
+    if jars.join("complete").exists() {
+        return Ok(jars);
+    }
+    let pom = root().join("hil/kafka/pom.xml");
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "-f"]).arg(pom).arg(COPY);
+    output(maven.arg(format!("-DoutputDirectory={}", jars.display())).arg("-DincludeScope=runtime"))?;
+    std::fs::write(jars.join("complete"), VERSION).context("mark the jars as complete")?;
+    Ok(jars)
+}
+
+impl Kafka {
+    /// Formats a log folder under `folder` and starts a broker on a free port.
+    ///
+    /// # Errors
+    /// When the jars cannot be fetched or the broker does not start.
+    pub fn start(folder: &Path) -> anyhow::Result<Self> {
+        let jars = fetch()?;
+        let home = folder.join("kafka");
+        std::fs::create_dir_all(&home).context("make the Kafka folder")?;
+        let (port, controller) = (free_tcp_port()?, free_tcp_port()?);
+        let properties = home.join("server.properties");
+        let settings = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             log.dirs={}\noffsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
+            home.join("logs").display()
+        );
+        std::fs::write(&properties, settings).context("write server.properties")?;
+        let java = |class: &str| {
+            let mut command = Command::new("java");
+            command.args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+            command.arg("-cp").arg(format!("{}/*", jars.display())).arg(class);
+            command
+        };
+        let mut format = java("kafka.tools.StorageTool");
+        output(format.args(["format", "-t", CLUSTER, "-c"]).arg(&properties))?;
+        let process = Process::start("kafka", java("kafka.Kafka").arg(&properties), folder)?;
+        let mut made = Self { process, port };
+        let broker = format!("127.0.0.1:{port}");
+        until("Kafka to answer", Duration::from_secs(90), || {
+            let asked = output(Command::new("kcat").args(["-b", &broker, "-L", "-m", "2"]));
+            let text = made.process.ended().map_or(String::new(), |status| format!("it ended with {status}: "));
+            asked.map_err(|e| format!("{text}{e:#}: {}", made.process.output()))
+        })?;
+        Ok(made)
+    }
+
+    /// `host:port`.
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Stops the broker and waits.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.process.stop(Duration::from_secs(60)).map(|_| ())
+    }
+}

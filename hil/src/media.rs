@@ -1,0 +1,35 @@
+//! The real pictures, video and model that lie beside the project, and the saying-so where they are absent.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Root of the project.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// The media folder: PICKET_MEDIA, or `../shared/media` beside the project.
+pub fn folder() -> Option<PathBuf> {
+    let beside = root().join("../shared/media");
+    let folder = std::env::var_os("PICKET_MEDIA").map_or(beside, PathBuf::from);
+    folder.join("README.md").exists().then(|| folder.canonicalize().unwrap_or(folder))
+}
+
+/// The video of people walking through a room.
+pub fn video() -> Option<PathBuf> {
+    folder().map(|folder| folder.join("one-by-one-person-detection.mp4")).filter(|path| path.exists())
+}
+
+/// The media folder for a test; without it the test's name goes to the runner's list of skipped tests.
+pub fn or_skip(test: &str) -> Option<PathBuf> {
+    let found = folder();
+    if found.is_none() {
+        eprintln!("{test} is skipped: no ../shared/media and no PICKET_MEDIA");
+        if let Some(list) = std::env::var_os("PICKET_SKIPPED") {
+            let file = std::fs::File::options().create(true).append(true).open(list);
+            // The runner counts lines: one that cannot be written shows as passed, which stderr contradicts.
+            let _ = file.and_then(|mut file| writeln!(file, "{test}"));
+        }
+    }
+    found
+}

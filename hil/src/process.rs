@@ -1,0 +1,142 @@
+//! Child processes that never outlive their owner, with their output in a file.
+
+use std::fs::File;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::until;
+
+/// A running child; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command, its output appended to `folder/name.log`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start(name: &str, command: &mut Command, folder: &Path) -> anyhow::Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let out = File::options().create(true).append(true).open(&log).with_context(|| format!("make {}", log.display()))?;
+        let err = out.try_clone().context("share the log")?;
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let child = child.with_context(|| format!("start {name}: {command:?}"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it printed so far.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The exit status, once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("signal a process")?;
+        kill_process(pid, signal).with_context(|| format!("signal {}", self.name))
+    }
+
+    /// Asks it to end and waits; kills it at the deadline and says so.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub fn stop(mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
+        if let Some(status) = self.ended() {
+            return Ok(status);
+        }
+        self.signal(Signal::TERM)?;
+        let name = self.name.clone();
+        until(&format!("{name} to end"), deadline, || self.ended().ok_or_else(|| "running".into()))
+    }
+
+    /// kill -9, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("kill {}", self.name))?;
+        self.child.wait().with_context(|| format!("wait for {}", self.name))?;
+        Ok(())
+    }
+
+    /// Waits until its output holds `text`.
+    ///
+    /// # Errors
+    /// At the deadline, or when it ends first; with the end of its output.
+    pub fn wait_for_output(&mut self, text: &str, deadline: Duration) -> anyhow::Result<()> {
+        let what = format!("{} to print {text:?}", self.name);
+        let mut gone = None;
+        let seen = until(&what, deadline, || {
+            let output = self.output();
+            gone = self.ended();
+            match (output.contains(text), gone) {
+                (true, _) => Ok(true),
+                (false, Some(_)) => Ok(false),
+                (false, None) => Err(tail(&output)),
+            }
+        })?;
+        anyhow::ensure!(seen, "wait for {what}: it ended with {gone:?}: {}", tail(&self.output()));
+        Ok(())
+    }
+}
+
+fn tail(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().rev().take(12).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already gone is the usual case.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A TCP port that was free a moment ago.
+///
+/// # Errors
+/// When loopback has none.
+pub fn free_tcp_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0").context("find a free port")?.local_addr()?.port())
+}
+
+/// A UDP port that was free a moment ago.
+///
+/// # Errors
+/// When loopback has none.
+pub fn free_udp_port() -> anyhow::Result<u16> {
+    Ok(UdpSocket::bind("127.0.0.1:0").context("find a free port")?.local_addr()?.port())
+}
+
+/// Runs a command to its end and gives its standard output.
+///
+/// # Errors
+/// When it cannot be started or fails, with what it printed.
+pub fn output(command: &mut Command) -> anyhow::Result<String> {
+    let done = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
+    let errors = String::from_utf8_lossy(&done.stderr);
+    anyhow::ensure!(done.status.success(), "run {command:?}: {}: {errors}", done.status);
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
