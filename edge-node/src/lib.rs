@@ -2,7 +2,15 @@
 //! imports only from those above it. Start reading at `node`, which wires them.
 
 pub mod clock;
+pub mod health;
 pub mod journal;
 pub mod sensor;
+pub mod vehicle;
 pub mod detect;
+pub mod alert;
+pub mod interlock;
+pub mod uplink;
+pub mod console;
+pub mod config;
+pub mod node;
 pub mod cli;

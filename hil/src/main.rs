@@ -1,1 +1,78 @@
-fn main(){}
+//! `hil`: what `./dev` hands over to.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use hil::servers::Servers;
+use hil::{demo, servers, suite};
+
+/// The rig runner of Picket.
+#[derive(Debug, Parser)]
+#[command(name = "hil")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a whole site with relay, Postgres and Kafka.
+    Demo {
+        /// How long, e.g. `60s`; without it until Ctrl-C.
+        #[arg(long = "for", value_parser = shared::config::duration::parse)]
+        length: Option<Duration>,
+        /// Says nothing but the report.
+        #[arg(long)]
+        headless: bool,
+    },
+    /// Runs every test; arguments go to `cargo test`.
+    Test {
+        /// For `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Starts Postgres and Kafka and leaves them running.
+    Up,
+    /// Stops what `up` started.
+    Down,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PICKET_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Demo { length, headless } => {
+            anyhow::ensure!(!headless || length.is_some(), "run the demo: --headless needs --for");
+            hil::binaries::built()?;
+            let say = |text: &str| match headless {
+                true => tracing::info!("{text}"),
+                false => drop(writeln!(std::io::stdout(), "{text}")),
+            };
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let report = runtime.block_on(demo::run(length, say))?;
+            writeln!(out, "{}", serde_json::to_string(&report)?)?;
+            anyhow::ensure!(report.lost == 0 && report.duplicated == 0, "keep every event once");
+            Ok(())
+        }
+        Command::Test { arguments } => suite::run(&arguments, &mut out),
+        Command::Up => {
+            let addresses = Servers::start()?.leave()?;
+            writeln!(out, "Postgres: 127.0.0.1:{}\nKafka: {}", addresses.postgres_port, addresses.kafka)?;
+            Ok(())
+        }
+        Command::Down => servers::down(),
+    }
+}

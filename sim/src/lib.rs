@@ -1,1 +1,9 @@
-//! x
+//! A simulated site: vehicles that speak real MAVLink 2 and a camera that replays real pictures. It shares no code
+//! with the node, so that both cannot have the same misreading: here the mavlink crate's own types are used.
+
+pub mod scenario;
+pub mod body;
+pub mod autopilot;
+pub mod vehicle;
+pub mod camera;
+pub mod run;

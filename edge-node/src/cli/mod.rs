@@ -8,6 +8,7 @@ use shared::config::ConfigError;
 
 pub mod detect;
 pub mod models;
+pub mod events;
 
 /// Exit code of a configuration that cannot be used; systemd does not restart on it.
 const EXIT_CONFIG: u8 = 2;
@@ -24,10 +25,24 @@ pub struct Cli {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Runs the node until stopped.
+    Run(ConfigArgs),
+    /// Checks a configuration and everything it names, without running.
+    Check(ConfigArgs),
+    /// Prints the journal's events.
+    Events(events::Args),
     /// Finds objects in pictures and videos.
     Detect(detect::Args),
     /// Lists the models of the manifest, or checks their files.
     Models(models::Args),
+}
+
+/// A configuration file.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML).
+    #[arg(long)]
+    config: PathBuf,
 }
 
 /// Where the model manifest is looked for when it is not given: the environment variable PICKET_MANIFEST,
@@ -47,6 +62,13 @@ fn manifest_path(given: Option<PathBuf>) -> PathBuf {
 /// What ended it; [`exit_code`] tells configuration errors from others.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
+        Command::Run(args) => crate::node::run(crate::config::Config::read(&args.config)?),
+        Command::Check(args) => {
+            crate::node::check(&args.config)?;
+            tracing::info!("{}: ok", args.config.display());
+            Ok(())
+        }
+        Command::Events(args) => events::run(args),
         Command::Detect(args) => detect::run(args),
         Command::Models(args) => models::run(args),
     }

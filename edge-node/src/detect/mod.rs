@@ -6,6 +6,9 @@ pub mod manifest;
 pub mod letterbox;
 pub mod yolox;
 pub mod model;
+pub mod track;
+pub mod zone;
+pub mod worker;
 
 /// One object in one picture.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -125,9 +125,10 @@ impl Tracker {
             track.miss();
         }
         for (detection, owner) in found.iter().zip(track_of) {
+            let room = self.tracks.len() < TRACKS_MAX;
             match owner.and_then(|t| self.tracks.get_mut(t)) {
                 Some(track) => track.see(detection, now),
-                None if self.tracks.len() < TRACKS_MAX => {
+                None if room => {
                     self.made += 1;
                     self.tracks.push(Track::new(self.made, detection, now));
                 }

@@ -2,7 +2,7 @@
 //!
 //! A stream is resynchronised at the next start byte whose packet has a valid checksum; what lies between is counted.
 
-use mavlink::ardupilotmega::MavMessage;
+use mavlink::dialects::ardupilotmega::MavMessage;
 use mavlink::{Message, calculate_crc};
 
 const STX_V1: u8 = 0xFE;

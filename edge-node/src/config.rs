@@ -1,0 +1,141 @@
+//! The node's typed configuration: one TOML file, unknown keys refused, names checked against each other.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use shared::config::{ConfigError, parse};
+use shared::ids::Name;
+
+use crate::detect::zone::ZoneConfig;
+use crate::interlock::KeepOutConfig;
+use crate::sensor::camera::CameraConfig;
+use crate::uplink::RelayConfig;
+use crate::vehicle::{LinkConfig, VehicleConfig};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This node.
+    pub node: Name,
+    /// Folder of the journal and the latch.
+    pub data: PathBuf,
+    /// Address of console and API. Loopback only, until the console has accounts.
+    pub listen: SocketAddr,
+    /// Our MAVLink system id.
+    #[serde(default = "default_sysid")]
+    pub mavlink_sysid: u8,
+    /// Where events go; without it they stay here.
+    pub relay: Option<RelayConfig>,
+    /// What looks at pictures; needed where there is a camera.
+    pub model: Option<ModelConfig>,
+    /// Cameras.
+    #[serde(default, rename = "camera")]
+    pub cameras: Vec<CameraConfig>,
+    /// Zones.
+    #[serde(default, rename = "zone")]
+    pub zones: Vec<ZoneConfig>,
+    /// Links.
+    #[serde(default, rename = "link")]
+    pub links: Vec<LinkConfig>,
+    /// Vehicles.
+    #[serde(default, rename = "vehicle")]
+    pub vehicles: Vec<VehicleConfig>,
+    /// Keep-out rules.
+    #[serde(default, rename = "keep_out")]
+    pub keep_out: Vec<KeepOutConfig>,
+}
+
+/// The detector.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Name in the manifest.
+    pub name: String,
+    /// Manifest file.
+    pub manifest: PathBuf,
+    /// Least score of a detection that is counted; tracks have their own thresholds.
+    #[serde(default = "default_score")]
+    pub min_score: f32,
+}
+
+fn default_sysid() -> u8 {
+    // Not 255 or 254: ground stations use those, and ArduPilot's failsafe compares only the system id.
+    245
+}
+
+fn default_score() -> f32 {
+    0.35
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming file, key path and what was expected.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::new(&file, "file", e.to_string()))?;
+        let config: Self = parse(&file, &text)?;
+        config.check(&file)?;
+        Ok(config)
+    }
+
+    fn check(&self, file: &str) -> Result<(), ConfigError> {
+        let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
+        if !self.listen.ip().is_loopback() {
+            let found = self.listen;
+            return wrong("listen".into(), format!("expected a loopback address until the console has accounts, found {found}"));
+        }
+        if let Some(problem) = self.relay.as_ref().and_then(RelayConfig::problem) {
+            return wrong("relay.url".into(), problem);
+        }
+        match &self.model {
+            None if !self.cameras.is_empty() => return wrong("model".into(), "expected a model, since there are cameras".into()),
+            Some(model) if !(0.01..=1.0).contains(&model.min_score) => {
+                return wrong("model.min_score".into(), format!("expected 0.01 to 1, found {}", model.min_score));
+            }
+            _ => {}
+        }
+        let cameras: Vec<&Name> = self.cameras.iter().map(|c| &c.name).collect();
+        let zones: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
+        let links: Vec<&Name> = self.links.iter().map(|l| &l.name).collect();
+        let vehicles: Vec<&Name> = self.vehicles.iter().map(|v| &v.name).collect();
+        for (list, names) in [("camera", &cameras), ("zone", &zones), ("link", &links), ("vehicle", &vehicles)] {
+            for (index, name) in names.iter().enumerate() {
+                if names.iter().take(index).any(|other| other == name) {
+                    return wrong(format!("{list}[{index}].name"), format!("expected a name used once, found {name} again"));
+                }
+            }
+        }
+        let known = |key: String, name: &Name, names: &[&Name], kind: &str| match names.contains(&name) {
+            true => Ok(()),
+            false => {
+                let list = names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+                Err(ConfigError::new(file, key, format!("expected the name of a {kind} ({list}), found {name}")))
+            }
+        };
+        for (index, zone) in self.zones.iter().enumerate() {
+            known(format!("zone[{index}].camera"), &zone.camera, &cameras, "camera")?;
+            if let Some(problem) = zone.problem() {
+                return wrong(format!("zone[{index}].polygon"), problem);
+            }
+        }
+        for (index, vehicle) in self.vehicles.iter().enumerate() {
+            known(format!("vehicle[{index}].link"), &vehicle.link, &links, "link")?;
+            let twin = self.vehicles.iter().take(index).any(|v| v.sysid == vehicle.sysid);
+            if twin || vehicle.sysid == 0 || vehicle.sysid == self.mavlink_sysid {
+                let found = vehicle.sysid;
+                return wrong(format!("vehicle[{index}].sysid"), format!("expected 1 to 255, used once and not ours, found {found}"));
+            }
+        }
+        for (index, rule) in self.keep_out.iter().enumerate() {
+            known(format!("keep_out[{index}].zone"), &rule.zone, &zones, "zone")?;
+            for (n, vehicle) in rule.vehicles.iter().enumerate() {
+                known(format!("keep_out[{index}].vehicles[{n}]"), vehicle, &vehicles, "vehicle")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What the page shows: one JSON of the whole site, pushed as server-sent events, and the cameras' newest pictures.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+use jpeg_encoder::{ColorType, Encoder};
+use serde_json::{Value, json};
+use shared::ids::Lane;
+use shared::units::Uptime;
+
+use super::{Console, Shared};
+use crate::clock;
+
+/// The page is told this often: smooth for the eye, cheap for the box.
+const PERIOD: Duration = Duration::from_millis(250);
+/// JPEG quality of live pictures.
+const QUALITY: u8 = 80;
+
+/// `GET /api/v1/state`.
+pub async fn state(State(console): State<Shared>) -> Json<Value> {
+    Json(snapshot(&console))
+}
+
+/// `GET /api/v1/stream`: the same, four times a second.
+pub async fn stream(State(console): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let ticks = tokio::time::interval(PERIOD);
+    let stream = futures_util::stream::unfold((ticks, console), |(mut ticks, console)| async move {
+        ticks.tick().await;
+        let event = Event::default().data(snapshot(&console).to_string());
+        Some((Ok(event), (ticks, console)))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+/// `GET /api/v1/cameras/{camera}/frame.jpg`.
+pub async fn frame(State(console): State<Shared>, Path(camera): Path<String>) -> Response {
+    let index = console.cameras.iter().position(|name| name.as_str() == camera);
+    let picture = index.and_then(|index| console.camera_views.borrow().get(index)?.picture.clone());
+    let Some(picture) = picture else { return (StatusCode::NOT_FOUND, "no picture yet\n").into_response() };
+    let encoded = tokio::task::spawn_blocking(move || {
+        let (width, height) = (u16::try_from(picture.width).ok()?, u16::try_from(picture.height).ok()?);
+        let mut jpeg = Vec::new();
+        Encoder::new(&mut jpeg, QUALITY).encode(&picture.rgb, width, height, ColorType::Rgb).ok()?;
+        Some(jpeg)
+    });
+    match encoded.await {
+        Ok(Some(jpeg)) => ([("content-type", "image/jpeg"), ("cache-control", "no-store")], jpeg).into_response(),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "picture cannot be encoded\n").into_response(),
+    }
+}
+
+fn snapshot(console: &Console) -> Value {
+    let now = clock::uptime();
+    let age_ms = |at: Uptime| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+    let cameras: Vec<Value> = console
+        .cameras
+        .iter()
+        .zip(console.camera_views.borrow().iter())
+        .map(|(name, view)| {
+            let size = view.picture.as_ref().map(|picture| [picture.width, picture.height]);
+            let boxes = view.boxes.iter().map(
+                |b| json!({ "track": b.track, "label": b.label, "score": b.score, "box_xyxy_px": b.box_xyxy_px }),
+            );
+            json!({
+                "name": name, "size": size, "frame": view.frame, "stale": view.stale, "latency_ms": view.latency_ms,
+                "age_ms": size.map(|_| age_ms(view.captured)), "boxes": boxes.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let interlock = console.interlock_view.borrow().clone();
+    let name = |vehicle: usize| console.vehicles.get(vehicle).map(|v| v.name.to_string());
+    let vehicles: Vec<Value> = console
+        .vehicles
+        .iter()
+        .zip(console.vehicle_views.borrow().iter())
+        .enumerate()
+        .map(|(index, (config, state))| {
+            json!({
+                "name": config.name, "sysid": config.sysid, "mode": state.mode, "armed": state.armed,
+                "speed_mps": state.speed_mps, "battery_pct": state.battery_pct, "position_deg": state.position_deg,
+                "relative_alt_m": state.relative_alt_m, "heartbeat_age_ms": state.heartbeat_at.map(age_ms),
+                "demand": interlock.demands.get(index),
+            })
+        })
+        .collect();
+    let rules: Vec<Value> = interlock
+        .rules
+        .iter()
+        .map(|rule| json!({ "rule": rule.rule, "vehicle": name(rule.vehicle), "reason": rule.reason }))
+        .collect();
+    let uplink = console.uplink_view.borrow().clone();
+    let backlog: serde_json::Map<String, Value> =
+        Lane::ALL.iter().zip(uplink.backlog).map(|(lane, waiting)| (lane.to_string(), json!(waiting))).collect();
+    json!({
+        "node": console.node, "cameras": cameras, "vehicles": vehicles, "alerts": *console.alerts.borrow(),
+        "interlock": { "estop": interlock.pressed, "rules": rules },
+        "uplink": { "connected": uplink.connected, "backlog": backlog },
+    })
+}

@@ -1,0 +1,72 @@
+//! The node's HTTP side: the console page, its live stream, the API. Bound to loopback until the console has accounts.
+
+pub mod live;
+pub mod api;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::{get, post};
+use shared::event::Alert;
+use shared::ids::Name;
+use tokio::sync::watch;
+
+use crate::detect::worker::CameraView;
+use crate::health::Metrics;
+use crate::interlock::driver::{Interlock, View as InterlockView};
+use crate::journal::Journal;
+use crate::sensor::http::{Ingest, router as ingest_router};
+use crate::uplink::driver::View as UplinkView;
+use crate::vehicle::VehicleConfig;
+use crate::vehicle::state::VehicleState;
+
+/// What the console shows and whom it tells.
+pub struct Console {
+    /// This node.
+    pub node: Name,
+    /// Names of the cameras.
+    pub cameras: Vec<Name>,
+    /// Vehicles.
+    pub vehicles: Vec<VehicleConfig>,
+    /// Newest pictures and boxes.
+    pub camera_views: watch::Receiver<Vec<CameraView>>,
+    /// Vehicle states.
+    pub vehicle_views: watch::Receiver<Vec<VehicleState>>,
+    /// Open alerts.
+    pub alerts: watch::Receiver<Vec<Alert>>,
+    /// Rules and demands.
+    pub interlock_view: watch::Receiver<InterlockView>,
+    /// Backlog.
+    pub uplink_view: watch::Receiver<UplinkView>,
+    /// Takes presses and requests.
+    pub interlock: Interlock,
+    /// Takes events.
+    pub journal: Journal,
+    /// Data folder, for event queries.
+    pub folder: PathBuf,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+type Shared = Arc<Console>;
+
+/// All routes.
+pub fn router(console: Console) -> Router {
+    let ingest = Ingest { journal: console.journal.clone(), metrics: console.metrics.clone() };
+    let console: Shared = Arc::new(console);
+    Router::new()
+        .route("/", get(|| async { Html(include_str!("page.html")) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/metrics", get(api::metrics))
+        .route("/api/v1/state", get(live::state))
+        .route("/api/v1/stream", get(live::stream))
+        .route("/api/v1/cameras/{camera}/frame.jpg", get(live::frame))
+        .route("/api/v1/estop", post(api::press))
+        .route("/api/v1/estop/reset", post(api::reset))
+        .route("/api/v1/interlocks", get(api::interlocks))
+        .route("/api/v1/vehicles/{vehicle}/commands", post(api::command))
+        .with_state(console)
+        .merge(ingest_router(ingest))
+}

@@ -1,0 +1,257 @@
+//! The inference thread: newest frames through model, tracker and zones; what it finds goes to journal, interlock,
+//! alerts and console. Runs at a lower priority, so that it never takes the safety thread's core.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shared::event::{CameraHealth, CameraState, DetectionTrack, Payload, ZonePresence};
+use shared::units::Uptime;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::model::Model;
+use super::track::{Change, LIKELY, Tracker};
+use super::zone::{Presence, Turn, ZoneConfig};
+use crate::clock;
+use crate::health::{Metrics, Of};
+use crate::journal::Journal;
+use crate::sensor::camera::CameraConfig;
+use crate::sensor::frame::{Frame, Mailbox, Picture};
+
+/// How long a take waits before cameras are looked at for staleness.
+const WAIT: Duration = Duration::from_millis(100);
+/// Niceness of the inference thread.
+const NICE: i32 = 10;
+
+/// A box as shown on the console.
+#[derive(Debug, Clone)]
+pub struct ShownBox {
+    /// Track number.
+    pub track: u64,
+    /// Label.
+    pub label: String,
+    /// Score.
+    pub score: f32,
+    /// Box in pixels.
+    pub box_xyxy_px: [f32; 4],
+}
+
+/// A camera as shown on the console.
+#[derive(Debug, Clone, Default)]
+pub struct CameraView {
+    /// Newest looked-at picture.
+    pub picture: Option<Arc<Picture>>,
+    /// Frame number.
+    pub frame: u64,
+    /// When it was captured.
+    pub captured: Uptime,
+    /// Whether it is stale.
+    pub stale: bool,
+    /// Confirmed tracks.
+    pub boxes: Vec<ShownBox>,
+    /// Time from capture to result, milliseconds.
+    pub latency_ms: u64,
+}
+
+/// What the worker tells the stages after it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// A frame was looked at for a zone.
+    Seen {
+        /// Index of the zone.
+        zone: usize,
+        /// Whether somebody confirmed is in it on this very frame.
+        present: bool,
+        /// When the frame was captured.
+        captured: Uptime,
+    },
+    /// A zone became occupied or clear.
+    Zone {
+        /// Index of the zone.
+        zone: usize,
+        /// What became of it.
+        turn: Turn,
+    },
+    /// A camera became stale or fresh.
+    Camera {
+        /// Index of the camera.
+        camera: usize,
+        /// Whether it is stale.
+        stale: bool,
+    },
+}
+
+/// What the inference thread owns.
+pub struct Worker {
+    /// The model.
+    pub model: Model,
+    /// Cameras.
+    pub cameras: Vec<CameraConfig>,
+    /// Zones of all cameras.
+    pub zones: Vec<ZoneConfig>,
+    /// Least score of a detection.
+    pub min_score: f32,
+    /// Where frames come from.
+    pub mailbox: Arc<Mailbox>,
+    /// Takes news; must not block.
+    pub news: Box<dyn FnMut(News) + Send>,
+    /// Where the console looks.
+    pub view: watch::Sender<Vec<CameraView>>,
+    /// Takes events.
+    pub journal: Journal,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Ends the thread.
+    pub stop: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Camera {
+    tracker: Tracker,
+    presence: HashMap<usize, Presence>,
+    newest: Uptime,
+    stale: bool,
+}
+
+impl Worker {
+    /// Runs until stopped.
+    pub fn run(mut self) {
+        if let Err(error) = rustix::process::nice(NICE) {
+            warn!(%error, "inference thread keeps its priority");
+        }
+        let begun = clock::uptime();
+        let mut cameras: Vec<Camera> =
+            self.cameras.iter().map(|_| Camera { newest: begun, ..Camera::default() }).collect();
+        let mut from = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if let Some((frame, dropped)) = self.mailbox.take(from, WAIT) {
+                from = frame.camera + 1;
+                if let (Some(camera), Some(config)) = (cameras.get_mut(frame.camera), self.cameras.get(frame.camera)) {
+                    let of = Of::new(config.name.as_str());
+                    self.metrics.frames_dropped.get_or_create(&of).inc_by(dropped);
+                    self.look(camera, &frame, &of);
+                }
+            }
+            self.judge_health(&mut cameras);
+        }
+        info!("detection has ended");
+    }
+
+    fn look(&mut self, camera: &mut Camera, frame: &Frame, of: &Of) {
+        let found = match self.model.detect(&frame.picture, self.min_score.min(LIKELY)) {
+            Ok(found) => found,
+            Err(error) => {
+                self.metrics.inference_failures.get_or_create(of).inc();
+                warn!(camera = of.name, %error, "picture is passed over");
+                return;
+            }
+        };
+        let now = clock::uptime();
+        camera.newest = frame.captured;
+        self.metrics.detections.get_or_create(of).inc_by(found.len() as u64);
+        let size = (frame.picture.width, frame.picture.height);
+        let here: Vec<(usize, &ZoneConfig)> =
+            self.zones.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name).collect();
+        let zones_of = |b: &[f32; 4]| here.iter().filter(|(_, z)| z.holds(b, size)).map(|(i, _)| *i).collect();
+        let changes = camera.tracker.step(&found, now, zones_of);
+        for (index, zone) in &here {
+            // A track seen on this frame, at the place where this frame shows it.
+            let present = camera.tracker.confirmed().any(|track| {
+                let label = self.model.label(track.class);
+                track.seen == now && zone.labels.iter().any(|l| l == label) && zone.holds(&track.box_xyxy_px, size)
+            });
+            (self.news)(News::Seen { zone: *index, present, captured: frame.captured });
+            let presence = camera.presence.entry(*index).or_default();
+            if let Some(turn) = presence.step(present, zone.clear_after, now) {
+                (self.news)(News::Zone { zone: *index, turn });
+                self.keep_zone(zone, turn, frame);
+            }
+        }
+        self.keep_tracks(&changes, frame, of);
+        self.show(camera, frame, now);
+    }
+
+    fn show(&self, camera: &Camera, frame: &Frame, now: Uptime) {
+        let shown = |track: &super::track::Track| ShownBox {
+            track: track.number,
+            label: self.model.label(track.class).to_owned(),
+            score: track.score(),
+            box_xyxy_px: track.box_xyxy_px,
+        };
+        let boxes = camera.tracker.confirmed().map(shown).collect();
+        let latency_ms = u64::try_from(now.since(frame.captured).as_millis()).unwrap_or(u64::MAX);
+        self.view.send_modify(|views| {
+            if let Some(view) = views.get_mut(frame.camera) {
+                let picture = Some(frame.picture.clone());
+                *view = CameraView {
+                    picture,
+                    frame: frame.number,
+                    captured: frame.captured,
+                    stale: camera.stale,
+                    boxes,
+                    latency_ms,
+                };
+            }
+        });
+    }
+
+    fn keep(&self, about: String, payload: Payload) {
+        // A closed journal is the end of the node.
+        let _ = self.journal.record(self.journal.event(about, payload));
+    }
+
+    fn keep_tracks(&self, changes: &[Change], frame: &Frame, of: &Of) {
+        for Change { phase, track, zones } in changes {
+            let zone_name = |index: &usize| self.zones.get(*index).map(|zone| zone.name.to_string());
+            let payload = Payload::DetectionTrack(DetectionTrack {
+                camera: of.name.clone(),
+                track: track.number,
+                phase: *phase,
+                label: self.model.label(track.class).to_owned(),
+                score: track.score(),
+                box_xyxy_px: track.box_xyxy_px,
+                zones: zones.iter().filter_map(zone_name).collect(),
+                frame: frame.number,
+            });
+            self.keep(format!("camera/{}", of.name), payload);
+        }
+    }
+
+    fn keep_zone(&self, zone: &ZoneConfig, turn: Turn, frame: &Frame) {
+        let presence = |episode| ZonePresence {
+            zone: zone.name.to_string(),
+            camera: zone.camera.to_string(),
+            episode,
+            frame: frame.number,
+        };
+        let payload = match turn {
+            Turn::Occupied(episode) => Payload::ZoneOccupied(presence(episode)),
+            Turn::Cleared(episode) => Payload::ZoneCleared(presence(episode)),
+        };
+        self.keep(format!("zone/{}", zone.name), payload);
+    }
+
+    fn judge_health(&mut self, cameras: &mut [Camera]) {
+        let now = clock::uptime();
+        for (index, (camera, config)) in cameras.iter_mut().zip(&self.cameras).enumerate() {
+            let age = now.since(camera.newest);
+            let stale = age > config.stale_after;
+            if stale == camera.stale {
+                continue;
+            }
+            camera.stale = stale;
+            (self.news)(News::Camera { camera: index, stale });
+            let state = if stale { CameraState::Stale } else { CameraState::Fresh };
+            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            let health = CameraHealth { camera: config.name.to_string(), state, age_ms, error: String::new() };
+            let _ = self.journal.record(self.journal.event(format!("camera/{}", config.name), Payload::CameraHealth(health)));
+            self.view.send_modify(|views| {
+                if let Some(view) = views.get_mut(index) {
+                    view.stale = stale;
+                }
+            });
+        }
+    }
+}

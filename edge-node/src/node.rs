@@ -1,0 +1,310 @@
+//! The wiring of the node: every thread and task is made here and nowhere else.
+//!
+//! Stop is ordered: sensors first, then the stages, then the journal. The first stage that ends by itself ends the
+//! process, so that systemd starts it whole again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use shared::event::{NodeStarted, NodeStopped, Payload};
+use shared::units::Uptime;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+
+use crate::alert::{self, Signal};
+use crate::clock::{self, Stamp};
+use crate::config::{Config, ModelConfig};
+use crate::console::{self, Console};
+use crate::detect::manifest::Manifest;
+use crate::detect::model::Model;
+use crate::detect::worker::{CameraView, News, Worker};
+use crate::detect::zone::Turn;
+use crate::health::Metrics;
+use crate::interlock::driver::{Driver, Interlock, View as InterlockView};
+use crate::interlock::latch::{self, Latch};
+use crate::interlock::machine::{Input, KeepOut, Machine, Policy};
+use crate::journal::writer;
+use crate::sensor::camera::capture::Capture;
+use crate::sensor::frame::Mailbox;
+use crate::uplink::driver::{Uplink, View as UplinkView};
+use crate::vehicle::link::{self, Link};
+use crate::vehicle::state::VehicleState;
+
+/// Workers of the runtime: HTTP and uplink are waiting most of the time.
+const RUNTIME_THREADS: usize = 2;
+/// Longest time a stop may take; then the stuck stage is named and left.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Named threads that must all live as long as the node.
+struct Stages {
+    threads: Vec<(String, JoinHandle<()>)>,
+    ended: Sender<String>,
+}
+
+impl Stages {
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let (ended, stage) = (self.ended.clone(), name.to_owned());
+        let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
+            run();
+            // Nobody listens once the node is stopping.
+            let _ = ended.send(stage);
+        });
+        self.threads.push((name.to_owned(), thread.with_context(|| format!("start {name}"))?));
+        Ok(())
+    }
+}
+
+/// Runs the node until SIGINT or SIGTERM.
+///
+/// # Errors
+/// What could not be opened at the start, or the first stage that failed.
+#[expect(clippy::too_many_lines, reason = "the wiring function: it names every stage once, in the order of data flow")]
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
+    let runtime = runtime.context("start the runtime")?;
+    let metrics = Metrics::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stop_tasks, stopping) = watch::channel(false);
+    let (ended, endings) = channel();
+    let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
+
+    let (journal, acks, writer) = writer::start(config.data.clone(), Stamp::new()).context("open the journal")?;
+    journal.record(journal.event("node", Payload::NodeStarted(NodeStarted { version: env!("CARGO_PKG_VERSION").into() })))?;
+
+    // The safety thread before anything that can be slow: vehicles obey it while the model still loads.
+    let (signals, signals_in) = mpsc::channel::<Signal>(alert::QUEUE);
+    let (interlock, safety_inputs) = Interlock::new(metrics.clone());
+    let (interlock_show, interlock_view) = watch::channel(InterlockView::default());
+    let sockets: Vec<_> = config.links.iter().map(link::bind).collect::<anyhow::Result<_>>()?;
+    let socket_of = |vehicle: &crate::vehicle::VehicleConfig| {
+        let link = config.links.iter().position(|link| link.name == vehicle.link);
+        link.and_then(|link| sockets.get(link)).context("find the vehicle's link")?.try_clone().context("share a socket")
+    };
+    let latched = latch::read(&config.data);
+    info!(?latched, "e-stop latch");
+    let driver = Driver {
+        machine: Machine::new(policy(&config), matches!(latched, Latch::Pressed | Latch::Unknown), clock::uptime()),
+        vehicles: config.vehicles.clone(),
+        sockets: config.vehicles.iter().map(socket_of).collect::<anyhow::Result<_>>()?,
+        sysid: config.mavlink_sysid,
+        journal: journal.clone(),
+        alerts: signals.clone(),
+        view: interlock_show,
+        metrics: metrics.clone(),
+        folder: config.data.clone(),
+        own: interlock.clone(),
+        stop: stop.clone(),
+    };
+    stages.spawn("safety", move || driver.run(&safety_inputs))?;
+
+    let (vehicle_show, vehicle_views) = watch::channel(vec![VehicleState::default(); config.vehicles.len()]);
+    for (link_config, socket) in config.links.iter().zip(sockets) {
+        let reports = interlock.clone();
+        let link = Link {
+            config: link_config.clone(),
+            vehicles: config.vehicles.clone(),
+            sysid: config.mavlink_sysid,
+            report: Box::new(move |report| reports.tell(Input::Vehicle(report))),
+            view: vehicle_show.clone(),
+            journal: journal.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        stages.spawn(&format!("link-{}", link_config.name), move || link.run(&socket))?;
+    }
+
+    let (alert_show, alerts) = watch::channel(Vec::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    let alert_journal = journal.clone();
+    tasks.spawn_on(async move { Ok(alert::run(signals_in, alert_journal, alert_show).await) }, runtime.handle());
+
+    let (uplink_show, uplink_view) = watch::channel(UplinkView::default());
+    if let Some(relay) = config.relay.clone() {
+        let (node, folder, stamp) = (config.node.clone(), config.data.clone(), journal.stamp());
+        let (metrics, stop) = (metrics.clone(), stopping.clone());
+        let uplink = Uplink { config: relay, node, folder, acks, stamp, view: uplink_show, metrics, stop };
+        tasks.spawn_on(async move { uplink.run().await.context("run the uplink") }, runtime.handle());
+    }
+
+    let (camera_show, camera_views) = watch::channel(vec![CameraView::default(); config.cameras.len()]);
+    let console = Console {
+        node: config.node.clone(),
+        cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),
+        vehicles: config.vehicles.clone(),
+        camera_views,
+        vehicle_views,
+        alerts,
+        interlock_view,
+        uplink_view,
+        interlock: interlock.clone(),
+        journal: journal.clone(),
+        folder: config.data.clone(),
+        metrics: metrics.clone(),
+    };
+    let listener = runtime.block_on(TcpListener::bind(config.listen)).context("bind the console's address")?;
+    info!(address = %listener.local_addr()?, "console is ready");
+    tasks.spawn_on(async move { axum::serve(listener, console::router(console)).await.context("serve the console") }, runtime.handle());
+
+    if let Some(model) = &config.model {
+        let mailbox = Arc::new(Mailbox::new(config.cameras.len()));
+        let worker = Worker {
+            model: load(model)?,
+            cameras: config.cameras.clone(),
+            zones: config.zones.clone(),
+            min_score: model.min_score,
+            mailbox: mailbox.clone(),
+            news: Box::new(tell_news(&config, interlock, signals)),
+            view: camera_show,
+            journal: journal.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        stages.spawn("detect", move || worker.run())?;
+        for (index, camera) in config.cameras.iter().cloned().enumerate() {
+            let (mailbox, metrics, stop) = (mailbox.clone(), metrics.clone(), stop.clone());
+            let capture = Capture { index, config: camera, mailbox, metrics, stop, runtime: runtime.handle().clone() };
+            // A file that has ended is no failure: its camera goes stale.
+            std::thread::Builder::new().name(format!("camera-{index}")).spawn(move || capture.run()).context("start a camera")?;
+        }
+    } else {
+        drop((interlock, signals));
+    }
+    info!(node = %config.node, "node is ready");
+
+    let reason = wait_for_end(&runtime, &mut tasks, &endings);
+    info!(reason, "node is stopping");
+    let _ = journal.record(journal.event("node", Payload::NodeStopped(NodeStopped { reason: reason.clone() })));
+    stop.store(true, Ordering::Relaxed);
+    stop_tasks.send_replace(true);
+    let deadline = clock::uptime().plus(STOP_DEADLINE);
+    join(stages, deadline);
+    drop(journal);
+    tasks.abort_all();
+    runtime.shutdown_timeout(deadline.since(clock::uptime()));
+    writer.join();
+    anyhow::ensure!(reason == "signal", "run: {reason}");
+    Ok(())
+}
+
+fn load(config: &ModelConfig) -> anyhow::Result<Model> {
+    let manifest = Manifest::read(&config.manifest)?;
+    let (entry, file) = manifest.find(&config.name)?;
+    Ok(Model::load(entry, &file)?)
+}
+
+fn policy(config: &Config) -> Policy {
+    let zone_index = |name| config.zones.iter().position(|zone| &zone.name == name);
+    let vehicle_index = |name| config.vehicles.iter().position(|vehicle| &vehicle.name == name);
+    let keep_out = config.keep_out.iter().filter_map(|rule| {
+        let index = zone_index(&rule.zone)?;
+        let zone = config.zones.get(index)?;
+        let camera = config.cameras.iter().find(|camera| camera.name == zone.camera)?;
+        Some(KeepOut {
+            zone: rule.zone.to_string(),
+            zone_index: index,
+            vehicles: rule.vehicles.iter().filter_map(vehicle_index).collect(),
+            clear_after: rule.clear_after,
+            stale_after: camera.stale_after,
+        })
+    });
+    Policy { vehicles: config.vehicles.clone(), keep_out: keep_out.collect() }
+}
+
+/// Hands the detector's news to the interlock and the alerts.
+fn tell_news(config: &Config, interlock: Interlock, signals: mpsc::Sender<Signal>) -> impl FnMut(News) + Send + use<> {
+    let (zones, cameras) = (config.zones.clone(), config.cameras.clone());
+    move |news| {
+        let signal = match news {
+            News::Seen { zone, present, captured } => {
+                interlock.tell(Input::Seen { zone, present, captured });
+                None
+            }
+            News::Zone { zone, turn } => zones.get(zone).filter(|zone| zone.alert).map(|zone| {
+                let (active, what) = match turn {
+                    Turn::Occupied(_) => (true, "is occupied"),
+                    Turn::Cleared(_) => (false, "is clear"),
+                };
+                let subject = format!("zone/{}", zone.name);
+                Signal { active, rule: "presence".into(), subject, text: format!("zone {} {what}", zone.name) }
+            }),
+            News::Camera { camera, stale } => cameras.get(camera).map(|camera| {
+                let what = if stale { "gives no pictures" } else { "gives pictures" };
+                let (rule, subject) = ("camera".into(), format!("camera/{}", camera.name));
+                Signal { active: stale, rule, subject, text: format!("camera {} {what}", camera.name) }
+            }),
+        };
+        if let Some(signal) = signal {
+            // Full: the cause stays visible in its own event.
+            let _ = signals.try_send(signal);
+        }
+    }
+}
+
+type Tasks = tokio::task::JoinSet<anyhow::Result<()>>;
+
+/// Waits for a signal or for the first stage that ends; gives the reason.
+fn wait_for_end(runtime: &Runtime, tasks: &mut Tasks, endings: &std::sync::mpsc::Receiver<String>) -> String {
+    runtime.block_on(async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            return "signals cannot be watched".to_owned();
+        };
+        let mut look = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return "signal".to_owned(),
+                _ = interrupt.recv() => return "signal".to_owned(),
+                ended = tasks.join_next() => return match ended {
+                    Some(Ok(Err(error))) => format!("{error:#}"),
+                    other => format!("a task ended: {other:?}"),
+                },
+                _ = look.tick() => match endings.try_recv() {
+                    Ok(stage) => return format!("stage {stage} ended"),
+                    Err(std::sync::mpsc::TryRecvError::Empty | std::sync::mpsc::TryRecvError::Disconnected) => {}
+                },
+            }
+        }
+    })
+}
+
+/// Waits for the stages, at most until the deadline; names those that hang.
+fn join(stages: Stages, deadline: Uptime) {
+    let (done, finished) = channel();
+    let names: Vec<String> = stages.threads.iter().map(|(name, _)| name.clone()).collect();
+    for (name, thread) in stages.threads {
+        let done = done.clone();
+        std::thread::spawn(move || {
+            let _ = thread.join();
+            let _ = done.send(name);
+        });
+    }
+    let mut left = names;
+    while !left.is_empty() {
+        match finished.recv_timeout(deadline.since(clock::uptime())) {
+            Ok(name) => left.retain(|other| *other != name),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                error!(stages = left.join(", "), "stages do not stop");
+                return;
+            }
+        }
+    }
+}
+
+/// Loads everything a configuration names, without running it.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    if let Some(model) = &config.model {
+        load(model)?;
+    }
+    Ok(())
+}

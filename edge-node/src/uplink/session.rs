@@ -1,0 +1,142 @@
+//! The node's side of the session with the relay: which lane to send next, what an answer means, how long to wait.
+//! Pure: time is an argument, randomness too.
+
+use std::time::Duration;
+
+use shared::ids::Lane;
+use shared::units::Uptime;
+
+/// First wait after a failure; doubles up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// Longest wait after failures: an outage ends within this time for the site's operators.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// With nothing to send, the journal is looked at this often.
+const IDLE: Duration = Duration::from_millis(100);
+/// How many batches a lane may send before the next lane gets its turn, most urgent first.
+const SHARES: [u32; Lane::ALL.len()] = [16, 8, 4, 2, 1];
+
+/// What the driver should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Read the next batch of this lane after `pos` and send it.
+    Send {
+        /// Lane.
+        lane: Lane,
+        /// Position of the last acknowledged row.
+        pos: i64,
+    },
+    /// Wait.
+    Wait(Duration),
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Outcome {
+    /// The relay has everything up to this position.
+    Acked {
+        /// Lane.
+        lane: Lane,
+        /// Position.
+        pos: i64,
+    },
+    /// The lane has nothing after its cursor.
+    Empty(Lane),
+    /// The relay needs the lane from after this position on.
+    Rewind {
+        /// Lane.
+        lane: Lane,
+        /// Position.
+        pos: i64,
+    },
+    /// The relay refuses this lane (a fork): an operator must look, the other lanes go on.
+    Refused(Lane),
+    /// No answer, or the relay cannot store now.
+    Failed {
+        /// What the relay asked for in Retry-After.
+        retry_after: Option<Duration>,
+        /// A random number from 0 to 1, for jitter.
+        jitter: f64,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LaneState {
+    pos: i64,
+    quiet_until: Uptime,
+    share_left: u32,
+}
+
+/// The session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    lanes: [LaneState; Lane::ALL.len()],
+    failures: u32,
+    wait_until: Uptime,
+}
+
+impl Session {
+    /// A session from the journal's outbox cursors.
+    pub fn new(cursors: [i64; Lane::ALL.len()]) -> Self {
+        let lane = |(pos, share_left)| LaneState { pos, quiet_until: Uptime(0), share_left };
+        let mut lanes = cursors.map(|pos| lane((pos, 0)));
+        for (state, share) in lanes.iter_mut().zip(SHARES) {
+            state.share_left = share;
+        }
+        Self { lanes, failures: 0, wait_until: Uptime(0) }
+    }
+
+    /// Whether the last exchange failed.
+    pub fn failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// What to do now.
+    pub fn next(&mut self, now: Uptime) -> Step {
+        if now < self.wait_until {
+            return Step::Wait(self.wait_until.since(now));
+        }
+        // Two rounds: when every lane with something to send has used its share, shares begin anew.
+        for _ in 0..2 {
+            for (lane, state) in Lane::ALL.into_iter().zip(&mut self.lanes) {
+                if now >= state.quiet_until && state.share_left > 0 {
+                    state.share_left -= 1;
+                    return Step::Send { lane, pos: state.pos };
+                }
+            }
+            for (state, share) in self.lanes.iter_mut().zip(SHARES) {
+                state.share_left = share;
+            }
+        }
+        Step::Wait(IDLE)
+    }
+
+    /// Takes what happened.
+    pub fn happened(&mut self, outcome: Outcome, now: Uptime) {
+        let lane_state = |lane: Lane| lane as usize;
+        match outcome {
+            Outcome::Acked { lane, pos } | Outcome::Rewind { lane, pos } => {
+                self.failures = 0;
+                if let Some(state) = self.lanes.get_mut(lane_state(lane)) {
+                    state.pos = pos;
+                }
+            }
+            Outcome::Empty(lane) => self.quiet(lane, now.plus(IDLE)),
+            Outcome::Refused(lane) => {
+                self.failures = 0;
+                self.quiet(lane, now.plus(BACKOFF_MAX));
+            }
+            Outcome::Failed { retry_after, jitter } => {
+                self.failures = self.failures.saturating_add(1);
+                let doubled = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
+                let wait = doubled.min(BACKOFF_MAX).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+                self.wait_until = now.plus(retry_after.map_or(wait, |asked| asked.min(BACKOFF_MAX * 6)));
+            }
+        }
+    }
+
+    fn quiet(&mut self, lane: Lane, until: Uptime) {
+        if let Some(state) = self.lanes.get_mut(lane as usize) {
+            state.quiet_until = until;
+        }
+    }
+}

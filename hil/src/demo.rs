@@ -1,0 +1,175 @@
+//! The demo: one whole site for a while, then counted from outside.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::media;
+use crate::servers::Servers;
+use crate::site::{Plan, Ports, Site};
+use crate::wait::now;
+use crate::witness;
+
+/// How long the outbox may take to drain after the run.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// What the demo prints as its last line.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Events in the node's journal by type, by SQL.
+    pub events_journaled: BTreeMap<String, u64>,
+    /// Track events.
+    pub detections: u64,
+    /// Alerts raised.
+    pub alerts: u64,
+    /// Interlock trips.
+    pub interlock_trips: u64,
+    /// Rows of event_store, by SQL.
+    pub event_store_rows: usize,
+    /// Messages in Kafka, by kcat.
+    pub kafka_messages: usize,
+    /// Acknowledged at the edge and not in event_store after the drain. Must be 0.
+    pub lost: usize,
+    /// Rows of event_store beyond one for each event. Must be 0.
+    pub duplicated: usize,
+}
+
+/// The demo's site: a camera over a keep-out zone, a rover that drives in it, a copter.
+pub fn plan(ports: Ports) -> Plan {
+    let video = media::video();
+    let link = ports.link;
+    let mut node = format!(
+        "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{link}\"\n\n\
+         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlink = \"radio\"\n\n\
+         [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nlink = \"radio\"\n"
+    );
+    let mut sim = format!(
+        "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nconnect = \"127.0.0.1:{link}\"\n\
+         home = [47.4, 8.5]\nmission_m = [[0, 0], [40, 0], [40, 25], [0, 25]]\nspeed_mps = 2.0\nmode = 10\narmed = true\n\n\
+         [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nconnect = \"127.0.0.1:{link}\"\n\
+         home = [47.4, 8.5]\nmission_m = [[0, 0], [60, 0], [60, 60]]\nspeed_mps = 5.0\nmode = 3\narmed = true\n"
+    );
+    if let Some(video) = &video {
+        node.push_str(&format!(
+            "\n[[camera]]\nname = \"room\"\nsource = \"mjpeg:http://127.0.0.1:{}/room\"\n\n\
+             [[zone]]\nname = \"room\"\ncamera = \"room\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\
+             clear_after = \"2s\"\nalert = true\n\n\
+             [[keep_out]]\nzone = \"room\"\nvehicles = [\"rover\"]\nclear_after = \"2s\"\n",
+            ports.camera
+        ));
+        sim.push_str(&format!(
+            "\n[[camera]]\nname = \"room\"\nlisten = \"127.0.0.1:{}\"\nsource = \"{}\"\n",
+            ports.camera,
+            video.display()
+        ));
+    }
+    Plan { node, sim, model: video.is_some() }
+}
+
+/// Runs the demo for a while; `None` runs until Ctrl-C.
+///
+/// # Errors
+/// When something does not start, or the drain does not end.
+pub async fn run(length: Option<Duration>, say: impl Fn(&str)) -> anyhow::Result<Report> {
+    if media::video().is_none() {
+        say("no ../shared/media and no PICKET_MEDIA: the demo runs without its camera");
+    }
+    say("starting Postgres and Kafka");
+    let servers = Servers::start()?;
+    let place = servers.addresses().place("demo").await?;
+    let ports = Ports::free()?;
+    let mut site = Site::prepare(place, ports, &plan(ports), ports.relay)?;
+    say("starting relay, sim and node");
+    site.start_relay()?;
+    site.start_sim()?;
+    site.start_node()?;
+    say(&format!("console: {}/", site.console()));
+    let drive = drive(&site, length);
+    tokio::select! {
+        driven = drive => driven?,
+        _ = tokio::signal::ctrl_c() => say("stopping"),
+    }
+    say("stopping the sim and draining the outbox");
+    site.sim.take().context("stop the sim")?.kill()?;
+    let report = count(&site).await?;
+    site.node.take().context("stop the node")?.stop(Duration::from_secs(15))?;
+    site.relay.take().context("stop the relay")?.stop(Duration::from_secs(15))?;
+    servers.stop()?;
+    Ok(report)
+}
+
+/// Does what the people and sensors of a site do: a reading each second, the rover sent on when it may go, the e-stop
+/// pressed and reset once.
+async fn drive(site: &Site, length: Option<Duration>) -> anyhow::Result<()> {
+    let begun = now();
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut estops = 0;
+    for second in 0u64.. {
+        seconds.tick().await;
+        if length.is_some_and(|length| begun.elapsed() >= length) {
+            break;
+        }
+        let value = f64::from(u32::try_from(second % 60).unwrap_or(0)) / 10.0;
+        let reading = json!({ "sensor": "fence-3", "value": value, "unit": "kN" });
+        let event = json!({ "type": "sensor.reading", "subject": "sensor/fence-3", "data": reading });
+        let (status, answer) = site.post("/api/v1/events", &event).await?;
+        anyhow::ensure!(status == 202, "post a reading: {status}: {answer}");
+        let state = site.state().await?;
+        let estop = state["interlock"]["estop"].as_bool() == Some(true);
+        match second % 40 {
+            20 => {
+                estops += 1;
+                site.post("/api/v1/estop", &json!({ "by": "hil" })).await?;
+            }
+            24 if estop => {
+                site.post("/api/v1/estop/reset", &json!({ "by": "hil" })).await?;
+            }
+            _ => resume(site, &state).await?,
+        }
+    }
+    tracing::debug!(estops, "demo is driven");
+    Ok(())
+}
+
+/// Sends the rover on where the interlock permits it. A disarmed vehicle stays: arming is a person's act on site.
+async fn resume(site: &Site, state: &Value) -> anyhow::Result<()> {
+    let vehicles = state["vehicles"].as_array().into_iter().flatten();
+    for vehicle in vehicles.filter(|v| v["demand"] == "none" && v["name"] == "rover" && v["mode"] != 10) {
+        let name = vehicle["name"].as_str().unwrap_or_default();
+        site.command_vehicle(name, "resume").await?;
+    }
+    Ok(())
+}
+
+/// Waits for the drain, then counts: everything in the journal now must be central.
+///
+/// # Errors
+/// When the witnesses cannot be asked.
+pub async fn count(site: &Site) -> anyhow::Result<Report> {
+    let journaled = witness::journal(&site.data())?;
+    let begun = now();
+    let mut looks = tokio::time::interval(Duration::from_millis(200));
+    let (central, lost) = loop {
+        looks.tick().await;
+        let central = witness::central(&site.place.postgres).await?;
+        let lost = journaled.ids.difference(&central.ids).count();
+        if lost == 0 || begun.elapsed() > DRAIN {
+            break (central, lost);
+        }
+    };
+    let kafka = witness::kafka(&site.place.kafka, &site.place.topic_prefix)?;
+    let of = |name: &str| journaled.by_type.get(name).copied().unwrap_or(0);
+    Ok(Report {
+        detections: of("detection.track"),
+        alerts: of("alert.raised"),
+        interlock_trips: of("interlock.tripped"),
+        event_store_rows: central.rows,
+        kafka_messages: kafka.len(),
+        lost,
+        duplicated: central.rows - central.ids.len(),
+        events_journaled: journaled.by_type,
+    })
+}

@@ -1,0 +1,194 @@
+//! One site under test: relay, node and sim as real processes, with generated configurations.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::binaries::built;
+use crate::media::root;
+use crate::process::{Process, free_tcp_port, free_udp_port};
+use crate::servers::Place;
+
+/// How long a binary may take to be ready: the node loads a model.
+const READY: Duration = Duration::from_secs(60);
+
+/// What a site is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Text of the node's configuration after the head: cameras, zones, vehicles, rules.
+    pub node: String,
+    /// Text of the sim's scenario after the head.
+    pub sim: String,
+    /// Whether the node runs the detector.
+    pub model: bool,
+}
+
+/// Ports that a plan's texts may name.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// The node's console.
+    pub console: u16,
+    /// The relay.
+    pub relay: u16,
+    /// The node's MAVLink link.
+    pub link: u16,
+    /// The sim's camera.
+    pub camera: u16,
+}
+
+/// A running site; everything ends when dropped.
+pub struct Site {
+    folder: TempDir,
+    bin: PathBuf,
+    /// Addresses.
+    pub ports: Ports,
+    /// The servers' part of it.
+    pub place: Place,
+    /// The relay, while it runs.
+    pub relay: Option<Process>,
+    /// The node, while it runs.
+    pub node: Option<Process>,
+    /// The simulator, while it runs.
+    pub sim: Option<Process>,
+    http: reqwest::Client,
+}
+
+impl Ports {
+    /// Free ones.
+    ///
+    /// # Errors
+    /// When loopback has none.
+    pub fn free() -> anyhow::Result<Self> {
+        let (console, relay, camera) = (free_tcp_port()?, free_tcp_port()?, free_tcp_port()?);
+        Ok(Self { console, relay, camera, link: free_udp_port()? })
+    }
+}
+
+impl Site {
+    /// Writes the configurations; starts nothing. `via_relay_port` is where the node believes the relay to be.
+    ///
+    /// # Errors
+    /// When the binaries do not build or the folder cannot be written.
+    pub fn prepare(place: Place, ports: Ports, plan: &Plan, via_relay_port: u16) -> anyhow::Result<Self> {
+        let bin = built()?;
+        let folder = TempDir::with_prefix("picket-site-").context("make a folder for the site")?;
+        let at = folder.path();
+        let data = at.join("data");
+        let mut node = format!(
+            "node = \"gate-1\"\ndata = \"{}\"\nlisten = \"127.0.0.1:{}\"\n\n[relay]\nurl = \"http://127.0.0.1:{via_relay_port}\"\n",
+            data.display(),
+            ports.console
+        );
+        if plan.model {
+            let manifest = root().join("models/manifest.toml");
+            write!(node, "\n[model]\nname = \"yolox-nano\"\nmanifest = \"{}\"\n", manifest.display())?;
+        }
+        node.push_str(&plan.node);
+        std::fs::write(at.join("node.toml"), node).context("write node.toml")?;
+        let relay = format!(
+            "listen = \"127.0.0.1:{}\"\ntenant = \"acme\"\nsite = \"yard\"\n\n[postgres]\nurl = \"{}\"\n\n[kafka]\nbrokers = \"{}\"\ntopic_prefix = \"{}\"\npartitions = 3\n",
+            ports.relay, place.postgres, place.kafka, place.topic_prefix
+        );
+        std::fs::write(at.join("relay.toml"), relay).context("write relay.toml")?;
+        let sim = format!("trace = \"{}\"\n{}", at.join("trace.jsonl").display(), plan.sim);
+        std::fs::write(at.join("sim.toml"), sim).context("write sim.toml")?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("make an HTTP client")?;
+        Ok(Self { folder, bin, ports, place, relay: None, node: None, sim: None, http })
+    }
+
+    /// Folder of configurations, logs, data and trace.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The node's data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    fn command(&self, program: &str, config: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        let flag = if program == "sim" { "--scenario" } else { "--config" };
+        command.arg("run").arg(flag).arg(self.folder().join(config));
+        command
+    }
+
+    /// Starts the relay and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub fn start_relay(&mut self) -> anyhow::Result<()> {
+        let mut relay = Process::start("relay", &mut self.command("cloud-relay", "relay.toml"), self.folder())?;
+        relay.wait_for_output("relay is ready", READY)?;
+        self.relay = Some(relay);
+        Ok(())
+    }
+
+    /// Starts the node and waits until it is ready. Its log starts anew with each start.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub fn start_node(&mut self) -> anyhow::Result<()> {
+        // Absent at the first start.
+        let _ = std::fs::rename(self.folder().join("node.log"), self.folder().join("node.log.before"));
+        let mut node = Process::start("node", &mut self.command("edge-node", "node.toml"), self.folder())?;
+        node.wait_for_output("node is ready", READY)?;
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// Starts the simulator and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub fn start_sim(&mut self) -> anyhow::Result<()> {
+        let mut sim = Process::start("sim", &mut self.command("sim", "sim.toml"), self.folder())?;
+        sim.wait_for_output("sim is ready", READY)?;
+        self.sim = Some(sim);
+        Ok(())
+    }
+
+    /// Address of the node's console.
+    pub fn console(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.console)
+    }
+
+    /// The node's live state.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn state(&self) -> anyhow::Result<Value> {
+        let answer = self.http.get(format!("{}/api/v1/state", self.console())).send().await.context("ask the node")?;
+        answer.json().await.context("read the node's state")
+    }
+
+    /// Posts JSON to the node; gives status and answer.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
+        let answer = self.http.post(format!("{}{path}", self.console())).json(body).send().await;
+        let answer = answer.with_context(|| format!("post to {path}"))?;
+        Ok((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// Asks for a vehicle command in a person's name; whether the interlock permitted it.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn command_vehicle(&self, vehicle: &str, verb: &str) -> anyhow::Result<bool> {
+        let path = format!("/api/v1/vehicles/{vehicle}/commands");
+        Ok(self.post(&path, &json!({ "verb": verb, "by": "hil" })).await?.0 == 202)
+    }
+
+    /// What the vehicles were told: the lines of the sim's trace.
+    pub fn trace(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder().join("trace.jsonl")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}

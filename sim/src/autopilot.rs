@@ -1,0 +1,246 @@
+//! What an ArduPilot-like autopilot does with messages: modes, arming, acks, parameters, stream requests. Pure.
+
+use std::collections::BTreeMap;
+
+use mavlink::dialects::ardupilotmega::{
+    COMMAND_ACK_DATA, COMMAND_LONG_DATA, EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA,
+    MavAutopilot, MavCmd, MavLandedState, MavMessage, MavModeFlag, MavParamType, MavResult, MavState, MavType,
+    PARAM_VALUE_DATA, SYS_STATUS_DATA,
+};
+
+use crate::body::{Body, Wish};
+use crate::scenario::{Class, Vehicle};
+
+/// The force magic of COMPONENT_ARM_DISARM.
+const FORCE: f32 = 21196.0;
+/// Metres of a degree of latitude on a sphere of 6 371 km.
+const METRES_PER_DEGREE: f64 = 111_194.93;
+/// Battery used per second, percent.
+const DRAIN: f64 = 0.005;
+
+/// Mode numbers (ArduRover and ArduCopter's own).
+mod mode {
+    pub const ROVER_HOLD: u32 = 4;
+    pub const ROVER_AUTO: u32 = 10;
+    pub const ROVER_ALL: [u32; 9] = [0, 1, 3, 4, 5, 6, 10, 11, 15];
+    pub const COPTER_AUTO: u32 = 3;
+    pub const COPTER_LAND: u32 = 9;
+    pub const COPTER_RTL: u32 = 6;
+    pub const COPTER_ALL: [u32; 9] = [0, 2, 3, 4, 5, 6, 9, 16, 17];
+}
+
+/// The autopilot.
+pub struct Autopilot {
+    config: Vehicle,
+    /// How it moves.
+    pub body: Body,
+    /// HEARTBEAT.custom_mode.
+    pub mode: u32,
+    /// Whether armed.
+    pub armed: bool,
+    battery: f64,
+    time_s: f64,
+    parameters: BTreeMap<&'static str, f32>,
+    streams: BTreeMap<u32, Stream>,
+}
+
+struct Stream {
+    interval_s: f64,
+    next_s: f64,
+}
+
+/// What a message did, for the trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// What it was.
+    pub command: String,
+    /// Parameter 1 and 2.
+    pub parameters: [f32; 2],
+    /// MAV_RESULT of the answer.
+    pub result: u32,
+}
+
+impl Autopilot {
+    /// An autopilot as the scenario has it. Only HEARTBEAT is sent unasked, once a second.
+    pub fn new(config: Vehicle) -> Self {
+        let body = Body::new(config.class, config.mission_m.clone(), config.armed);
+        let (mode, armed) = (config.mode, config.armed);
+        let mut parameters = BTreeMap::from([("SYSID_THISMAV", f32::from(config.sysid)), ("MAV_GCS_SYSID", 255.0)]);
+        // ArduPilot's defaults: the failsafe and the fence are off.
+        parameters.extend([("FS_GCS_ENABLE", 0.0), ("FS_GCS_TIMEOUT", 5.0), ("FENCE_ENABLE", 0.0)]);
+        let streams = BTreeMap::from([(0, Stream { interval_s: 1.0, next_s: 0.0 })]);
+        Self { config, body, mode, armed, battery: 100.0, time_s: 0.0, parameters, streams }
+    }
+
+    /// Lets time pass; gives what it sends.
+    pub fn step(&mut self, dt: f64) -> Vec<MavMessage> {
+        self.time_s += dt;
+        self.battery = (self.battery - DRAIN * dt).max(0.0);
+        self.body.step(self.wish(), dt);
+        if self.config.class == Class::Copter && self.mode == mode::COPTER_LAND && self.body.landed() {
+            self.armed = false;
+        }
+        let due: Vec<u32> = self.streams.iter().filter(|(_, s)| s.next_s <= self.time_s).map(|(id, _)| *id).collect();
+        for id in &due {
+            if let Some(stream) = self.streams.get_mut(id) {
+                stream.next_s = self.time_s + stream.interval_s;
+            }
+        }
+        due.into_iter().filter_map(|id| self.message(id)).collect()
+    }
+
+    fn wish(&self) -> Wish {
+        let going = Wish::Go(self.config.speed_mps);
+        match (self.config.class, self.mode) {
+            _ if !self.armed => Wish::Off,
+            (Class::Rover, mode::ROVER_AUTO) | (Class::Copter, mode::COPTER_AUTO) => going,
+            (Class::Copter, mode::COPTER_LAND | mode::COPTER_RTL) => Wish::Land,
+            _ => Wish::Stop,
+        }
+    }
+
+    /// Takes a message; gives its answers and what it did.
+    pub fn take(&mut self, message: &MavMessage) -> (Vec<MavMessage>, Option<Told>) {
+        match message {
+            MavMessage::COMMAND_LONG(command) if command.target_system == self.config.sysid => {
+                let result = self.command(command);
+                let ack = COMMAND_ACK_DATA { command: command.command, result, ..COMMAND_ACK_DATA::DEFAULT };
+                let told = Told {
+                    command: format!("{:?}", command.command),
+                    parameters: [command.param1, command.param2],
+                    result: result as u32,
+                };
+                (vec![MavMessage::COMMAND_ACK(ack)], Some(told))
+            }
+            MavMessage::PARAM_REQUEST_READ(wanted) if wanted.target_system == self.config.sysid => {
+                let name = wanted.param_id.to_str().unwrap_or_default().to_owned();
+                (self.parameter(&name).into_iter().collect(), None)
+            }
+            MavMessage::PARAM_REQUEST_LIST(wanted) if wanted.target_system == self.config.sysid => {
+                let names: Vec<&str> = self.parameters.keys().copied().collect();
+                (names.into_iter().filter_map(|name| self.parameter(name)).collect(), None)
+            }
+            MavMessage::PARAM_SET(set) if set.target_system == self.config.sysid => {
+                let name = set.param_id.to_str().unwrap_or_default().to_owned();
+                if let Some(value) = self.parameters.get_mut(name.as_str()) {
+                    *value = set.param_value;
+                }
+                (self.parameter(&name).into_iter().collect(), None)
+            }
+            _ => (Vec::new(), None),
+        }
+    }
+
+    fn command(&mut self, command: &COMMAND_LONG_DATA) -> MavResult {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "MAVLink carries numbers as f32")]
+        let number = |value: f32| value.max(0.0) as u32;
+        match command.command {
+            MavCmd::MAV_CMD_DO_SET_MODE => self.set_mode(number(command.param2)),
+            MavCmd::MAV_CMD_COMPONENT_ARM_DISARM => self.set_armed(command.param1 > 0.5, command.param2 == FORCE),
+            MavCmd::MAV_CMD_SET_MESSAGE_INTERVAL => {
+                let id = number(command.param1);
+                if self.message(id).is_none() {
+                    return MavResult::MAV_RESULT_FAILED;
+                }
+                // 0 asks for the default rate, -1 for none.
+                if command.param2 < 0.0 {
+                    self.streams.remove(&id);
+                } else {
+                    let interval_s = if command.param2 == 0.0 { 1.0 } else { f64::from(command.param2) / 1e6 };
+                    let next_s = self.streams.get(&id).map_or(self.time_s, |s| s.next_s.min(self.time_s + interval_s));
+                    self.streams.insert(id, Stream { interval_s, next_s });
+                }
+                MavResult::MAV_RESULT_ACCEPTED
+            }
+            _ => MavResult::MAV_RESULT_UNSUPPORTED,
+        }
+    }
+
+    fn set_mode(&mut self, wanted: u32) -> MavResult {
+        let known = match self.config.class {
+            Class::Rover => mode::ROVER_ALL,
+            Class::Copter => mode::COPTER_ALL,
+        };
+        if !known.contains(&wanted) || self.config.refuse_modes.contains(&wanted) {
+            return MavResult::MAV_RESULT_FAILED;
+        }
+        if !self.config.ignore_modes.contains(&wanted) {
+            self.mode = wanted;
+        }
+        MavResult::MAV_RESULT_ACCEPTED
+    }
+
+    fn set_armed(&mut self, arm: bool, force: bool) -> MavResult {
+        let flying = !self.body.landed();
+        if !arm && flying && !force {
+            return MavResult::MAV_RESULT_FAILED;
+        }
+        // Disarming leaves the mode as it was: an AUTO vehicle drives off when armed again.
+        self.armed = arm;
+        MavResult::MAV_RESULT_ACCEPTED
+    }
+
+    fn parameter(&self, name: &str) -> Option<MavMessage> {
+        let (index, (name, value)) = self.parameters.iter().enumerate().find(|(_, (known, _))| **known == name)?;
+        Some(MavMessage::PARAM_VALUE(PARAM_VALUE_DATA {
+            param_value: *value,
+            param_count: u16::try_from(self.parameters.len()).unwrap_or(0),
+            param_index: u16::try_from(index).unwrap_or(0),
+            param_id: (*name).into(),
+            param_type: MavParamType::MAV_PARAM_TYPE_REAL32,
+        }))
+    }
+
+    fn message(&self, id: u32) -> Option<MavMessage> {
+        let (mavtype, holding) = match self.config.class {
+            Class::Rover => (MavType::MAV_TYPE_GROUND_ROVER, self.mode == mode::ROVER_HOLD),
+            Class::Copter => (MavType::MAV_TYPE_QUADROTOR, false),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "MAVLink's fixed-point fields")]
+        match id {
+            0 => {
+                let mut base_mode = MavModeFlag::MAV_MODE_FLAG_CUSTOM_MODE_ENABLED;
+                base_mode.set(MavModeFlag::MAV_MODE_FLAG_SAFETY_ARMED, self.armed);
+                base_mode.set(MavModeFlag::MAV_MODE_FLAG_STABILIZE_ENABLED, !holding);
+                Some(MavMessage::HEARTBEAT(HEARTBEAT_DATA {
+                    custom_mode: self.mode,
+                    mavtype,
+                    autopilot: MavAutopilot::MAV_AUTOPILOT_ARDUPILOTMEGA,
+                    base_mode,
+                    system_status: if self.armed { MavState::MAV_STATE_ACTIVE } else { MavState::MAV_STATE_STANDBY },
+                    mavlink_version: 3,
+                }))
+            }
+            1 => Some(MavMessage::SYS_STATUS(SYS_STATUS_DATA {
+                voltage_battery: 12_000,
+                battery_remaining: self.battery as i8,
+                ..SYS_STATUS_DATA::DEFAULT
+            })),
+            33 => {
+                let ([east, north], [dx, dy]) = self.body.place();
+                let [lat, lon] = self.config.home;
+                let shrink = lat.to_radians().cos();
+                let fixed = |degrees: f64| (degrees * 1e7) as i32;
+                let speed = |part: f64| (self.body.speed * part * 100.0) as i16;
+                let alt = (self.body.alt * 1000.0) as i32;
+                Some(MavMessage::GLOBAL_POSITION_INT(GLOBAL_POSITION_INT_DATA {
+                    lat: fixed(lat + north / METRES_PER_DEGREE),
+                    lon: fixed(lon + east / METRES_PER_DEGREE / shrink),
+                    alt,
+                    relative_alt: alt,
+                    vx: speed(dy),
+                    vy: speed(dx),
+                    ..GLOBAL_POSITION_INT_DATA::DEFAULT
+                }))
+            }
+            245 => Some(MavMessage::EXTENDED_SYS_STATE(EXTENDED_SYS_STATE_DATA {
+                landed_state: match self.body.landed() {
+                    true => MavLandedState::MAV_LANDED_STATE_ON_GROUND,
+                    false => MavLandedState::MAV_LANDED_STATE_IN_AIR,
+                },
+                ..EXTENDED_SYS_STATE_DATA::DEFAULT
+            })),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What is simulated: the scenario file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use shared::config::{ConfigError, parse};
+use shared::ids::Name;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Where vehicles write what they were told, one JSON object a line.
+    pub trace: Option<PathBuf>,
+    /// Vehicles.
+    #[serde(default, rename = "vehicle")]
+    pub vehicles: Vec<Vehicle>,
+    /// Cameras.
+    #[serde(default, rename = "camera")]
+    pub cameras: Vec<Camera>,
+}
+
+/// Kind of vehicle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Like ArduRover.
+    Rover,
+    /// Like ArduCopter.
+    Copter,
+}
+
+/// One vehicle.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vehicle {
+    /// Name.
+    pub name: Name,
+    /// Kind.
+    pub class: Class,
+    /// MAVLink system id.
+    pub sysid: u8,
+    /// Where it sends to, from an ephemeral port.
+    pub connect: SocketAddr,
+    /// Home, latitude and longitude in degrees.
+    pub home: [f64; 2],
+    /// Mission: corners of a closed path, metres east and north of home.
+    pub mission_m: Vec<[f64; 2]>,
+    /// Mission speed, m/s.
+    pub speed_mps: f64,
+    /// Mode at start.
+    pub mode: u32,
+    /// Whether it starts armed.
+    #[serde(default)]
+    pub armed: bool,
+    /// Modes it refuses with MAV_RESULT_FAILED.
+    #[serde(default)]
+    pub refuse_modes: Vec<u32>,
+    /// Modes it acks and does not enter.
+    #[serde(default)]
+    pub ignore_modes: Vec<u32>,
+}
+
+/// One camera: an MJPEG server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Camera {
+    /// Name; the stream is at `/NAME`.
+    pub name: Name,
+    /// Address of its HTTP server.
+    pub listen: SocketAddr,
+    /// A video file, or a folder of pictures.
+    pub source: PathBuf,
+    /// Pictures per second.
+    #[serde(default = "ten")]
+    pub fps: u32,
+}
+
+fn ten() -> u32 {
+    10
+}
+
+impl Scenario {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming file and key path.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::new(&file, "file", e.to_string()))?;
+        let scenario: Self = parse(&file, &text)?;
+        for (index, vehicle) in scenario.vehicles.iter().enumerate() {
+            let key = |field: &str| format!("vehicle[{index}].{field}");
+            if vehicle.mission_m.len() < 2 {
+                return Err(ConfigError::new(&file, key("mission_m"), "expected at least 2 corners"));
+            }
+            if !(0.1..=50.0).contains(&vehicle.speed_mps) {
+                return Err(ConfigError::new(&file, key("speed_mps"), "expected 0.1 to 50"));
+            }
+        }
+        if let Some(index) = scenario.cameras.iter().position(|c| !(1..=60).contains(&c.fps)) {
+            return Err(ConfigError::new(&file, format!("camera[{index}].fps"), "expected 1 to 60"));
+        }
+        Ok(scenario)
+    }
+}
