@@ -149,15 +149,15 @@ async fn resume(site: &Site, state: &Value) -> anyhow::Result<()> {
 /// # Errors
 /// When the witnesses cannot be asked.
 pub async fn count(site: &Site) -> anyhow::Result<Report> {
-    let journaled = witness::journal(&site.data())?;
     let begun = now();
     let mut looks = tokio::time::interval(Duration::from_millis(200));
-    let (central, lost) = loop {
+    let (journaled, central, lost) = loop {
         looks.tick().await;
         let central = witness::central(&site.place.postgres).await?;
+        let journaled = witness::journal(&site.data())?;
         let lost = journaled.ids.difference(&central.ids).count();
-        if lost == 0 || begun.elapsed() > DRAIN {
-            break (central, lost);
+        if (lost == 0 && central.outbox == 0) || begun.elapsed() > DRAIN {
+            break (journaled, central, lost);
         }
     };
     let kafka = witness::kafka(&site.place.kafka, &site.place.topic_prefix)?;

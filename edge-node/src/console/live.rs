@@ -82,7 +82,7 @@ fn snapshot(console: &Console) -> Value {
         .enumerate()
         .map(|(index, (config, state))| {
             json!({
-                "name": config.name, "sysid": config.sysid, "mode": state.mode, "armed": state.armed,
+                "name": config.name, "class": format!("{:?}", config.class).to_lowercase(), "sysid": config.sysid, "mode": state.mode, "armed": state.armed,
                 "speed_mps": state.speed_mps, "battery_pct": state.battery_pct, "position_deg": state.position_deg,
                 "relative_alt_m": state.relative_alt_m, "heartbeat_age_ms": state.heartbeat_at.map(age_ms),
                 "demand": interlock.demands.get(index),

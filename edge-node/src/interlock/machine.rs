@@ -187,6 +187,8 @@ struct Vehicle {
 struct ZoneRule {
     last_frame: Uptime,
     last_present: Option<Uptime>,
+    /// The first frame after the camera was stale: frames must show the zone empty for the clear time from here.
+    back_since: Option<Uptime>,
     tripped: Option<&'static str>,
 }
 
@@ -215,7 +217,7 @@ impl Machine {
     /// A machine at `now`. `pressed`: the latch says so, or is not readable. No frame counts as seen.
     pub fn new(policy: Policy, pressed: bool, now: Uptime) -> Self {
         let vehicles = vec![Vehicle::default(); policy.vehicles.len()];
-        let zones = vec![ZoneRule { last_frame: now, last_present: None, tripped: None }; policy.keep_out.len()];
+        let zones = vec![ZoneRule { last_frame: now, last_present: None, back_since: None, tripped: None }; policy.keep_out.len()];
         Self { policy, pressed, presses: 1, vehicles, zones }
     }
 
@@ -289,7 +291,10 @@ impl Machine {
 
     fn see(&mut self, zone: usize, present: bool, captured: Uptime) {
         let watching = self.policy.keep_out.iter().zip(&mut self.zones).filter(|(rule, _)| rule.zone_index == zone);
-        for (_, state) in watching {
+        for (rule, state) in watching {
+            if captured.since(state.last_frame) > rule.stale_after {
+                state.back_since = Some(captured);
+            }
             state.last_frame = state.last_frame.max(captured);
             if present {
                 state.last_present = state.last_present.max(Some(captured));
@@ -300,17 +305,14 @@ impl Machine {
     fn judge_zones(&mut self, now: Uptime, out: &mut Vec<Effect>) {
         for (rule, zone) in self.policy.keep_out.iter().zip(&mut self.zones) {
             let stale = now.since(zone.last_frame) > rule.stale_after;
-            // Presence lasts from the frame that showed it until fresh frames have shown nobody for the clear time.
-            let present = zone.last_present.is_some_and(|at| zone.last_frame.since(at) < rule.clear_after);
-            let hazard = match (stale, present) {
-                (_, true) => Some("person"),
-                (true, false) => Some("camera stale: a person is assumed"),
-                (false, false) => None,
+            // A hazard lasts until fresh frames have shown nobody for the clear time.
+            let lasts = |since: Option<Uptime>| since.is_some_and(|at| zone.last_frame.since(at) < rule.clear_after);
+            let hazard = match (lasts(zone.last_present), stale, lasts(zone.back_since)) {
+                (true, _, _) => Some("person"),
+                (false, true, _) => Some("camera stale: a person is assumed"),
+                (false, false, true) => Some("camera was stale: not yet seen clear"),
+                (false, false, false) => None,
             };
-            if hazard.is_some() && stale && !present {
-                // A picture that comes back must show the zone empty for the whole clear time.
-                zone.last_present = zone.last_present.max(Some(zone.last_frame));
-            }
             if hazard.is_some() == zone.tripped.is_some() {
                 // A person seen while blind is the same trip, with a better reason.
                 zone.tripped = hazard.or(zone.tripped);

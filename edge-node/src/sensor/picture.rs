@@ -17,20 +17,20 @@ const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// The file could not be read.
-    #[error("{place}: cannot be read: {source}")]
+    #[error("{place}: cannot be read: {reason}")]
     Read {
         /// File or URL.
         place: String,
         /// The system's error.
-        source: std::io::Error,
+        reason: String,
     },
     /// The bytes are not a whole JPEG or PNG, or it is too large.
-    #[error("{place}: expected a whole JPEG or PNG of at most {SIDE_MAX} pixels a side: {source}")]
+    #[error("{place}: expected a whole JPEG or PNG of at most {SIDE_MAX} pixels a side: {reason}")]
     Decode {
         /// File or URL and frame.
         place: String,
-        /// The decoder's error.
-        source: image::ImageError,
+        /// What is wrong.
+        reason: String,
     },
 }
 
@@ -46,7 +46,7 @@ pub fn is_picture(path: &Path) -> bool {
 /// [`PictureError`] naming the file.
 pub fn read(path: &Path) -> Result<Picture, PictureError> {
     let place = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| PictureError::Read { place: place.clone(), source })?;
+    let bytes = std::fs::read(path).map_err(|e| PictureError::Read { place: place.clone(), reason: e.to_string() })?;
     decode(&bytes, &place)
 }
 
@@ -55,14 +55,24 @@ pub fn read(path: &Path) -> Result<Picture, PictureError> {
 /// # Errors
 /// [`PictureError::Decode`].
 pub fn decode(bytes: &[u8], place: &str) -> Result<Picture, PictureError> {
-    let refused = |source| PictureError::Decode { place: place.to_owned(), source };
+    let refused = |reason: String| PictureError::Decode { place: place.to_owned(), reason };
     let format = if bytes.starts_with(b"\x89PNG") { ImageFormat::Png } else { ImageFormat::Jpeg };
+    if format == ImageFormat::Jpeg && is_cut(bytes) {
+        return Err(refused(format!("cut off at byte {}", bytes.len())));
+    }
     let mut reader = ImageReader::with_format(std::io::Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_MAX);
     limits.max_image_height = Some(SIDE_MAX);
     limits.max_alloc = Some(ALLOC_MAX);
     reader.limits(limits);
-    let image = reader.decode().map_err(refused)?.into_rgb8();
+    let image = reader.decode().map_err(|e| refused(e.to_string()))?.into_rgb8();
     Ok(Picture { width: image.width(), height: image.height(), rgb: image.into_raw() })
+}
+
+/// Whether a JPEG ends inside its scan: its last start-of-scan (FFDA) has no end-of-image (FFD9) behind it. The decoder
+/// would fill the rest with grey, which looks like an empty zone.
+fn is_cut(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
+    last(0xDA).is_some_and(|scan| last(0xD9).is_none_or(|end| end < scan))
 }

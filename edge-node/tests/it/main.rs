@@ -1,3 +1,9 @@
-//! Integration tests.
+//! Promises of the edge node.
 
-fn main() {}
+mod command_line;
+mod detection;
+mod interlock;
+mod journal;
+mod mavlink;
+mod sensing;
+mod uplink;

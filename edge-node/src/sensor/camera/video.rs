@@ -84,7 +84,8 @@ impl Video {
         if size > FILE_MAX {
             return Err(unread(format!("{size} bytes, the limit is {FILE_MAX}")));
         }
-        let bytes = std::fs::read(path).map_err(|e| unread(e.to_string()))?;
+        let mut bytes = std::fs::read(path).map_err(|e| unread(e.to_string()))?;
+        shorten_cut_box(&mut bytes);
         // re_mp4 0.5 indexes and asserts on some broken boxes; a damaged file must be an error, not the end.
         let parsed = std::panic::catch_unwind(|| Mp4::read_bytes(&bytes));
         let mp4 = parsed.map_err(|_| wrong("broken box".into()))?.map_err(|e| wrong(e.to_string()))?;
@@ -178,4 +179,33 @@ fn rgb(yuv: &DecodedYUV<'_>) -> Picture {
     yuv.write_rgb8(&mut rgb);
     let side = |n: usize| u32::try_from(n).unwrap_or(0);
     Picture { width: side(width), height: side(height), rgb }
+}
+
+/// A recording that was cut off ends inside its last top-level box, which the demuxer refuses as a whole. Its length
+/// is set to what is there: the samples before the cut are played, the first one behind it is told with its place.
+/// Box header: 32-bit length, type, and a 64-bit length where the first is 1 (ISO/IEC 14496-12, 4.2).
+fn shorten_cut_box(bytes: &mut [u8]) {
+    let mut at = 0usize;
+    while let Some(rest) = bytes.get_mut(at..) {
+        let there = rest.len();
+        let Some((&mut [a, b, c, d, _, _, _, _], behind)) = rest.split_first_chunk_mut::<8>() else { return };
+        let short = u32::from_be_bytes([a, b, c, d]);
+        let length = match (short, behind.first_chunk::<8>()) {
+            (1, Some(long)) => u64::from_be_bytes(*long),
+            (short, _) => u64::from(short),
+        };
+        if length < 8 {
+            return;
+        }
+        if length > there as u64 {
+            let fitting = (there as u64).to_be_bytes();
+            let target = if short == 1 { rest.get_mut(8..16) } else { rest.get_mut(..4) };
+            if let Some(target) = target {
+                let from = fitting.len() - target.len();
+                target.copy_from_slice(fitting.get(from..).unwrap_or(&fitting));
+            }
+            return;
+        }
+        at = at.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+    }
 }

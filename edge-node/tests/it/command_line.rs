@@ -1,0 +1,143 @@
+//! The real binary on files, good and bad: clear errors with their place, and the exit codes others rely on.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn node(arguments: &[&str]) -> Output {
+    let manifest = hil::media::root().join("models/manifest.toml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-node"));
+    command.env("PICKET_MANIFEST", manifest).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn check_fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let done = node(arguments);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(code), "{arguments:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: expected {word:?} in: {said}");
+    }
+}
+
+fn write(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.display().to_string()
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn every_command_answers_help() {
+    for command in ["run", "check", "events", "detect", "models"] {
+        let done = node(&[command, "--help"]);
+        assert!(done.status.success(), "{command}");
+        assert!(String::from_utf8_lossy(&done.stdout).contains("Usage:"), "{command}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_file_key_and_expectation() {
+    let folder = TempDir::new().unwrap();
+    let head = "node = \"n\"\ndata = \"d\"\nlisten = \"127.0.0.1:0\"\n";
+    let cases = [
+        ("unknown.toml", format!("{head}colour = 1\n"), vec!["unknown.toml", "colour", "unknown field"]),
+        ("type.toml", head.replace("\"n\"", "3"), vec!["type.toml", "node", "string"]),
+        ("open.toml", head.replace("127.0.0.1", "0.0.0.0"), vec!["listen", "loopback"]),
+        ("toml.toml", "node = ".into(), vec!["toml.toml", "line 1"]),
+        (
+            "zone.toml",
+            format!("{head}[[zone]]\nname = \"z\"\ncamera = \"gone\"\npolygon = [[0,0],[1,0],[1,1]]\n"),
+            vec!["zone[0].camera", "gone"],
+        ),
+        (
+            "tie.toml",
+            format!(
+                "{head}model = {{ name = \"m\", manifest = \"x\" }}\n[[camera]]\nname = \"c\"\nsource = \"file:v\"\n\
+                 [[zone]]\nname = \"z\"\ncamera = \"c\"\npolygon = [[0,0],[1,1],[1,0],[0,1]]\n"
+            ),
+            vec!["zone[0].polygon", "cross"],
+        ),
+        ("link.toml", format!("{head}[[link]]\nname = \"l\"\nurl = \"udp:1\"\n"), vec!["link[0].url", "udpin:"]),
+        ("relay.toml", format!("{head}[relay]\nurl = \"http://example.com\"\n"), vec!["relay.url", "127.0.0.1"]),
+    ];
+    for (name, text, words) in cases {
+        let file = write(&folder, name, text);
+        check_fails(&["check", "--config", &file], 2, &words);
+        check_fails(&["run", "--config", &file], 2, &words);
+    }
+    check_fails(&["check", "--config", "/nowhere/site.toml"], 2, &["/nowhere/site.toml"]);
+}
+
+#[test]
+fn an_unreadable_picture_or_video_is_named_and_the_others_are_answered() {
+    let Some(media) = hil::media::or_skip("an_unreadable_picture_or_video_is_named_and_the_others_are_answered") else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let whole = std::fs::read(media.join("images/000000001268.jpg")).unwrap();
+    let cut = write(&folder, "cut.jpg", &whole[..whole.len() / 3]);
+    let noise = write(&folder, "noise.mp4", vec![0x5a; 5000]);
+    let good = path(&media.join("images/000000001268.jpg"));
+    let done = node(&["detect", "--model", "yolox-nano", "--json", &cut, &noise, "/nowhere.png", &good]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    for word in ["cut.jpg", "noise.mp4", "H.264", "/nowhere.png"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let answer: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(answer[&good].as_array().is_some_and(|found| !found.is_empty()), "{answer}");
+}
+
+#[test]
+fn a_truncated_video_gives_its_frames_up_to_the_damage_and_the_byte() {
+    let Some(media) = hil::media::or_skip("a_truncated_video_gives_its_frames_up_to_the_damage_and_the_byte") else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let cut = folder.path().join("cut.mp4");
+    // The index first, then half of the pictures are cut off.
+    let source = media.join("one-by-one-person-detection.mp4");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-nostdin", "-loglevel", "error", "-t", "4", "-i"]).arg(source);
+    assert!(ffmpeg.args(["-c", "copy", "-movflags", "+faststart"]).arg(&cut).status().unwrap().success());
+    let bytes = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() * 2 / 3]).unwrap();
+    let done = node(&["detect", "--model", "yolox-nano", "--json", &path(&cut)]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("cut.mp4") && said.contains("at byte"), "{said}");
+    let answer: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let frames = answer[path(&cut)].as_array().map_or(0, Vec::len);
+    assert!((5..40).contains(&frames), "{frames} frames");
+}
+
+#[test]
+fn a_model_that_disagrees_with_its_manifest_is_refused() {
+    let Some(media) = hil::media::or_skip("a_model_that_disagrees_with_its_manifest_is_refused") else { return };
+    let folder = TempDir::new().unwrap();
+    let weights = path(&media.join("../models/yolox_nano.onnx").canonicalize().unwrap());
+    let text = std::fs::read_to_string(hil::media::root().join("models/manifest.toml")).unwrap();
+    let text = text.replace("../../shared/models/yolox_nano.onnx", &weights);
+    let picture = path(&media.join("images/000000001268.jpg"));
+    let cases = [
+        (text.replace("695e750a", "00000000"), 1, vec!["yolox_nano.onnx", "expected sha256 00000000", "found 695e750a"]),
+        (
+            text.replace("width = 416", "width = 448").replace("rows = 3549", "rows = 3822"),
+            1,
+            vec!["expected input 1×3×416×448", "found 1×3×416×416"],
+        ),
+        (text.replace("rows = 3549", "rows = 3548"), 2, vec!["model[0].output.rows", "3549"]),
+        (text.replace("head = \"yolox\"", "head = \"yoloz\""), 2, vec!["model[0].head", "yoloz"]),
+        (text.replace(&weights, "gone.onnx"), 1, vec!["gone.onnx", "YOLOX"]),
+    ];
+    for (n, (text, code, words)) in cases.into_iter().enumerate() {
+        let manifest = write(&folder, &format!("manifest{n}.toml"), text);
+        check_fails(&["detect", "--model", "yolox-nano", "--manifest", &manifest, &picture], code, &words);
+    }
+    check_fails(&["detect", "--model", "yolo99", &picture], 1, &["yolo99", "yolox-nano"]);
+}

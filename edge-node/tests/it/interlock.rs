@@ -1,0 +1,373 @@
+//! Properties and scenarios of the interlock's decision, without any I/O.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use edge_node::interlock::latch::{self, Latch};
+use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Verb};
+use edge_node::vehicle::command::Order;
+use edge_node::vehicle::link::Report;
+use edge_node::vehicle::state::{Heard, VehicleState};
+use edge_node::vehicle::{Class, VehicleConfig};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_oneof, proptest};
+use shared::ids::EventId;
+use shared::units::Uptime;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const ROVER: usize = 0;
+const COPTER: usize = 1;
+
+fn policy() -> Policy {
+    let vehicle = |name: &str, class, sysid| VehicleConfig {
+        name: name.parse().unwrap(),
+        sysid,
+        class,
+        link: "radio".parse().unwrap(),
+    };
+    Policy {
+        vehicles: vec![vehicle("rover", Class::Rover, 1), vehicle("copter", Class::Copter, 2)],
+        keep_out: vec![KeepOut {
+            zone: "yard".into(),
+            zone_index: 0,
+            vehicles: vec![ROVER, COPTER],
+            clear_after: Duration::from_secs(2),
+            stale_after: Duration::from_secs(1),
+        }],
+    }
+}
+
+/// A machine and simulated time: every step is 20 ms, as the safety thread's.
+struct Rig {
+    machine: Machine,
+    now: Uptime,
+    state: [VehicleState; 2],
+    sent: Vec<(Uptime, usize, Order)>,
+    effects: Vec<Effect>,
+    obeys: bool,
+    watched: bool,
+    present: bool,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let now = Uptime::from_millis(100_000);
+        let driving = |mode| VehicleState { mode, armed: true, speed_mps: 2.0, ..VehicleState::default() };
+        Self {
+            machine: Machine::new(policy(), false, now),
+            now,
+            state: [driving(10), driving(3)],
+            sent: Vec::new(),
+            effects: Vec::new(),
+            obeys: true,
+            watched: true,
+            present: false,
+        }
+    }
+
+    fn give(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.machine.step(input, self.now, &mut out);
+        for effect in &out {
+            if let Effect::Send(vehicle, order) = effect {
+                self.sent.push((self.now, *vehicle, *order));
+                if self.obeys {
+                    match order {
+                        Order::Mode(mode) | Order::GuidedStill(mode) => self.state[*vehicle].mode = *mode,
+                        Order::Disarm => self.state[*vehicle].armed = false,
+                    }
+                }
+            }
+        }
+        self.effects.extend(out);
+    }
+
+    fn hear(&mut self, vehicle: usize, heard: Heard) {
+        self.state[vehicle].heartbeat_at = Some(self.now);
+        self.state[vehicle].position_at = Some(self.now);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        self.give(Input::Vehicle(Report { vehicle, peer, state: self.state[vehicle], heard }));
+    }
+
+    /// Lets `ms` pass: heartbeats at 5 Hz, frames at 10 fps while watched.
+    fn pass(&mut self, ms: u64) {
+        for n in 0..ms / 20 {
+            self.now = self.now.plus(Duration::from_millis(20));
+            if n % 10 == 0 {
+                self.hear(ROVER, Heard::Heartbeat);
+                self.hear(COPTER, Heard::Heartbeat);
+            }
+            if n % 5 == 0 && self.watched {
+                self.give(Input::Seen { zone: 0, present: self.present, captured: self.now });
+            }
+            self.give(Input::Tick);
+        }
+    }
+
+    fn orders(&self, vehicle: usize) -> Vec<Order> {
+        let mut orders: Vec<Order> = self.sent.iter().filter(|(_, v, _)| *v == vehicle).map(|(_, _, o)| *o).collect();
+        orders.dedup();
+        orders
+    }
+
+    fn reset(&mut self) {
+        self.give(Input::Reset { by: "ann".into() });
+        let latched = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Latch { pressed: false, press, .. } => Some(*press),
+            _ => None,
+        });
+        self.give(Input::Released { press: latched.unwrap(), by: "ann".into() });
+    }
+
+    fn resume(&mut self) -> Vec<String> {
+        let id = EventId(Uuid::now_v7());
+        self.give(Input::Request { id, vehicle: ROVER, verb: Verb::Resume });
+        match self.effects.last() {
+            Some(Effect::Decided { reasons, .. }) => reasons.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_person_in_the_zone_holds_the_vehicles_at_once_and_until_it_is_clear() {
+    let mut rig = Rig::new();
+    rig.pass(1000);
+    assert!(rig.sent.is_empty(), "nothing tripped yet: {:?}", rig.sent);
+    rig.present = true;
+    let seen = rig.now;
+    rig.pass(100);
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4)]);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17)]);
+    assert!(rig.sent[0].0.since(seen) <= Duration::from_millis(40));
+    rig.present = false;
+    rig.pass(1900);
+    assert_eq!(rig.machine.demand(ROVER), Demand::Hold);
+    rig.pass(300);
+    assert_eq!(rig.machine.demand(ROVER), Demand::None);
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4)], "clearing starts nothing");
+    assert!(rig.resume().is_empty());
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4), Order::Mode(10)]);
+}
+
+#[test]
+fn a_silent_camera_is_a_person_and_must_show_the_zone_empty_again() {
+    let mut rig = Rig::new();
+    rig.pass(500);
+    rig.watched = false;
+    rig.pass(900);
+    assert_eq!(rig.machine.demand(ROVER), Demand::None);
+    rig.pass(300);
+    assert_eq!(rig.machine.demand(ROVER), Demand::Hold);
+    assert!(rig.resume()[0].contains("camera stale"));
+    rig.watched = true;
+    rig.pass(1000);
+    assert_eq!(rig.machine.demand(ROVER), Demand::Hold);
+    rig.pass(2000);
+    assert_eq!(rig.machine.demand(ROVER), Demand::None);
+}
+
+#[test]
+fn a_hold_that_is_obeyed_is_repeated_and_never_escalates() {
+    let mut rig = Rig::new();
+    rig.present = true;
+    rig.pass(10_000);
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4)]);
+    let count = rig.sent.iter().filter(|(_, v, _)| *v == ROVER).count();
+    assert!((45..=51).contains(&count), "5 Hz for 10 s, found {count}");
+}
+
+#[test]
+fn a_hold_that_is_not_accepted_goes_to_the_next_action_after_two_seconds() {
+    let mut rig = Rig::new();
+    (rig.obeys, rig.present) = (false, true);
+    let begun = rig.now;
+    rig.pass(2500);
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4), Order::Disarm]);
+    let disarmed = rig.sent.iter().find(|(_, _, order)| *order == Order::Disarm).unwrap().0;
+    assert!((2000..2200).contains(&disarmed.since(begun).as_millis()));
+    rig.pass(3000);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17), Order::GuidedStill(4), Order::Mode(9)]);
+}
+
+#[test]
+fn a_refused_hold_goes_to_the_next_action_at_once() {
+    let mut rig = Rig::new();
+    (rig.obeys, rig.present) = (false, true);
+    rig.pass(100);
+    rig.hear(COPTER, Heard::Ack { command: 176, result: 4 });
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17), Order::GuidedStill(4)]);
+    rig.hear(COPTER, Heard::Ack { command: 176, result: 5 });
+    rig.hear(COPTER, Heard::Ack { command: 400, result: 4 });
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17), Order::GuidedStill(4)], "in progress, or another command");
+}
+
+#[test]
+fn without_telemetry_nothing_escalates_and_the_order_is_repeated_each_second() {
+    let mut rig = Rig::new();
+    rig.obeys = false;
+    rig.give(Input::Press { source: "console", by: String::new() });
+    for _ in 0..500 {
+        rig.now = rig.now.plus(Duration::from_millis(20));
+        rig.give(Input::Tick);
+    }
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4)]);
+    let count = rig.sent.iter().filter(|(_, v, _)| *v == ROVER).count();
+    assert!((9..=12).contains(&count), "1 Hz for 10 s, found {count}");
+}
+
+#[test]
+fn an_estop_on_the_ground_holds_then_disarms_below_walking_speed() {
+    let mut rig = Rig::new();
+    rig.pass(500);
+    rig.give(Input::Press { source: "console", by: String::new() });
+    assert_eq!(rig.sent[0].2, Order::Mode(4), "in the same step as the press");
+    rig.pass(1000);
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4)], "still rolling");
+    rig.state[ROVER].speed_mps = 0.05;
+    rig.pass(500);
+    assert_eq!(rig.orders(ROVER), [Order::Mode(4), Order::Disarm]);
+}
+
+#[test]
+fn an_estop_whose_hold_is_ignored_disarms_a_rover_after_half_a_second() {
+    let mut rig = Rig::new();
+    rig.pass(500);
+    rig.obeys = false;
+    let begun = rig.now;
+    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.pass(1000);
+    let disarmed = rig.sent.iter().find(|(_, v, order)| *v == ROVER && *order == Order::Disarm).unwrap().0;
+    assert!((500..700).contains(&disarmed.since(begun).as_millis()));
+}
+
+#[test]
+fn an_estop_in_the_air_brakes_then_lands_and_disarms_only_on_the_ground() {
+    let mut rig = Rig::new();
+    rig.pass(500);
+    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.state[COPTER].speed_mps = 4.0;
+    rig.pass(3000);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17)]);
+    rig.pass(3500);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17), Order::Mode(9)], "6 s at most");
+    rig.pass(60_000);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17), Order::Mode(9)], "never disarmed in the air");
+    rig.state[COPTER].landed = true;
+    rig.pass(500);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17), Order::Mode(9), Order::Disarm]);
+}
+
+#[test]
+fn a_reset_needs_a_durable_release_and_starts_nothing() {
+    let mut rig = Rig::new();
+    rig.pass(500);
+    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.give(Input::Reset { by: "ann".into() });
+    assert!(rig.machine.pressed(), "not durable yet");
+    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.give(Input::Released { press: 2, by: "ann".into() });
+    assert!(rig.machine.pressed(), "a newer press keeps the latch");
+    rig.reset();
+    assert!(!rig.machine.pressed());
+    let sent = rig.sent.len();
+    rig.pass(1000);
+    assert_eq!(rig.sent.len(), sent, "a reset permits motion and starts none");
+}
+
+#[test]
+fn an_unreadable_latch_counts_as_pressed() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    assert_eq!(latch::read(at), Latch::Absent);
+    latch::write(at, true).unwrap();
+    assert_eq!(latch::read(at), Latch::Pressed);
+    latch::write(at, false).unwrap();
+    assert_eq!(latch::read(at), Latch::Released);
+    let whole = std::fs::read(at.join("estop.a")).unwrap();
+    for byte in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 0x10;
+        std::fs::write(at.join("estop.a"), damaged).unwrap();
+        assert_eq!(latch::read(at), Latch::Unknown, "byte {byte}");
+    }
+    std::fs::remove_file(at.join("estop.a")).unwrap();
+    assert_eq!(latch::read(at), Latch::Unknown, "one copy is gone");
+}
+
+fn input() -> impl Strategy<Value = (Input, u64)> {
+    let captured = any::<u32>().prop_map(|ms| Uptime::from_millis(100_000 + u64::from(ms % 60_000)));
+    let state = (any::<u32>(), any::<[bool; 3]>(), 0f32..20.0).prop_map(|(mode, [armed, landed, heard], speed_mps)| {
+        let heartbeat_at = heard.then_some(Uptime::from_millis(110_000));
+        VehicleState { mode: mode % 20, armed, landed, speed_mps, heartbeat_at, ..VehicleState::default() }
+    });
+    let heard = prop_oneof![
+        Just(Heard::Heartbeat),
+        (any::<u16>(), any::<u8>()).prop_map(|(command, result)| Heard::Ack { command, result })
+    ];
+    let report = (0usize..4, state, heard).prop_map(|(vehicle, state, heard)| {
+        Input::Vehicle(Report { vehicle, peer: SocketAddr::from(([127, 0, 0, 1], 1)), state, heard })
+    });
+    let input = prop_oneof![
+        Just(Input::Tick),
+        Just(Input::Press { source: "console", by: String::new() }),
+        Just(Input::Reset { by: "ann".into() }),
+        (0u64..6).prop_map(|press| Input::Released { press, by: "ann".into() }),
+        report,
+        (0usize..3, any::<bool>(), captured).prop_map(|(zone, present, captured)| Input::Seen { zone, present, captured }),
+        (0usize..4, any::<bool>()).prop_map(|(vehicle, hold)| Input::Request {
+            id: EventId(Uuid::nil()),
+            vehicle,
+            verb: if hold { Verb::Hold } else { Verb::Resume },
+        }),
+    ];
+    (input, 0u64..3000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whatever_happens_a_tripped_vehicle_is_never_sent_on(inputs in proptest::collection::vec(input(), 1..80)) {
+        let mut machine = Machine::new(policy(), false, Uptime::from_millis(100_000));
+        let mut now = Uptime::from_millis(100_000);
+        for (input, ms) in inputs {
+            now = now.plus(Duration::from_millis(ms));
+            let mut out = Vec::new();
+            let pressed_before = machine.pressed();
+            let release = matches!(input, Input::Released { .. });
+            machine.step(input, now, &mut out);
+            prop_assert!(!pressed_before || machine.pressed() || release, "only a durable release opens the latch");
+            for vehicle in [ROVER, COPTER] {
+                let demand = machine.demand(vehicle);
+                prop_assert!(!machine.pressed() || demand == Demand::Stop);
+                for effect in &out {
+                    if let Effect::Send(to, Order::Mode(mode)) = effect {
+                        let auto = if *to == ROVER { 10 } else { 3 };
+                        prop_assert!(*mode != auto || machine.demand(*to) == Demand::None, "sent on under {demand:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_hazard_more_never_lowers_a_demand(inputs in proptest::collection::vec(input(), 0..40)) {
+        let mut machine = Machine::new(policy(), false, Uptime::from_millis(100_000));
+        let mut now = Uptime::from_millis(100_000);
+        for (input, ms) in inputs {
+            now = now.plus(Duration::from_millis(ms));
+            machine.step(input, now, &mut Vec::new());
+        }
+        let before = [machine.demand(ROVER), machine.demand(COPTER)];
+        let hazards =
+            [Input::Press { source: "console", by: String::new() }, Input::Seen { zone: 0, present: true, captured: now }];
+        for hazard in hazards {
+            let mut worse = machine.clone();
+            worse.step(hazard, now, &mut Vec::new());
+            for vehicle in [ROVER, COPTER] {
+                prop_assert!(worse.demand(vehicle) >= before[vehicle]);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The journal's file: what was acknowledged is there, in order, chained; damage and newer files are told.
+
+use edge_node::clock::Stamp;
+use edge_node::journal::query::{Cursor, Filter};
+use edge_node::journal::store::{Reader, Store, StoreError, path_in};
+use edge_node::journal::writer;
+use shared::event::{NodeStarted, Payload, SensorReading};
+use shared::ids::{Digest, Epoch, Lane};
+use shared::record::Opened;
+use shared::wire::Item;
+use tempfile::TempDir;
+
+fn reading(value: f64) -> Payload {
+    Payload::SensorReading(SensorReading { sensor: "s".into(), value, unit: "kN".into() })
+}
+
+/// Opens, appends `count` events durably and `count` more soon, closes.
+fn fill(folder: &TempDir, count: u32) {
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), Stamp::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for n in 0..count {
+        runtime.block_on(journal.append(journal.event("sensor/s", reading(f64::from(n))))).unwrap();
+        journal.record(journal.event("node", Payload::NodeStarted(NodeStarted { version: "1".into() }))).unwrap();
+    }
+    drop((journal, acks));
+    thread.join();
+}
+
+#[test]
+fn each_opening_names_its_parent_and_the_chain_holds_over_all() {
+    let folder = TempDir::new().unwrap();
+    for _ in 0..3 {
+        fill(&folder, 10);
+    }
+    let rows = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 0, 1000).unwrap();
+    assert_eq!(rows.len(), 3 * 21);
+    let (mut chain, mut last) = (Digest::default(), Opened::FIRST);
+    for row in rows {
+        if let Item::Opened(opened) = &row.item {
+            assert_eq!((*opened, row.seq.0), (last, 1));
+            chain = Digest::default();
+        }
+        chain = row.item.advance(row.seq, chain).1;
+        assert_eq!(chain, row.chain, "epoch {} seq {}", row.epoch, row.seq);
+        last = Opened { parent_epoch: row.epoch, parent_seq: row.seq, parent_chain: chain };
+    }
+}
+
+#[test]
+fn a_flipped_byte_at_the_tail_is_told_with_its_place() {
+    let folder = TempDir::new().unwrap();
+    fill(&folder, 3);
+    let db = rusqlite::Connection::open(path_in(folder.path())).unwrap();
+    let sql = "UPDATE entry_telemetry SET bytes = zeroblob(length(bytes)) WHERE pos = (SELECT max(pos) FROM entry_telemetry)";
+    assert_eq!(db.execute(sql, []).unwrap(), 1);
+    let Err(error) = Store::open(folder.path(), Epoch([1; 16])) else { panic!("damage was not seen") };
+    assert!(matches!(error, StoreError::Damaged { lane: Lane::Telemetry, .. }), "{error}");
+    assert!(error.to_string().contains("journal.db"), "{error}");
+}
+
+#[test]
+fn a_newer_file_and_a_second_writer_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let open = Store::open(folder.path(), Epoch([1; 16])).unwrap();
+    let Err(second) = Store::open(folder.path(), Epoch([2; 16])) else { panic!("two writers") };
+    assert!(second.to_string().contains("another process"), "{second}");
+    drop(open);
+    rusqlite::Connection::open(path_in(folder.path())).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    let Err(newer) = Store::open(folder.path(), Epoch([2; 16])) else { panic!("a newer file was opened") };
+    assert!(matches!(newer, StoreError::Newer { found: 99, .. }), "{newer}");
+}
+
+#[test]
+fn a_cursor_reads_each_event_once_while_more_are_added() {
+    let folder = TempDir::new().unwrap();
+    let node = "n".parse().unwrap();
+    fill(&folder, 5);
+    let reader = Reader::open(folder.path()).unwrap();
+    let (mut cursor, mut seen) = (Cursor::default(), Vec::new());
+    let filter = Filter { event_type: Some("sensor.*".into()), since: None };
+    reader.events(&node, &filter, &mut cursor, |event| seen.push(event.id)).unwrap();
+    assert_eq!(seen.len(), 5);
+    fill(&folder, 2);
+    reader.events(&node, &filter, &mut cursor, |event| seen.push(event.id)).unwrap();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 7);
+}
+
+#[test]
+fn an_event_too_large_is_refused_at_append() {
+    let folder = TempDir::new().unwrap();
+    let (journal, _acks, _thread) = writer::start(folder.path().to_owned(), Stamp::new()).unwrap();
+    let event = journal.event("node", Payload::NodeStarted(NodeStarted { version: "x".repeat(300_000) }));
+    assert!(journal.record(event).unwrap_err().to_string().contains("the limit is 262144"));
+}

@@ -1,0 +1,126 @@
+//! Bytes on a link: what we write is what the mavlink crate reads, and garbage costs only itself.
+
+use edge_node::vehicle::codec::{Writer, parse};
+use edge_node::vehicle::command::{Order, heartbeat, request_stream};
+use edge_node::vehicle::state::{Heard, VehicleState};
+use mavlink::dialects::ardupilotmega::{
+    EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA, MavCmd, MavLandedState, MavMessage, MavModeFlag,
+    MavType, PositionTargetTypemask, SYS_STATUS_DATA,
+};
+use mavlink::{MavHeader, MavlinkReader, write_v1_msg, write_v2_msg};
+use proptest::prelude::{any, proptest};
+use shared::units::Uptime;
+
+fn read(bytes: &[u8]) -> (MavHeader, MavMessage) {
+    MavlinkReader::new(bytes).read_any_message().unwrap()
+}
+
+fn written(order: Order) -> Vec<MavMessage> {
+    let (mut writer, mut buffer, mut seen) = (Writer::new(245, 191), Vec::new(), Vec::new());
+    order.write(&mut writer, 7, &mut buffer, |bytes| seen.push(bytes.to_vec()));
+    seen.iter().map(|bytes| read(bytes).1).collect()
+}
+
+#[test]
+fn orders_read_as_the_commands_they_are() {
+    let [MavMessage::COMMAND_LONG(mode)] = &written(Order::Mode(4))[..] else { panic!() };
+    assert_eq!((mode.command, mode.param1, mode.param2), (MavCmd::MAV_CMD_DO_SET_MODE, 1.0, 4.0));
+    assert_eq!((mode.target_system, mode.target_component), (7, 1));
+    let [MavMessage::COMMAND_LONG(disarm)] = &written(Order::Disarm)[..] else { panic!() };
+    assert_eq!(disarm.command, MavCmd::MAV_CMD_COMPONENT_ARM_DISARM);
+    assert_eq!((disarm.param1, disarm.param2), (0.0, 0.0), "never forced");
+    let still = written(Order::GuidedStill(4));
+    let [MavMessage::COMMAND_LONG(_), MavMessage::SET_POSITION_TARGET_LOCAL_NED(target)] = &still[..] else { panic!() };
+    assert_eq!((target.vx, target.vy, target.vz, target.target_system), (0.0, 0.0, 0.0, 7));
+    assert!(!target.type_mask.contains(PositionTargetTypemask::POSITION_TARGET_TYPEMASK_VX_IGNORE));
+    assert!(target.type_mask.contains(PositionTargetTypemask::POSITION_TARGET_TYPEMASK_X_IGNORE));
+}
+
+#[test]
+fn our_heartbeat_and_stream_requests_read_as_meant() {
+    let (mut writer, mut buffer) = (Writer::new(245, 191), Vec::new());
+    heartbeat(&mut writer, &mut buffer);
+    let (header, MavMessage::HEARTBEAT(beat)) = read(&buffer) else { panic!() };
+    assert_eq!((header.system_id, header.component_id), (245, 191));
+    assert_eq!(beat.mavtype, MavType::MAV_TYPE_ONBOARD_CONTROLLER);
+    request_stream(&mut writer, 7, 33, 200_000, &mut buffer);
+    let (header, MavMessage::COMMAND_LONG(request)) = read(&buffer) else { panic!() };
+    assert_eq!(header.sequence, 1);
+    assert_eq!((request.command, request.param1, request.param2), (MavCmd::MAV_CMD_SET_MESSAGE_INTERVAL, 33.0, 200_000.0));
+}
+
+fn packet(message: &MavMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_v2_msg(&mut bytes, MavHeader { system_id: 7, component_id: 1, sequence: 3 }, message).unwrap();
+    bytes
+}
+
+fn messages() -> Vec<MavMessage> {
+    let flags = MavModeFlag::MAV_MODE_FLAG_SAFETY_ARMED | MavModeFlag::MAV_MODE_FLAG_CUSTOM_MODE_ENABLED;
+    vec![
+        MavMessage::HEARTBEAT(HEARTBEAT_DATA { custom_mode: 10, base_mode: flags, ..HEARTBEAT_DATA::DEFAULT }),
+        MavMessage::GLOBAL_POSITION_INT(GLOBAL_POSITION_INT_DATA {
+            lat: 474_000_000,
+            lon: -85_000_000,
+            relative_alt: 12_500,
+            vx: 300,
+            vy: -400,
+            ..GLOBAL_POSITION_INT_DATA::DEFAULT
+        }),
+        MavMessage::SYS_STATUS(SYS_STATUS_DATA { battery_remaining: 81, ..SYS_STATUS_DATA::DEFAULT }),
+        MavMessage::EXTENDED_SYS_STATE(EXTENDED_SYS_STATE_DATA {
+            landed_state: MavLandedState::MAV_LANDED_STATE_ON_GROUND,
+            ..EXTENDED_SYS_STATE_DATA::DEFAULT
+        }),
+    ]
+}
+
+#[test]
+fn a_vehicles_state_is_what_it_said() {
+    let now = Uptime::from_millis(5);
+    let mut state = VehicleState::default();
+    let stream: Vec<u8> = messages().iter().flat_map(packet).collect();
+    for packet in parse(&stream).packets {
+        state.hear(&packet, now);
+    }
+    assert_eq!((state.mode, state.armed, state.landed, state.battery_pct), (10, true, true, Some(81)));
+    assert_eq!(state.position_deg, Some((47.4, -8.5)));
+    assert!((state.speed_mps - 5.0).abs() < 1e-6 && (state.relative_alt_m - 12.5).abs() < 1e-6);
+    assert_eq!(state.heartbeat_at, Some(now));
+}
+
+#[test]
+fn a_heartbeat_of_mavlink_1_or_with_an_unknown_type_is_still_heard() {
+    let mut old = Vec::new();
+    write_v1_msg(&mut old, MavHeader { system_id: 7, component_id: 1, sequence: 0 }, &messages()[0]).unwrap();
+    let mut state = VehicleState::default();
+    let packets = parse(&old).packets;
+    assert_eq!((packets.len(), state.hear(&packets[0], Uptime(1)), state.mode), (1, Heard::Heartbeat, 10));
+    let mut odd = parse(&packet(&messages()[0])).packets.remove(0);
+    odd.payload[4] = 250;
+    assert_eq!(state.hear(&odd, Uptime(2)), Heard::Heartbeat);
+}
+
+#[test]
+fn garbage_between_packets_is_counted_with_its_place_and_loses_no_packet() {
+    let packets: Vec<Vec<u8>> = messages().iter().map(packet).collect();
+    let mut stream = packets[0].clone();
+    stream.extend([0xFD, 0x09, 0x00, 0x11, 0xFE, 0xFD]);
+    stream.extend(&packets[1]);
+    let parsed = parse(&stream);
+    assert_eq!((parsed.packets.len(), parsed.garbage, parsed.first_garbage), (2, 6, Some(packets[0].len())));
+    let mut flipped = packets[0].clone();
+    flipped[12] ^= 1;
+    assert_eq!(parse(&flipped).packets.len(), 0);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_taken_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let parsed = parse(&bytes);
+        let mut state = VehicleState::default();
+        for packet in &parsed.packets {
+            state.hear(packet, Uptime(1));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Camera streams: pictures out of any cutting of the bytes, limits before allocation.
+
+use edge_node::sensor::camera::multipart::{PART_MAX, PartError, Parts};
+use edge_node::sensor::camera::Source;
+use edge_node::sensor::frame::{Frame, Mailbox, Picture};
+use edge_node::sensor::picture;
+use std::sync::Arc;
+use std::time::Duration;
+use shared::units::Uptime;
+
+const TYPE: &str = "multipart/x-mixed-replace; boundary=\"edge\"";
+
+fn stream(with_length: bool) -> Vec<u8> {
+    let mut bytes = b"preamble\r\n".to_vec();
+    for body in [&b"first"[..], b"second", b"third"] {
+        let length = if with_length { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
+        bytes.extend(format!("--edge\r\nContent-Type: image/jpeg\r\n{length}\r\n").as_bytes());
+        bytes.extend(body);
+        bytes.extend(if with_length { &b"\r\n"[..] } else { b"" });
+    }
+    bytes.extend(b"--edge");
+    bytes
+}
+
+#[test]
+fn parts_come_whole_however_the_stream_is_cut() {
+    for with_length in [true, false] {
+        for size in [1, 2, 7, 1000] {
+            let mut parts = Parts::new(TYPE).unwrap();
+            let got: Vec<_> = stream(with_length).chunks(size).flat_map(|bytes| parts.push(bytes)).collect();
+            let expected: Vec<Result<Vec<u8>, PartError>> = [&b"first"[..], b"second", b"third"].map(|b| Ok(b.to_vec())).into();
+            assert_eq!(got, expected, "length header {with_length}, cut by {size}");
+        }
+    }
+}
+
+#[test]
+fn a_huge_part_is_refused_with_its_place_and_the_next_one_is_given() {
+    let mut parts = Parts::new(TYPE).unwrap();
+    let huge = format!("--edge\r\nContent-Length: {}\r\n\r\n", PART_MAX + 1);
+    assert_eq!(parts.push(huge.as_bytes()), [Err(PartError::TooLarge { at: 0 })]);
+    assert_eq!(parts.push(b"--edge\r\nContent-Length: 2\r\n\r\nok"), [Ok(b"ok".to_vec())]);
+    assert!(Parts::new("text/html").is_err());
+    assert!(Parts::new("multipart/x-mixed-replace").is_err());
+}
+
+#[test]
+fn a_source_never_shows_its_credentials() {
+    let source: Source = "mjpeg:http://ann:secret@10.0.0.9/video".parse().unwrap();
+    assert!(!format!("{source:?}").contains("secret"));
+    for bad in ["", "file:", "rtsp:x", "mjpeg:ftp://x"] {
+        assert!(bad.parse::<Source>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_slow_detector_sees_the_newest_frame_and_how_many_were_dropped() {
+    let mailbox = Mailbox::new(2);
+    let picture = Arc::new(Picture { width: 1, height: 1, rgb: vec![0; 3] });
+    for number in 0..5 {
+        mailbox.put(Frame { camera: 1, number, captured: Uptime(number), picture: picture.clone() });
+    }
+    let (frame, dropped) = mailbox.take(0, Duration::ZERO).unwrap();
+    assert_eq!((frame.camera, frame.number, dropped), (1, 4, 4));
+    assert!(mailbox.take(0, Duration::ZERO).is_none());
+}
+
+#[test]
+fn a_picture_that_claims_to_be_huge_is_refused_before_it_is_made() {
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    png.extend([0x7F, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 8, 2, 0, 0, 0]);
+    let error = picture::decode(&png, "bomb.png").unwrap_err().to_string();
+    assert!(error.contains("bomb.png") && error.contains("8192"), "{error}");
+}
