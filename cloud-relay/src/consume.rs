@@ -99,7 +99,9 @@ async fn consume(config: &Config, effect: &impl Effect) -> Result<std::convert::
                 VALUES ($1, $2, $3, $4, $5)";
             let event_id = Uuid::try_parse(record.header("event_id")).ok();
             let id = Uuid::now_v7();
-            tx.execute(sql, &[&id, &effect.name(), &event_id, &record.payload, &reason]).await.context("bury record")?;
+            tx.execute(sql, &[&id, &effect.name(), &event_id, &record.payload, &reason])
+                .await
+                .context("bury record")?;
         }
         let sql = "INSERT INTO consumer_offset(consumer, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
             ON CONFLICT (consumer, topic, partition) DO UPDATE SET next_offset = $4";

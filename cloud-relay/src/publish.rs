@@ -97,7 +97,11 @@ pub async fn run(config: Config, metrics: Metrics) -> anyhow::Result<()> {
 
 type Lane = (String, String, String);
 
-async fn publish(config: &Config, producer: &FutureProducer, m: &Metrics) -> Result<std::convert::Infallible, anyhow::Error> {
+async fn publish(
+    config: &Config,
+    producer: &FutureProducer,
+    m: &Metrics,
+) -> Result<std::convert::Infallible, anyhow::Error> {
     let (client, mut notified) = database::connect_listening(&config.postgres).await?;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await.context("listen")?;
     let mut watermarks: HashMap<Lane, i64> = HashMap::new();
@@ -177,10 +181,23 @@ impl Message {
         let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (source, trace, parent) = (text("source"), text("trace_id"), text("traceparent"));
         let headers = [
-            ("ce_specversion", "1.0"), ("ce_id", &event_id), ("ce_type", &event_type), ("ce_source", &source),
-            ("ce_time", &time), ("ce_subject", &aggregate), ("content-type", "application/json"),
-            ("ce_traceparent", &parent), ("event_id", &event_id), ("trace_id", &trace), ("timestamp", &time),
-            ("tenant", tenant), ("site", &site), ("node", node), ("lane", lane), ("epoch", &epoch), ("seq", &seq),
+            ("ce_specversion", "1.0"),
+            ("ce_id", &event_id),
+            ("ce_type", &event_type),
+            ("ce_source", &source),
+            ("ce_time", &time),
+            ("ce_subject", &aggregate),
+            ("content-type", "application/json"),
+            ("ce_traceparent", &parent),
+            ("event_id", &event_id),
+            ("trace_id", &trace),
+            ("timestamp", &time),
+            ("tenant", tenant),
+            ("site", &site),
+            ("node", node),
+            ("lane", lane),
+            ("epoch", &epoch),
+            ("seq", &seq),
         ];
         let headers = headers
             .iter()
@@ -195,8 +212,7 @@ impl Message {
     }
 
     async fn send(&self, producer: &FutureProducer) -> anyhow::Result<()> {
-        let record =
-            FutureRecord::to(&self.topic).key(&self.key).payload(&self.payload).headers(self.headers.clone());
+        let record = FutureRecord::to(&self.topic).key(&self.key).payload(&self.payload).headers(self.headers.clone());
         producer.send(record, ACK_WAIT).await.map_err(|(error, _)| error).context("publish to Kafka")?;
         Ok(())
     }

@@ -86,13 +86,18 @@ impl Config {
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
         if !self.listen.ip().is_loopback() {
             let found = self.listen;
-            return wrong("listen".into(), format!("expected a loopback address until the console has accounts, found {found}"));
+            return wrong(
+                "listen".into(),
+                format!("expected a loopback address until the console has accounts, found {found}"),
+            );
         }
         if let Some(problem) = self.relay.as_ref().and_then(RelayConfig::problem) {
             return wrong("relay.url".into(), problem);
         }
         match &self.model {
-            None if !self.cameras.is_empty() => return wrong("model".into(), "expected a model, since there are cameras".into()),
+            None if !self.cameras.is_empty() => {
+                return wrong("model".into(), "expected a model, since there are cameras".into());
+            }
             Some(model) if !(0.01..=1.0).contains(&model.min_score) => {
                 return wrong("model.min_score".into(), format!("expected 0.01 to 1, found {}", model.min_score));
             }
@@ -105,7 +110,10 @@ impl Config {
         for (list, names) in [("camera", &cameras), ("zone", &zones), ("link", &links), ("vehicle", &vehicles)] {
             for (index, name) in names.iter().enumerate() {
                 if names.iter().take(index).any(|other| other == name) {
-                    return wrong(format!("{list}[{index}].name"), format!("expected a name used once, found {name} again"));
+                    return wrong(
+                        format!("{list}[{index}].name"),
+                        format!("expected a name used once, found {name} again"),
+                    );
                 }
             }
         }
@@ -127,7 +135,10 @@ impl Config {
             let twin = self.vehicles.iter().take(index).any(|v| v.sysid == vehicle.sysid);
             if twin || vehicle.sysid == 0 || vehicle.sysid == self.mavlink_sysid {
                 let found = vehicle.sysid;
-                return wrong(format!("vehicle[{index}].sysid"), format!("expected 1 to 255, used once and not ours, found {found}"));
+                return wrong(
+                    format!("vehicle[{index}].sysid"),
+                    format!("expected 1 to 255, used once and not ours, found {found}"),
+                );
             }
         }
         for (index, rule) in self.keep_out.iter().enumerate() {

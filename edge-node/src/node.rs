@@ -77,7 +77,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
 
     let (journal, acks, writer) = writer::start(config.data.clone(), Stamp::new()).context("open the journal")?;
-    journal.record(journal.event("node", Payload::NodeStarted(NodeStarted { version: env!("CARGO_PKG_VERSION").into() })))?;
+    journal.record(
+        journal.event("node", Payload::NodeStarted(NodeStarted { version: env!("CARGO_PKG_VERSION").into() })),
+    )?;
 
     // The safety thread before anything that can be slow: vehicles obey it while the model still loads.
     let (signals, signals_in) = mpsc::channel::<Signal>(alert::QUEUE);
@@ -86,7 +88,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let sockets: Vec<_> = config.links.iter().map(link::bind).collect::<anyhow::Result<_>>()?;
     let socket_of = |vehicle: &crate::vehicle::VehicleConfig| {
         let link = config.links.iter().position(|link| link.name == vehicle.link);
-        link.and_then(|link| sockets.get(link)).context("find the vehicle's link")?.try_clone().context("share a socket")
+        link.and_then(|link| sockets.get(link))
+            .context("find the vehicle's link")?
+            .try_clone()
+            .context("share a socket")
     };
     let latched = latch::read(&config.data);
     info!(?latched, "e-stop latch");
@@ -151,7 +156,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     };
     let listener = runtime.block_on(TcpListener::bind(config.listen)).context("bind the console's address")?;
     info!(address = %listener.local_addr()?, "console is ready");
-    tasks.spawn_on(async move { axum::serve(listener, console::router(console)).await.context("serve the console") }, runtime.handle());
+    tasks.spawn_on(
+        async move { axum::serve(listener, console::router(console)).await.context("serve the console") },
+        runtime.handle(),
+    );
 
     if let Some(model) = &config.model {
         let mailbox = Arc::new(Mailbox::new(config.cameras.len()));
@@ -172,7 +180,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             let (mailbox, metrics, stop) = (mailbox.clone(), metrics.clone(), stop.clone());
             let capture = Capture { index, config: camera, mailbox, metrics, stop, runtime: runtime.handle().clone() };
             // A file that has ended is no failure: its camera goes stale.
-            std::thread::Builder::new().name(format!("camera-{index}")).spawn(move || capture.run()).context("start a camera")?;
+            std::thread::Builder::new()
+                .name(format!("camera-{index}"))
+                .spawn(move || capture.run())
+                .context("start a camera")?;
         }
     } else {
         drop((interlock, signals));
@@ -253,7 +264,8 @@ type Tasks = tokio::task::JoinSet<anyhow::Result<()>>;
 /// Waits for a signal or for the first stage that ends; gives the reason.
 fn wait_for_end(runtime: &Runtime, tasks: &mut Tasks, endings: &std::sync::mpsc::Receiver<String>) -> String {
     runtime.block_on(async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
             return "signals cannot be watched".to_owned();
         };
         let mut look = tokio::time::interval(Duration::from_millis(100));

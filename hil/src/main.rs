@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hil::servers::Servers;
-use hil::{demo, servers, suite};
+use hil::{bench, demo, servers, suite};
 
 /// The rig runner of Picket.
 #[derive(Debug, Parser)]
@@ -32,6 +32,11 @@ enum Command {
         /// For `cargo test`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Measures; without a name everything.
+    Bench {
+        /// `detect`.
+        name: Option<String>,
     },
     /// Starts Postgres and Kafka and leaves them running.
     Up,
@@ -68,6 +73,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Test { arguments } => suite::run(&arguments, &mut out),
+        Command::Bench { name } => bench::run(name.as_deref(), &mut out),
         Command::Up => {
             let addresses = Servers::start()?.leave()?;
             writeln!(out, "Postgres: 127.0.0.1:{}\nKafka: {}", addresses.postgres_port, addresses.kafka)?;

@@ -20,13 +20,16 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command, its output appended to `folder/name.log`.
+    /// Starts a command, its output in `folder/name.log`; that of a run before goes to `folder/name.log.before`.
     ///
     /// # Errors
     /// When the program cannot be started.
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join(format!("{name}.log"));
-        let out = File::options().create(true).append(true).open(&log).with_context(|| format!("make {}", log.display()))?;
+        // Absent at the first start.
+        let _ = std::fs::rename(&log, folder.join(format!("{name}.log.before")));
+        let out =
+            File::options().create(true).append(true).open(&log).with_context(|| format!("make {}", log.display()))?;
         let err = out.try_clone().context("share the log")?;
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         let child = child.with_context(|| format!("start {name}: {command:?}"))?;

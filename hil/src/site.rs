@@ -97,7 +97,8 @@ impl Site {
         std::fs::write(at.join("relay.toml"), relay).context("write relay.toml")?;
         let sim = format!("trace = \"{}\"\n{}", at.join("trace.jsonl").display(), plan.sim);
         std::fs::write(at.join("sim.toml"), sim).context("write sim.toml")?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("make an HTTP client")?;
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("make an HTTP client")?;
         Ok(Self { folder, bin, ports, place, relay: None, node: None, sim: None, http })
     }
 
@@ -129,16 +130,26 @@ impl Site {
         Ok(())
     }
 
-    /// Starts the node and waits until it is ready. Its log starts anew with each start.
+    /// Starts the node and waits until it is ready.
     ///
     /// # Errors
     /// When it is not ready in time.
     pub fn start_node(&mut self) -> anyhow::Result<()> {
-        // Absent at the first start.
-        let _ = std::fs::rename(self.folder().join("node.log"), self.folder().join("node.log.before"));
         let mut node = Process::start("node", &mut self.command("edge-node", "node.toml"), self.folder())?;
         node.wait_for_output("node is ready", READY)?;
         self.node = Some(node);
+        Ok(())
+    }
+
+    /// Starts the node under another program (a tracer), which gets the node's command line as its last arguments.
+    /// Does not wait: the tracer may end it at any moment.
+    ///
+    /// # Errors
+    /// When the tracer cannot be started.
+    pub fn trace_node(&mut self, tracer: &mut Command) -> anyhow::Result<()> {
+        let command = self.command("edge-node", "node.toml");
+        tracer.arg(command.get_program()).args(command.get_args());
+        self.node = Some(Process::start("node-traced", tracer, self.folder())?);
         Ok(())
     }
 

@@ -179,8 +179,8 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let hash = blake3::Hash::from_hex(text)
-            .map_err(|e| format!("expected 64 hexadecimal digits, found {text:?}: {e}"))?;
+        let hash =
+            blake3::Hash::from_hex(text).map_err(|e| format!("expected 64 hexadecimal digits, found {text:?}: {e}"))?;
         Ok(Self(*hash.as_bytes()))
     }
 }

@@ -6,7 +6,7 @@
 pub mod ids;
 pub mod units;
 pub mod event;
-pub mod cloudevent;
 pub mod record;
+pub mod cloudevent;
 pub mod wire;
 pub mod config;

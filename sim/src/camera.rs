@@ -55,7 +55,8 @@ fn stream(pictures: broadcast::Receiver<Bytes>) -> Response {
         loop {
             match pictures.recv().await {
                 Ok(jpeg) => {
-                    let head = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
+                    let head =
+                        format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
                     let part = [head.as_bytes(), &jpeg, b"\r\n"].concat();
                     return Some((Ok::<_, std::convert::Infallible>(part), pictures));
                 }

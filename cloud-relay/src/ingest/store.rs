@@ -124,7 +124,8 @@ impl Key<'_> {
         let sql = format!(
             "SELECT seq, chain FROM lane_head WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4{lock}"
         );
-        let row = tx.query_opt(&sql, &[&self.tenant, &self.node, &self.lane, &uuid(epoch)]).await.context("read head")?;
+        let row =
+            tx.query_opt(&sql, &[&self.tenant, &self.node, &self.lane, &uuid(epoch)]).await.context("read head")?;
         Ok(row.map(|row| {
             let (seq, chain): (i64, Vec<u8>) = (row.get(0), row.get(1));
             Head { seq: Seq(u64::try_from(seq).unwrap_or(0)), chain: Digest(chain.try_into().unwrap_or_default()) }
@@ -169,16 +170,40 @@ async fn copy(
         at = item.advance(at, Digest::default()).0.next();
     }
     let types = [
-        Type::UUID, Type::JSONB, Type::UUID, Type::TEXT, Type::TEXT, Type::TIMESTAMPTZ, Type::JSONB, Type::TEXT,
-        Type::TEXT, Type::TEXT, Type::UUID, Type::TEXT, Type::INT8, Type::TIMESTAMPTZ,
+        Type::UUID,
+        Type::JSONB,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TIMESTAMPTZ,
+        Type::JSONB,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::UUID,
+        Type::TEXT,
+        Type::INT8,
+        Type::TIMESTAMPTZ,
     ];
     let mut writer = pin!(BinaryCopyInWriter::new(tx.copy_in(COPY).await.context("begin COPY")?, &types));
     let (site, epoch) = (ingest.place.site.as_str(), uuid(batch.epoch));
     for (seq, row) in &rows {
         let seq = int(*seq);
         let values: [&(dyn ToSql + Sync); 14] = [
-            &row.outbox_id, &row.payload, &row.event_id, &row.event_type, &row.aggregate_id, &row.timestamp,
-            &row.metadata, &key.tenant, &site, &key.node, &epoch, &key.lane, &seq, &now,
+            &row.outbox_id,
+            &row.payload,
+            &row.event_id,
+            &row.event_type,
+            &row.aggregate_id,
+            &row.timestamp,
+            &row.metadata,
+            &key.tenant,
+            &site,
+            &key.node,
+            &epoch,
+            &key.lane,
+            &seq,
+            &now,
         ];
         writer.as_mut().write(&values).await.context("COPY a row")?;
     }

@@ -36,8 +36,17 @@ impl Effect for VehicleLatest {
                 speed_mps = $8, battery_pct = $9, \"timestamp\" = $10, seq = $11
             WHERE (old.\"timestamp\", old.seq) < ($10, $11)";
         let values: [&(dyn ToSql + Sync); 11] = [
-            &record.header("tenant"), &record.header("node"), &sample.vehicle, &sample.mode, &sample.armed,
-            &sample.lat_deg, &sample.lon_deg, &sample.speed_mps, &sample.battery_pct, &sample.at, &sample.seq,
+            &record.header("tenant"),
+            &record.header("node"),
+            &sample.vehicle,
+            &sample.mode,
+            &sample.armed,
+            &sample.lat_deg,
+            &sample.lon_deg,
+            &sample.speed_mps,
+            &sample.battery_pct,
+            &sample.at,
+            &sample.seq,
         ];
         tx.execute(sql, &values).await?;
         Ok(Ok(()))

@@ -28,6 +28,9 @@ pub struct Args {
     /// Least score of a detection, 0 to 1.
     #[arg(long, default_value_t = 0.3, value_parser = score)]
     score: f32,
+    /// Instead of detections, prints the median milliseconds of each part over this many passes of the pictures.
+    #[arg(long, value_name = "PASSES")]
+    timing: Option<u32>,
     /// Pictures (JPEG, PNG) and videos (H.264 in MP4).
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -68,6 +71,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let manifest = Manifest::read(&super::manifest_path(args.manifest))?;
     let (entry, file) = manifest.find(&args.model)?;
     let mut model = Model::load(entry, &file)?;
+    if let Some(passes) = args.timing {
+        return time(&mut model, passes, &args.files, args.score);
+    }
     let mut results = BTreeMap::new();
     let mut first_error = None;
     for file in &args.files {
@@ -88,6 +94,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         print(&mut out, &results).context("write detections")?;
     }
     first_error.map_or(Ok(()), |_| Err(anyhow::anyhow!("read every file: the errors are above")))
+}
+
+/// Times the parts of an inference on pictures, decoding of the files left out.
+fn time(model: &mut Model, passes: u32, files: &[PathBuf], score: f32) -> anyhow::Result<()> {
+    let pictures: Vec<_> = files.iter().map(|file| picture::read(file)).collect::<std::result::Result<_, _>>()?;
+    let mut parts = [const { Vec::new() }; 3];
+    for picture in (0..passes).flat_map(|_| &pictures) {
+        let (_, timing) = model.detect_timed(picture, score)?;
+        for (part, value) in parts.iter_mut().zip([timing.preprocess, timing.inference, timing.postprocess]) {
+            part.push(value.as_secs_f64() * 1000.0);
+        }
+    }
+    let [preprocess, inference, postprocess] = parts.map(|mut values| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(0.0)
+    });
+    let line = serde_json::json!({ "preprocess": preprocess, "inference": inference, "postprocess": postprocess });
+    writeln!(std::io::stdout(), "{line}").context("write timing")
 }
 
 fn detect_file(model: &mut Model, file: &Path, score: f32) -> (Option<Result>, Vec<anyhow::Error>) {
@@ -120,11 +144,8 @@ fn detect_file(model: &mut Model, file: &Path, score: f32) -> (Option<Result>, V
 }
 
 fn named(model: &Model, found: &[Detection]) -> Vec<Found> {
-    let name = |d: &Detection| Found {
-        label: model.label(d.class).to_owned(),
-        score: d.score,
-        box_xyxy_px: d.box_xyxy_px,
-    };
+    let name =
+        |d: &Detection| Found { label: model.label(d.class).to_owned(), score: d.score, box_xyxy_px: d.box_xyxy_px };
     found.iter().map(name).collect()
 }
 

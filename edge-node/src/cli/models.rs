@@ -39,7 +39,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Verb::List => {
                 let there = if file.exists() { "present" } else { "missing" };
                 let (name, classes) = (&entry.name, entry.classes.len());
-                writeln!(out, "{name}\t{width}x{height}\t{classes} classes\t{}\t{there}\t{}", entry.licence, file.display())?;
+                writeln!(
+                    out,
+                    "{name}\t{width}x{height}\t{classes} classes\t{}\t{there}\t{}",
+                    entry.licence,
+                    file.display()
+                )?;
             }
             Verb::Verify => match Model::load(entry.clone(), &file) {
                 Ok(_) => writeln!(out, "{}\tok\t{}", entry.name, file.display())?,

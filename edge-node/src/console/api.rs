@@ -82,9 +82,7 @@ pub async fn reset(State(console): State<Shared>, person: Result<Json<Person>, J
 pub async fn interlocks(State(console): State<Shared>) -> Response {
     let view = console.interlock_view.borrow().clone();
     let name = |vehicle: usize| console.vehicles.get(vehicle).map(|v| v.name.to_string());
-    let rule = |rule: &crate::interlock::machine::RuleView| {
-        json!({ "rule": rule.rule, "vehicle": name(rule.vehicle), "tripped": rule.reason.is_some(), "reason": rule.reason })
-    };
+    let rule = |rule: &crate::interlock::machine::RuleView| json!({ "rule": rule.rule, "vehicle": name(rule.vehicle), "tripped": rule.reason.is_some(), "reason": rule.reason });
     Json(json!({ "estop": view.pressed, "rules": view.rules.iter().map(rule).collect::<Vec<_>>() })).into_response()
 }
 

@@ -64,9 +64,10 @@ fn snapshot(console: &Console) -> Value {
         .zip(console.camera_views.borrow().iter())
         .map(|(name, view)| {
             let size = view.picture.as_ref().map(|picture| [picture.width, picture.height]);
-            let boxes = view.boxes.iter().map(
-                |b| json!({ "track": b.track, "label": b.label, "score": b.score, "box_xyxy_px": b.box_xyxy_px }),
-            );
+            let boxes = view
+                .boxes
+                .iter()
+                .map(|b| json!({ "track": b.track, "label": b.label, "score": b.score, "box_xyxy_px": b.box_xyxy_px }));
             json!({
                 "name": name, "size": size, "frame": view.frame, "stale": view.stale, "latency_ms": view.latency_ms,
                 "age_ms": size.map(|_| age_ms(view.captured)), "boxes": boxes.collect::<Vec<_>>(),

@@ -65,7 +65,11 @@ impl Preprocessor {
 
 /// A side after shrinking, rounded down as the reference does; `None` for an empty one.
 fn shrunk(side: u32, ratio: f32) -> Option<u32> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a side of at most 8192 times a ratio, floored")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a side of at most 8192 times a ratio, floored"
+    )]
     let side = (side as f32 * ratio) as u32;
     (side > 0).then_some(side)
 }

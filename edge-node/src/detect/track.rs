@@ -57,7 +57,8 @@ impl Track {
     fn new(number: u64, found: &Detection, now: Uptime) -> Self {
         let (scores, recent, zones) = (VecDeque::new(), [false; 3], Vec::new());
         let (class, box_xyxy_px) = (found.class, found.box_xyxy_px);
-        let mut made = Self { number, class, box_xyxy_px, seen: now, confirmed: false, scores, recent, told: None, zones };
+        let mut made =
+            Self { number, class, box_xyxy_px, seen: now, confirmed: false, scores, recent, told: None, zones };
         made.see(found, now);
         made
     }
@@ -103,7 +104,12 @@ impl Tracker {
     }
 
     /// Takes the detections of a frame; gives what is worth telling. `zones_of` names the zones of a box.
-    pub fn step(&mut self, found: &[Detection], now: Uptime, zones_of: impl Fn(&[f32; 4]) -> Vec<usize>) -> Vec<Change> {
+    pub fn step(
+        &mut self,
+        found: &[Detection],
+        now: Uptime,
+        zones_of: impl Fn(&[f32; 4]) -> Vec<usize>,
+    ) -> Vec<Change> {
         let found: Vec<&Detection> = found.iter().filter(|d| d.score >= LIKELY).collect();
         let mut pairs: Vec<(f32, usize, usize)> = Vec::new();
         for (t, track) in self.tracks.iter().enumerate() {

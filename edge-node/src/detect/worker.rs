@@ -246,7 +246,9 @@ impl Worker {
             let state = if stale { CameraState::Stale } else { CameraState::Fresh };
             let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             let health = CameraHealth { camera: config.name.to_string(), state, age_ms, error: String::new() };
-            let _ = self.journal.record(self.journal.event(format!("camera/{}", config.name), Payload::CameraHealth(health)));
+            let _ = self
+                .journal
+                .record(self.journal.event(format!("camera/{}", config.name), Payload::CameraHealth(health)));
             self.view.send_modify(|views| {
                 if let Some(view) = views.get_mut(index) {
                     view.stale = stale;

@@ -60,9 +60,8 @@ impl ZoneConfig {
 
 /// Even-odd rule (Shimrat, 1962): counts the sides a ray to the right crosses.
 fn contains(polygon: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
-    let crossed = sides(polygon).filter(|([ax, ay], [bx, by])| {
-        (ay > &y) != (by > &y) && x < (bx - ax) * (y - ay) / (by - ay) + ax
-    });
+    let crossed = sides(polygon)
+        .filter(|([ax, ay], [bx, by])| (ay > &y) != (by > &y) && x < (bx - ax) * (y - ay) / (by - ay) + ax);
     crossed.count() % 2 == 1
 }
 
@@ -71,7 +70,8 @@ fn sides(polygon: &[[f32; 2]]) -> impl Iterator<Item = ([f32; 2], [f32; 2])> + C
 }
 
 fn crosses_itself(polygon: &[[f32; 2]]) -> bool {
-    let turn = |[ax, ay]: [f32; 2], [bx, by]: [f32; 2], [cx, cy]: [f32; 2]| (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
+    let turn =
+        |[ax, ay]: [f32; 2], [bx, by]: [f32; 2], [cx, cy]: [f32; 2]| (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
     let cross = |(a, b), (c, d)| turn(a, b, c) * turn(a, b, d) < 0.0 && turn(c, d, a) * turn(c, d, b) < 0.0;
     sides(polygon).enumerate().any(|(n, one)| sides(polygon).skip(n + 1).any(|other| cross(one, other)))
 }

@@ -206,12 +206,20 @@ impl Driver {
                 if tripped {
                     warn!(rule, vehicle, demand = demand.as_str(), reason, "interlock tripped");
                 }
-                let signal =
-                    Signal { active: tripped, rule: rule.into(), subject: format!("vehicle/{vehicle}"), text: reason.clone() };
+                let signal = Signal {
+                    active: tripped,
+                    rule: rule.into(),
+                    subject: format!("vehicle/{vehicle}"),
+                    text: reason.clone(),
+                };
                 // Full: the console shows the rule itself.
                 let _ = self.alerts.try_send(signal);
-                let change =
-                    InterlockChange { rule: rule.into(), vehicle: vehicle.clone(), demand: demand.as_str().into(), reason };
+                let change = InterlockChange {
+                    rule: rule.into(),
+                    vehicle: vehicle.clone(),
+                    demand: demand.as_str().into(),
+                    reason,
+                };
                 let payload =
                     if tripped { Payload::InterlockTripped(change) } else { Payload::InterlockCleared(change) };
                 self.note(format!("vehicle/{vehicle}"), payload);

@@ -217,7 +217,10 @@ impl Machine {
     /// A machine at `now`. `pressed`: the latch says so, or is not readable. No frame counts as seen.
     pub fn new(policy: Policy, pressed: bool, now: Uptime) -> Self {
         let vehicles = vec![Vehicle::default(); policy.vehicles.len()];
-        let zones = vec![ZoneRule { last_frame: now, last_present: None, back_since: None, tripped: None }; policy.keep_out.len()];
+        let zones = vec![
+            ZoneRule { last_frame: now, last_present: None, back_since: None, tripped: None };
+            policy.keep_out.len()
+        ];
         Self { policy, pressed, presses: 1, vehicles, zones }
     }
 

@@ -147,7 +147,13 @@ impl Store {
             let id = entry.event_id.0.into_bytes();
             let seq = i64::try_from(head.seq.0).unwrap_or(i64::MAX);
             tx.prepare_cached(&sql)?.execute(params![
-                head.epoch.0, seq, id, type_id, schema_version, bytes, head.chain.0
+                head.epoch.0,
+                seq,
+                id,
+                type_id,
+                schema_version,
+                bytes,
+                head.chain.0
             ])?;
         }
         tx.commit()?;
@@ -229,12 +235,13 @@ impl Row {
     pub(crate) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let type_id: Option<u16> = row.get(3)?;
         let bytes: Vec<u8> = row.get(5)?;
-        let item = match type_id {
-            Some(type_id) => Item::Record(Record { type_id, schema_version: row.get(4)?, bytes }),
-            None => Item::Opened(postcard::from_bytes(&bytes).map_err(|e| {
-                rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Blob, Box::new(e))
-            })?),
-        };
+        let item =
+            match type_id {
+                Some(type_id) => Item::Record(Record { type_id, schema_version: row.get(4)?, bytes }),
+                None => Item::Opened(postcard::from_bytes(&bytes).map_err(|e| {
+                    rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Blob, Box::new(e))
+                })?),
+            };
         let seq = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
         Ok(Self { pos: row.get(0)?, epoch: Epoch(row.get(1)?), seq: Seq(seq), chain: Digest(row.get(6)?), item })
     }

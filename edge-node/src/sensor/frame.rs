@@ -77,8 +77,7 @@ impl Mailbox {
     pub fn take(&self, from: usize, wait: Duration) -> Option<(Frame, u64)> {
         let empty = |slots: &mut Vec<Slot>| slots.iter().all(|slot| slot.frame.is_none());
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut slots, _) =
-            self.filled.wait_timeout_while(slots, wait, empty).unwrap_or_else(PoisonError::into_inner);
+        let (mut slots, _) = self.filled.wait_timeout_while(slots, wait, empty).unwrap_or_else(PoisonError::into_inner);
         let count = slots.len();
         (0..count).find_map(|step| {
             let slot = slots.get_mut((from + step) % count)?;

@@ -40,10 +40,7 @@ struct Incoming {
 
 /// `POST /api/v1/events`.
 pub fn router(ingest: Ingest) -> Router {
-    Router::new()
-        .route("/api/v1/events", post(accept))
-        .layer(DefaultBodyLimit::max(RECORD_MAX))
-        .with_state(ingest)
+    Router::new().route("/api/v1/events", post(accept)).layer(DefaultBodyLimit::max(RECORD_MAX)).with_state(ingest)
 }
 
 async fn accept(State(ingest): State<Ingest>, body: Bytes) -> Response {
@@ -80,7 +77,8 @@ fn read(body: &[u8]) -> Result<Parts, String> {
     if body.windows(6).any(|window| window == b"\\u0000") || body.contains(&0) {
         return Err("data: expected text without NUL characters".into());
     }
-    let id = incoming.id.as_deref().map(Uuid::try_parse).transpose().map_err(|e| format!("id: expected a UUID: {e}"))?;
+    let id =
+        incoming.id.as_deref().map(Uuid::try_parse).transpose().map_err(|e| format!("id: expected a UUID: {e}"))?;
     let at = incoming.time.as_deref().map(UtcMicros::parse_rfc3339).transpose().map_err(|e| format!("time: {e}"))?;
     let sane = |text: &str| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
     if !sane(&incoming.subject) {

@@ -221,8 +221,7 @@ async fn read<T: Send + 'static>(
     query: impl FnOnce(&Reader) -> rusqlite::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     let reader = reader.clone();
-    let done = tokio::task::spawn_blocking(move || {
-        query(&reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    });
+    let done =
+        tokio::task::spawn_blocking(move || query(&reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner)));
     done.await.context("read the outbox")?.context("read the outbox")
 }

@@ -148,7 +148,15 @@ impl Link {
         });
     }
 
-    fn maintain(&self, socket: &UdpSocket, peer: &mut Peer, w: &mut Writer, out: &mut Vec<u8>, beat: bool, now: Uptime) {
+    fn maintain(
+        &self,
+        socket: &UdpSocket,
+        peer: &mut Peer,
+        w: &mut Writer,
+        out: &mut Vec<u8>,
+        beat: bool,
+        now: Uptime,
+    ) {
         let Some(address) = peer.address else { return };
         // A full or unreachable socket is the link's silence, which the vehicle's age shows.
         let send = |bytes: &[u8]| drop(socket.send_to(bytes, address));

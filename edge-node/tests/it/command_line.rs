@@ -125,7 +125,11 @@ fn a_model_that_disagrees_with_its_manifest_is_refused() {
     let text = text.replace("../../shared/models/yolox_nano.onnx", &weights);
     let picture = path(&media.join("images/000000001268.jpg"));
     let cases = [
-        (text.replace("695e750a", "00000000"), 1, vec!["yolox_nano.onnx", "expected sha256 00000000", "found 695e750a"]),
+        (
+            text.replace("695e750a", "00000000"),
+            1,
+            vec!["yolox_nano.onnx", "expected sha256 00000000", "found 695e750a"],
+        ),
         (
             text.replace("width = 416", "width = 448").replace("rows = 3549", "rows = 3822"),
             1,
@@ -140,4 +144,10 @@ fn a_model_that_disagrees_with_its_manifest_is_refused() {
         check_fails(&["detect", "--model", "yolox-nano", "--manifest", &manifest, &picture], code, &words);
     }
     check_fails(&["detect", "--model", "yolo99", &picture], 1, &["yolo99", "yolox-nano"]);
+}
+
+#[test]
+fn the_shipped_example_is_a_valid_configuration() {
+    let example = hil::media::root().join("systemd/picket.toml");
+    edge_node::config::Config::read(&example).unwrap();
 }

@@ -39,9 +39,8 @@ fn the_twelve_pictures_give_the_reference_detections_and_nothing_else() {
     for (file, reference) in expected {
         let picture = picture::read(&media.join("images").join(&file)).unwrap();
         let found = model.detect(&picture, 0.3).unwrap();
-        let same = |e: &Expected, d: &Detection| {
-            model.label(d.class) == e.label && iou(&d.box_xyxy_px, &e.box_xyxy_px) >= 0.9
-        };
+        let same =
+            |e: &Expected, d: &Detection| model.label(d.class) == e.label && iou(&d.box_xyxy_px, &e.box_xyxy_px) >= 0.9;
         for wanted in reference.iter().filter(|e| e.score >= 0.4) {
             let close = |d: &&Detection| same(wanted, d) && (d.score - wanted.score).abs() <= 0.05;
             assert!(found.iter().any(|d| close(&d)), "{file}: {wanted:?} not among {found:?}");
@@ -135,8 +134,14 @@ fn a_track_keeps_its_number_while_it_walks_and_ends_once() {
     let mut tracker = Tracker::default();
     let mut phases = Vec::new();
     for n in 0..60u64 {
-        let found = if n < 30 { vec![person(0.8, n as f32 * 6.0), person(0.8, 600.0 - n as f32 * 3.0)] } else { vec![] };
-        phases.extend(tracker.step(&found, Uptime::from_millis(n * 100), |_| vec![]).into_iter().map(|c| (c.track.number, c.phase)));
+        let found =
+            if n < 30 { vec![person(0.8, n as f32 * 6.0), person(0.8, 600.0 - n as f32 * 3.0)] } else { vec![] };
+        phases.extend(
+            tracker
+                .step(&found, Uptime::from_millis(n * 100), |_| vec![])
+                .into_iter()
+                .map(|c| (c.track.number, c.phase)),
+        );
     }
     let numbers: std::collections::BTreeSet<u64> = phases.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers.len(), 2, "{phases:?}");

@@ -314,7 +314,11 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
         Just(Input::Reset { by: "ann".into() }),
         (0u64..6).prop_map(|press| Input::Released { press, by: "ann".into() }),
         report,
-        (0usize..3, any::<bool>(), captured).prop_map(|(zone, present, captured)| Input::Seen { zone, present, captured }),
+        (0usize..3, any::<bool>(), captured).prop_map(|(zone, present, captured)| Input::Seen {
+            zone,
+            present,
+            captured
+        }),
         (0usize..4, any::<bool>()).prop_map(|(vehicle, hold)| Input::Request {
             id: EventId(Uuid::nil()),
             vehicle,

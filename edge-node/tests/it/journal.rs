@@ -51,7 +51,8 @@ fn a_flipped_byte_at_the_tail_is_told_with_its_place() {
     let folder = TempDir::new().unwrap();
     fill(&folder, 3);
     let db = rusqlite::Connection::open(path_in(folder.path())).unwrap();
-    let sql = "UPDATE entry_telemetry SET bytes = zeroblob(length(bytes)) WHERE pos = (SELECT max(pos) FROM entry_telemetry)";
+    let sql =
+        "UPDATE entry_telemetry SET bytes = zeroblob(length(bytes)) WHERE pos = (SELECT max(pos) FROM entry_telemetry)";
     assert_eq!(db.execute(sql, []).unwrap(), 1);
     let Err(error) = Store::open(folder.path(), Epoch([1; 16])) else { panic!("damage was not seen") };
     assert!(matches!(error, StoreError::Damaged { lane: Lane::Telemetry, .. }), "{error}");

@@ -46,7 +46,10 @@ fn our_heartbeat_and_stream_requests_read_as_meant() {
     request_stream(&mut writer, 7, 33, 200_000, &mut buffer);
     let (header, MavMessage::COMMAND_LONG(request)) = read(&buffer) else { panic!() };
     assert_eq!(header.sequence, 1);
-    assert_eq!((request.command, request.param1, request.param2), (MavCmd::MAV_CMD_SET_MESSAGE_INTERVAL, 33.0, 200_000.0));
+    assert_eq!(
+        (request.command, request.param1, request.param2),
+        (MavCmd::MAV_CMD_SET_MESSAGE_INTERVAL, 33.0, 200_000.0)
+    );
 }
 
 fn packet(message: &MavMessage) -> Vec<u8> {

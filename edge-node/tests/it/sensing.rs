@@ -1,12 +1,12 @@
 //! Camera streams: pictures out of any cutting of the bytes, limits before allocation.
 
-use edge_node::sensor::camera::multipart::{PART_MAX, PartError, Parts};
 use edge_node::sensor::camera::Source;
+use edge_node::sensor::camera::multipart::{PART_MAX, PartError, Parts};
 use edge_node::sensor::frame::{Frame, Mailbox, Picture};
 use edge_node::sensor::picture;
+use shared::units::Uptime;
 use std::sync::Arc;
 use std::time::Duration;
-use shared::units::Uptime;
 
 const TYPE: &str = "multipart/x-mixed-replace; boundary=\"edge\"";
 
@@ -28,7 +28,8 @@ fn parts_come_whole_however_the_stream_is_cut() {
         for size in [1, 2, 7, 1000] {
             let mut parts = Parts::new(TYPE).unwrap();
             let got: Vec<_> = stream(with_length).chunks(size).flat_map(|bytes| parts.push(bytes)).collect();
-            let expected: Vec<Result<Vec<u8>, PartError>> = [&b"first"[..], b"second", b"third"].map(|b| Ok(b.to_vec())).into();
+            let expected: Vec<Result<Vec<u8>, PartError>> =
+                [&b"first"[..], b"second", b"third"].map(|b| Ok(b.to_vec())).into();
             assert_eq!(got, expected, "length header {with_length}, cut by {size}");
         }
     }

@@ -1,3 +1,7 @@
-//! Integration tests.
+//! Promises of the whole, on the real binaries with real Postgres and Kafka.
 
-fn main() {}
+mod crash;
+mod interlock;
+mod relay;
+mod shape;
+mod summary;

@@ -47,8 +47,7 @@ impl Capture {
         let mut number = 0;
         let mut put = |picture: Picture| {
             self.metrics.frames.get_or_create(&of).inc();
-            let frame =
-                Frame { camera: self.index, number, captured: clock::uptime(), picture: Arc::new(picture) };
+            let frame = Frame { camera: self.index, number, captured: clock::uptime(), picture: Arc::new(picture) };
             number += 1;
             self.mailbox.put(frame);
         };

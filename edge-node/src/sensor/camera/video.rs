@@ -102,8 +102,8 @@ impl Video {
         let scale = track.timescale.max(1) as f64;
         let times_s = times.iter().map(|t| *t as f64 / scale).collect();
         let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
-        let decoder = Decoder::with_api_config(openh264::OpenH264API::from_source(), config)
-            .map_err(|e| wrong(e.to_string()))?;
+        let decoder =
+            Decoder::with_api_config(openh264::OpenH264API::from_source(), config).map_err(|e| wrong(e.to_string()))?;
         let samples = track.samples.clone();
         Ok(Self { file, bytes, samples, times_s, decoder, headers, length_size, next: 0, shown: 0, tail: None })
     }

@@ -1,0 +1,115 @@
+//! `./dev bench`: measurements beside a reference in the same run, since machines are noisy.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::binaries::built;
+use crate::kafka::cache;
+use crate::media::{folder, root};
+use crate::process::output;
+
+/// Pairs of runs: the product and the reference in turn, so that a drifting machine meets both.
+const PAIRS: usize = 5;
+/// Passes over the twelve pictures in each run.
+const PASSES: &str = "5";
+/// The reference's pinned packages.
+const PACKAGES: [&str; 3] = ["onnxruntime==1.31.1", "numpy==2.4.6", "pillow==13.0.0"];
+const PARTS: [&str; 3] = ["preprocess", "inference", "postprocess"];
+
+/// Runs a benchmark by name.
+///
+/// # Errors
+/// An unknown name, or a measurement that cannot be made.
+pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
+    match name {
+        None | Some("detect") => detect(out),
+        Some(other) => anyhow::bail!("run benchmark {other}: expected detect"),
+    }
+}
+
+/// A Python with the reference's packages, made once in the cache.
+fn python() -> anyhow::Result<PathBuf> {
+    let venv = cache().join("bench-venv");
+    let python = venv.join("bin/python");
+    let stamp = venv.join("packages");
+    let wanted = PACKAGES.join(" ");
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(python);
+    }
+    output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    output(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
+    std::fs::write(stamp, wanted).context("mark the packages as installed")?;
+    Ok(python)
+}
+
+fn detect(out: &mut impl Write) -> anyhow::Result<()> {
+    let media = folder().context("find the pictures: ../shared/media or PICKET_MEDIA")?;
+    let (python, bin) = (python()?, built()?);
+    let model = media.join("../models/yolox_nano.onnx");
+    let mut pictures: Vec<PathBuf> = std::fs::read_dir(media.join("images"))
+        .context("read the pictures")?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "jpg"))
+        .collect();
+    pictures.sort();
+    let ours = || {
+        parts(
+            Command::new(bin.join("edge-node"))
+                .args(["detect", "--timing", PASSES, "--model", "yolox-nano", "--manifest"])
+                .arg(root().join("models/manifest.toml"))
+                .args(&pictures),
+        )
+    };
+    let reference =
+        || parts(Command::new(&python).arg(root().join("models/reference.py")).arg(&model).arg(PASSES).args(&pictures));
+    let mut pairs = Vec::new();
+    for _ in 0..PAIRS {
+        pairs.push((ours()?, reference()?));
+    }
+    writeln!(
+        out,
+        "YOLOX-nano, 416 px, one thread, {} pictures, {PAIRS} pairs of {PASSES} passes; milliseconds, median",
+        pictures.len()
+    )?;
+    writeln!(out, "reference: {}; intra_op_num_threads = 1", PACKAGES.join(", "))?;
+    writeln!(out, "{:<14}{:>10}{:>14}{:>10}", "part", "picket", "ONNX Runtime", "ratio")?;
+    let mut metrics = json!({});
+    for part in PARTS {
+        let column = |side: fn(&(Value, Value)) -> &Value| median(pairs.iter().map(|pair| number(side(pair), part)));
+        let (ours, reference) = (column(|pair| &pair.0), column(|pair| &pair.1));
+        let ratio = median(pairs.iter().map(|(a, b)| number(a, part) / number(b, part)));
+        writeln!(out, "{part:<14}{ours:>10.2}{reference:>14.2}{ratio:>10.2}")?;
+        if let Some(metrics) = metrics.as_object_mut() {
+            metrics.insert(format!("{part}_ms"), json!(round(ours)));
+            metrics.insert(format!("{part}_onnxruntime_ms"), json!(round(reference)));
+            metrics.insert(format!("{part}_ratio"), json!(round(ratio)));
+        }
+    }
+    let line = json!({ "bench": "detect", "metrics": metrics, "targets": {}, "met": true });
+    writeln!(out, "{line}")?;
+    Ok(())
+}
+
+fn parts(command: &mut Command) -> anyhow::Result<Value> {
+    let text = output(command)?;
+    serde_json::from_str(text.trim()).with_context(|| format!("read timings: {text}"))
+}
+
+fn number(parts: &Value, part: &str) -> f64 {
+    parts.get(part).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

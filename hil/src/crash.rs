@@ -1,0 +1,197 @@
+//! kill -9 of the node at seeded moments, mid-commit and mid-acknowledgement among them; then the count from outside.
+//!
+//! Mid-commit: strace delivers SIGKILL as the journal's thread enters its n-th `pwrite64` or `fsync`, so the kill
+//! falls between the writes of one commit, or after them and before they are durable. Mid-acknowledgement: the relay
+//! has committed and answered, and the answer is withheld from the node, which is then killed.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::demo::{Report, count, plan};
+use crate::proxy::Proxy;
+use crate::servers::Addresses;
+use crate::site::{Plan, Ports, Site};
+use crate::wait::until;
+
+/// How long a round may take until its kill falls.
+const ROUND: Duration = Duration::from_secs(60);
+/// Posts under way at once: makes group commits of several events.
+const POSTERS: u64 = 8;
+/// Each poster's pace: 800 events/s together, which the relay drains beside the rounds.
+const PACE: Duration = Duration::from_millis(10);
+
+/// Where a kill is to fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// As the journal's thread enters this write of its WAL.
+    Write(u64),
+    /// As the journal's thread enters this sync.
+    Sync(u64),
+    /// After the relay stored a batch, before the node hears of it; this many answers are withheld first.
+    Acknowledgement(u64),
+    /// After this many more events were acknowledged to their senders.
+    Acknowledged(usize),
+}
+
+/// What the rounds came to.
+pub struct Outcome {
+    /// Where each kill fell, in the order of rounds.
+    pub falls: Vec<String>,
+    /// Event ids that the node acknowledged over HTTP.
+    pub acknowledged: HashSet<Uuid>,
+    /// The count from outside.
+    pub report: Report,
+    /// Acknowledged and not central.
+    pub lost: usize,
+}
+
+/// The moments of a seed: the same seed gives the same moments.
+pub fn moments(seed: u64, rounds: usize) -> Vec<Moment> {
+    let mut state = seed;
+    // SplitMix64 (Steele, Lea, Flood, 2014): small, and the same on every machine.
+    let mut next = |below: u64| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below
+    };
+    (0..rounds)
+        .map(|round| match round % 4 {
+            0 => Moment::Write(80 + next(400)),
+            1 => Moment::Acknowledgement(1 + next(3)),
+            2 => Moment::Sync(20 + next(60)),
+            _ => Moment::Acknowledged(5 + usize::try_from(next(60)).unwrap_or(0)),
+        })
+        .collect()
+}
+
+/// Runs the rounds on the servers of this test run.
+///
+/// # Errors
+/// When something does not start, or a kill does not fall in time.
+pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
+    let place = Addresses::find()?.place("crash").await?;
+    let ports = Ports::free()?;
+    let proxy = Proxy::start(ports.relay)?;
+    // The demo's vehicles, without its camera: the journal is what is under test.
+    let vehicles_of = |text: String| text.split("\n[[camera]]").next().unwrap_or_default().to_owned();
+    let Plan { node, sim, .. } = plan(ports);
+    let quiet = Plan { node: vehicles_of(node), sim: vehicles_of(sim), model: false };
+    let mut site = Site::prepare(place, ports, &quiet, proxy.port())?;
+    site.start_relay()?;
+    site.start_sim()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let posters: Vec<_> = (0..POSTERS).map(|n| tokio::spawn(post(site.console(), n, stop.clone()))).collect();
+    let mut falls = Vec::new();
+    for (round, moment) in moments(seed, rounds).into_iter().enumerate() {
+        falls.push(format!("round {round}, {moment:?}: {}", kill_at(&mut site, &proxy, moment).await?));
+    }
+    proxy.withhold(false);
+    site.start_node()?;
+    let first_after = site.post("/api/v1/events", &event(0)).await?;
+    anyhow::ensure!(first_after.0 == 202, "post after the last restart: {first_after:?}");
+    stop.store(true, Ordering::SeqCst);
+    let mut acknowledged = HashSet::new();
+    for poster in posters {
+        acknowledged.extend(poster.await.context("join a poster")?);
+    }
+    let report = count(&site).await?;
+    let central = crate::witness::central(&site.place.postgres).await?;
+    let lost = acknowledged.difference(&central.ids).count();
+    Ok(Outcome { falls, acknowledged, report, lost })
+}
+
+fn event(n: u64) -> serde_json::Value {
+    let value = f64::from(u32::try_from(n % 1000).unwrap_or(0));
+    json!({ "type": "sensor.reading", "subject": "sensor/load", "data": { "sensor": "load", "value": value, "unit": "1" } })
+}
+
+/// Posts events one after another, whatever becomes of the node; gives the ids it acknowledged.
+async fn post(console: String, seed: u64, stop: Arc<AtomicBool>) -> HashSet<Uuid> {
+    let mut acknowledged = HashSet::new();
+    let Ok(client) = reqwest::Client::builder().timeout(Duration::from_secs(5)).build() else { return acknowledged };
+    let mut n = seed;
+    let mut ticks = tokio::time::interval(PACE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !stop.load(Ordering::SeqCst) {
+        n += POSTERS;
+        let answer = client.post(format!("{console}/api/v1/events")).json(&event(n)).send().await;
+        match answer {
+            Ok(answer) if answer.status().as_u16() == 202 => {
+                let id = answer.json::<serde_json::Value>().await.ok();
+                let id = id.and_then(|body| Uuid::try_parse(body.get("id")?.as_str()?).ok());
+                acknowledged.extend(id);
+            }
+            // The node is down: the next tick looks again.
+            Ok(_) | Err(_) => {}
+        }
+        ticks.tick().await;
+    }
+    acknowledged
+}
+
+/// Starts the node, kills it at the moment; tells where the kill fell.
+async fn kill_at(site: &mut Site, proxy: &Proxy, moment: Moment) -> anyhow::Result<String> {
+    proxy.withhold(false);
+    match moment {
+        Moment::Write(n) => kill_in_syscall(site, "pwrite64", n),
+        Moment::Sync(n) => kill_in_syscall(site, "fsync", n),
+        Moment::Acknowledgement(answers) => {
+            site.start_node()?;
+            proxy.withhold(true);
+            until("the relay's answer to be withheld", ROUND, || match proxy.withheld() {
+                seen if seen >= answers => Ok(()),
+                seen => Err(format!("{seen} answers")),
+            })?;
+            kill(site)?;
+            Ok(format!("the relay had answered, {} answers never reached the node", proxy.withheld()))
+        }
+        Moment::Acknowledged(count) => {
+            site.start_node()?;
+            let data = site.data();
+            let begun = crate::witness::journal(&data)?.rows;
+            until("events to be journaled", ROUND, || match crate::witness::journal(&data) {
+                Ok(found) if found.rows >= begun + count => Ok(()),
+                Ok(found) => Err(format!("{} rows of {}", found.rows, begun + count)),
+                Err(error) => Err(format!("{error:#}")),
+            })?;
+            kill(site)?;
+            Ok(format!("at least {count} events after the start"))
+        }
+    }
+}
+
+fn kill(site: &mut Site) -> anyhow::Result<()> {
+    site.node.take().context("kill the node")?.kill()
+}
+
+/// Runs the node under strace, which kills it as a thread enters its `n`-th such call.
+fn kill_in_syscall(site: &mut Site, call: &str, n: u64) -> anyhow::Result<String> {
+    let log = site.folder().join("strace.log");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-y", "-e", "trace=pwrite64,fsync"]);
+    strace.arg("-e").arg(format!("inject={call}:signal=SIGKILL:when={n}")).arg("-o").arg(&log).arg("--");
+    site.trace_node(&mut strace)?;
+    let mut node = site.node.take().context("run the node under strace")?;
+    until(&format!("SIGKILL at {call} {n}"), ROUND, || node.ended().ok_or_else(|| "running".to_owned()))?;
+    Ok(last_call(&log, call))
+}
+
+/// The call that the kill fell on, as strace saw it.
+fn last_call(log: &Path, call: &str) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let line = text.lines().rev().find(|line| line.contains(&format!("{call}(")));
+    let shown = line.unwrap_or("not seen by strace").split_once(' ').map_or("", |(_, rest)| rest.trim());
+    let file = shown.split('<').nth(1).and_then(|rest| rest.split('>').next()).unwrap_or_default();
+    let name = file.rsplit('/').next().unwrap_or_default();
+    format!("entering {call} on {name}")
+}

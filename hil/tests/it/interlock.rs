@@ -1,0 +1,186 @@
+//! The interlock end to end: real pictures or a press in, MAVLink commands at the simulated vehicles out.
+
+use std::time::Duration;
+
+use hil::media;
+use hil::servers::Addresses;
+use hil::site::{Plan, Ports, Site};
+use hil::wait::{now, until};
+use hil::witness;
+use serde_json::{Value, json};
+
+const DO_SET_MODE: &str = "MAV_CMD_DO_SET_MODE";
+const ARM_DISARM: &str = "MAV_CMD_COMPONENT_ARM_DISARM";
+
+fn vehicles(ports: Ports, sim_extra: &str) -> Plan {
+    let link = ports.link;
+    let mut plan =
+        Plan { node: format!("\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{link}\"\n"), ..Plan::default() };
+    for (name, sysid, mode, speed) in [("rover", 1, 10, 2.0), ("copter", 2, 3, 5.0)] {
+        plan.node.push_str(&format!(
+            "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nlink = \"radio\"\n"
+        ));
+        plan.sim.push_str(&format!(
+            "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nconnect = \"127.0.0.1:{link}\"\n\
+             home = [47.4, 8.5]\nmission_m = [[0, 0], [400, 0], [400, 300]]\nspeed_mps = {speed}\nmode = {mode}\n\
+             armed = true\n{sim_extra}"
+        ));
+    }
+    plan
+}
+
+async fn site(name: &str, make: impl Fn(Ports) -> Plan) -> Site {
+    let place = Addresses::find().unwrap().place(name).await.unwrap();
+    let ports = Ports::free().unwrap();
+    let mut site = Site::prepare(place, ports, &make(ports), ports.relay).unwrap();
+    site.start_relay().unwrap();
+    site.start_sim().unwrap();
+    site.start_node().unwrap();
+    site
+}
+
+/// Commands of a kind that a vehicle was told, as the vehicle saw them.
+fn told<'a>(trace: &'a [Value], vehicle: &str, command: &str) -> Vec<&'a Value> {
+    trace.iter().filter(|line| line["vehicle"] == vehicle && line["command"] == command).collect()
+}
+
+fn wait_for(site: &Site, what: &str, deadline: Duration, seen: impl Fn(&[Value]) -> bool) {
+    until(what, deadline, || {
+        let trace = site.trace();
+        let last = trace.iter().rev().find(|line| line["command"] != "MAV_CMD_SET_MESSAGE_INTERVAL");
+        if seen(&trace) { Ok(()) } else { Err(format!("{last:?}")) }
+    })
+    .unwrap();
+}
+
+async fn wait_for_state(site: &Site, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let begun = now();
+    loop {
+        let state = site.state().await.unwrap();
+        if holds(&state) {
+            return state;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "wait 20 s for {what}: last seen: {state}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn vehicle<'a>(state: &'a Value, name: &str) -> &'a Value {
+    state["vehicles"].as_array().unwrap().iter().find(|v| v["name"] == name).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estop_stops_every_vehicle_and_a_restart_keeps_it_pressed() {
+    let mut site = site("estop", |ports| vehicles(ports, "")).await;
+    wait_for_state(&site, "both vehicles to move", |s| {
+        ["rover", "copter"].iter().all(|name| vehicle(s, name)["speed_mps"].as_f64().unwrap() > 1.0)
+    })
+    .await;
+    let (status, _) = site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap();
+    assert_eq!(status, 202);
+    wait_for(&site, "rover told HOLD, then disarmed", Duration::from_secs(15), |trace| {
+        told(trace, "rover", DO_SET_MODE).iter().any(|c| c["p2"] == 4.0) && told(trace, "rover", ARM_DISARM).len() > 1
+    });
+    wait_for(&site, "copter told BRAKE, then LAND", Duration::from_secs(15), |trace| {
+        let modes: Vec<f64> = told(trace, "copter", DO_SET_MODE).iter().filter_map(|c| c["p2"].as_f64()).collect();
+        modes.contains(&17.0) && modes.contains(&9.0)
+    });
+    let trace = site.trace();
+    assert!(told(&trace, "rover", ARM_DISARM).iter().all(|c| c["p1"] == 0.0 && c["p2"] == 0.0), "no force");
+    let disarmed = &told(&trace, "rover", ARM_DISARM)[0];
+    assert!(disarmed["speed_mps"].as_f64().unwrap() < 0.2, "disarmed while rolling: {disarmed}");
+
+    // kill -9, restart: still pressed, and the vehicles are told again.
+    site.node.take().unwrap().kill().unwrap();
+    site.start_node().unwrap();
+    let state = wait_for_state(&site, "the latch", |s| vehicle(s, "rover")["demand"] == "stop").await;
+    assert_eq!(state["interlock"]["estop"], true);
+    assert!(!site.command_vehicle("rover", "resume").await.unwrap(), "no motion while pressed");
+    let (status, _) = site.post("/api/v1/estop/reset", &json!({ "by": "" })).await.unwrap();
+    assert_eq!(status, 400, "a reset needs a name");
+    let (status, _) = site.post("/api/v1/estop/reset", &json!({ "by": "ann" })).await.unwrap();
+    assert_eq!(status, 202);
+    wait_for_state(&site, "the reset", |s| s["interlock"]["estop"] == false).await;
+    let orders = site.trace().iter().filter(|c| c["vehicle"] == "rover" && c["p2"] == 10.0).count();
+    assert_eq!(orders, 0, "nothing sends the rover on by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estop_works_without_relay_and_with_the_journal_stalled() {
+    let mut site = site("bare", |ports| vehicles(ports, "")).await;
+    wait_for_state(&site, "the rover to move", |s| vehicle(s, "rover")["speed_mps"].as_f64().unwrap() > 1.0).await;
+    site.relay.take().unwrap().kill().unwrap();
+    // Another process holds SQLite's write lock: every commit waits.
+    let db = rusqlite::Connection::open(site.data().join("journal.db")).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (status, _) = site.post("/api/v1/estop", &json!({})).await.unwrap();
+    assert_eq!(status, 202);
+    wait_for(&site, "rover told HOLD", Duration::from_secs(2), |trace| {
+        told(trace, "rover", DO_SET_MODE).iter().any(|c| c["p2"] == 4.0 && c["mode_before"] == 10)
+    });
+    db.execute_batch("ROLLBACK").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rover_that_refuses_hold_is_disarmed() {
+    let extra = "refuse_modes = [4]\n";
+    let site = site("refuse", |ports| vehicles(ports, extra)).await;
+    wait_for_state(&site, "the rover to be heard", |s| vehicle(s, "rover")["speed_mps"].as_f64().unwrap() > 0.5).await;
+    site.post("/api/v1/estop", &json!({})).await.unwrap();
+    wait_for(&site, "rover disarmed", Duration::from_secs(2), |trace| !told(trace, "rover", ARM_DISARM).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_people_are_six_presence_episodes_and_each_holds_the_moving_rover() {
+    let test = "six_people_are_six_presence_episodes_and_each_holds_the_moving_rover";
+    if media::or_skip(test).is_none() {
+        return;
+    }
+    let video = media::video().unwrap();
+    let site = site("six", |ports| {
+        let mut plan = vehicles(ports, "");
+        plan.model = true;
+        plan.node.push_str(&format!(
+            "\n[[camera]]\nname = \"room\"\nsource = \"file:{}\"\n\n[[zone]]\nname = \"room\"\ncamera = \"room\"\n\
+             polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\nclear_after = \"2s\"\nalert = true\n\n\
+             [[keep_out]]\nzone = \"room\"\nvehicles = [\"rover\"]\nclear_after = \"2s\"\n",
+            video.display()
+        ));
+        plan
+    })
+    .await;
+    let begun = now();
+    // An operator who sends the rover on whenever the interlock lets it go, until the video has ended.
+    let ended = |s: &Value| s["cameras"][0]["frame"].as_u64() >= Some(1390);
+    loop {
+        let state = site.state().await.unwrap();
+        if ended(&state) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(200), "the video did not end: {state}");
+        let rover = vehicle(&state, "rover");
+        if rover["demand"] == "none" && rover["mode"] != 10 {
+            site.command_vehicle("rover", "resume").await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Before the camera goes stale at the video's end, which holds the rover too.
+    let trace = site.trace();
+    let report = hil::demo::count(&site).await.unwrap();
+    assert_eq!(report.events_journaled.get("zone.occupied"), Some(&6), "{report:?}");
+    assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
+    // As the rover saw it: each episode's first HOLD found it in AUTO and moving.
+    let holds = told(&trace, "rover", DO_SET_MODE);
+    let caught: Vec<f64> = holds
+        .iter()
+        .filter(|c| c["p2"] == 4.0 && c["mode_before"] == 10 && c["speed_mps"].as_f64().unwrap() > 0.2)
+        .filter_map(|c| c["t_s"].as_f64())
+        .collect();
+    let episodes = witness::sql(&site.place.postgres).await.unwrap();
+    let sql =
+        "SELECT count(*) FROM event_store WHERE event_type = 'interlock.tripped' AND payload->>'rule' = 'keep-out'
+        AND payload->>'reason' = 'person in zone room'";
+    let trips: i64 = episodes.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(trips, 6, "trips by a person, centrally; holds at {caught:?}");
+    assert_eq!(caught.len(), 6, "holds that caught the rover moving: {caught:?}");
+}

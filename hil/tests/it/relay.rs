@@ -1,0 +1,245 @@
+//! The relay on real servers: what it refuses, what it stores once, what it serves.
+
+use std::time::Duration;
+
+use hil::servers::Addresses;
+use hil::site::{Plan, Ports, Site};
+use hil::wait::now;
+use hil::witness;
+use serde_json::Value;
+use shared::event::{Event, Occurred, Payload, SensorReading, VehicleSampled};
+use shared::ids::{Digest, Epoch, EventId, Lane, Seq};
+use shared::record::{Opened, Record};
+use shared::units::{ClockState, Uptime, UtcMicros};
+use shared::wire::{Batch, Item, PROTOCOL};
+use uuid::Uuid;
+
+async fn relay(name: &str) -> Site {
+    let place = Addresses::find().unwrap().place(name).await.unwrap();
+    let ports = Ports::free().unwrap();
+    let mut site = Site::prepare(place, ports, &Plan::default(), ports.relay).unwrap();
+    site.start_relay().unwrap();
+    site
+}
+
+fn item(n: u64) -> Item {
+    let payload = match n % 2 {
+        0 => Payload::SensorReading(SensorReading { sensor: format!("s\0{n}"), value: 1.5, unit: "1".into() }),
+        _ => Payload::VehicleSampled(VehicleSampled {
+            vehicle: "rover".into(),
+            mode: u32::try_from(n).unwrap(),
+            armed: true,
+            lat_deg: Some(47.4),
+            lon_deg: None,
+            relative_alt_m: None,
+            speed_mps: Some(1.0),
+            battery_pct: Some(80),
+        }),
+    };
+    let at = UtcMicros(1_790_000_000_000_000 + i64::try_from(n).unwrap() * 1_000_000);
+    Item::Record(
+        Record::encode(Event {
+            event_id: EventId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n))),
+            aggregate_id: "vehicle/rover".into(),
+            occurred: Occurred { at, clock: ClockState::Synced, boot_id: [1; 16], uptime: Uptime(n) },
+            trace_id: None,
+            cause_id: None,
+            payload,
+        })
+        .unwrap(),
+    )
+}
+
+/// Items `first..=last` of the one lane of a node; item 1 is its opening.
+fn batch(first: u64, last: u64) -> Batch {
+    let item = |n| if n == 1 { Item::Opened(Opened::FIRST) } else { item(n) };
+    let prev_chain = (1..first).fold(Digest::default(), |chain, n| item(n).advance(Seq(n), chain).1);
+    Batch {
+        protocol: PROTOCOL,
+        dict_id: 0,
+        node: "gate-1".parse().unwrap(),
+        boot_id: [1; 16],
+        epoch: Epoch([5; 16]),
+        lane: Lane::Telemetry,
+        first_seq: Seq(first),
+        prev_chain,
+        sent_uptime: Uptime(1),
+        downlink_acked: 0,
+        items: (first..=last).map(item).collect(),
+        head_sig: Vec::new(),
+    }
+}
+
+async fn post(site: &Site, node: &str, body: Vec<u8>) -> (u16, Value) {
+    let url = format!("http://127.0.0.1:{}/v1/nodes/{node}/batches", site.ports.relay);
+    let answer = reqwest::Client::new().post(url).body(body).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+}
+
+async fn get(site: &Site, path: &str) -> (u16, Value) {
+    let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", site.ports.relay)).await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+}
+
+async fn wait_for_rows(site: &Site, rows: usize) -> witness::Central {
+    let begun = now();
+    loop {
+        let central = witness::central(&site.place.postgres).await.unwrap();
+        if central.rows >= rows && central.outbox == 0 {
+            return central;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "wait 30 s for {rows} rows: last seen {}", central.rows);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_stored_once_published_projected_and_served() {
+    let site = relay("ingest").await;
+    for (first, last) in [(1, 6), (1, 6), (4, 9), (1, 3), (10, 11)] {
+        let (status, ack) = post(&site, "gate-1", batch(first, last).encode().unwrap()).await;
+        assert_eq!(status, 200, "{first}..={last}: {ack}");
+    }
+    let central = wait_for_rows(&site, 10).await;
+    assert_eq!((central.rows, central.ids.len()), (10, 10));
+    let mut kafka = witness::kafka(&site.place.kafka, &site.place.topic_prefix).unwrap();
+    kafka.sort();
+    kafka.dedup();
+    assert_eq!(kafka.len(), 10);
+
+    let (status, page) = get(&site, "/api/v1/events?type=vehicle.sampled&limit=3").await;
+    assert_eq!((status, page["events"].as_array().unwrap().len()), (200, 3), "{page}");
+    let next = page["next"].as_str().unwrap();
+    let (_, rest) = get(&site, &format!("/api/v1/events?type=vehicle.sampled&limit=3&cursor={next}")).await;
+    assert_eq!((rest["events"].as_array().unwrap().len(), &rest["next"]), (2, &Value::Null), "{rest}");
+    let (_, odd) = get(&site, "/api/v1/events?type=sensor.reading&limit=1").await;
+    assert_eq!(odd["events"][0]["data"]["sensor"], "s\u{fffd}2", "JSONB holds no NUL; the row says so");
+    assert_eq!(odd["events"][0]["metadata"]["nul_replaced"], true);
+    for bad in ["limit=0", "limit=x", "since=yesterday", "cursor=z", "colour=red"] {
+        assert_eq!(get(&site, &format!("/api/v1/events?{bad}")).await.0, 400, "{bad}");
+    }
+
+    let begun = now();
+    loop {
+        let (_, answer) = get(&site, "/api/v1/vehicles").await;
+        if answer["vehicles"][0]["mode"] == 11 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "wait 20 s for the projection: last seen {answer}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    for sql in ["DELETE FROM event_store", "UPDATE event_store SET node = 'x'", "TRUNCATE event_store"] {
+        assert!(db.execute(sql, &[]).await.is_err(), "{sql}: event_store is append-only");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_batch_is_refused_and_the_lane_goes_on() {
+    let site = relay("refuse").await;
+    let good = batch(1, 4).encode().unwrap();
+    assert_eq!(post(&site, "gate-1", good.clone()).await.0, 200);
+    let mut cut = good.clone();
+    cut.truncate(good.len() / 2);
+    let bomb = zstd_bomb();
+    for (what, node, body) in [
+        ("noise", "gate-1", vec![7; 100]),
+        ("cut", "gate-1", cut),
+        ("bomb", "gate-1", bomb),
+        ("of another node", "gate-2", good),
+    ] {
+        let (status, problem) = post(&site, node, body).await;
+        assert_eq!(status, 400, "{what}: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {problem}");
+    }
+    assert_eq!(post(&site, "gate-1", vec![0; 2 * 1024 * 1024]).await.0, 413);
+    let (status, gap) = post(&site, "gate-1", batch(7, 8).encode().unwrap()).await;
+    assert_eq!((status, &gap["why"], &gap["seq"]), (409, &Value::from("gap"), &Value::from(4)), "{gap}");
+    let mut forged = batch(5, 6);
+    forged.prev_chain = Digest([9; 32]);
+    let (status, fork) = post(&site, "gate-1", forged.encode().unwrap()).await;
+    assert_eq!((status, &fork["why"]), (409, &Value::from("fork")), "{fork}");
+    let mut unknown = batch(5, 6);
+    if let Item::Record(record) = &mut unknown.items[0] {
+        (record.type_id, record.bytes) = (900, vec![0xff; 9]);
+    }
+    let chained = unknown.items[0].advance(Seq(5), unknown.prev_chain).1;
+    assert_eq!(post(&site, "gate-1", unknown.encode().unwrap()).await.0, 200, "stored raw, never refused");
+    let mut next = batch(7, 7);
+    next.prev_chain = unknown.items[1].advance(Seq(6), chained).1;
+    assert_eq!(post(&site, "gate-1", next.encode().unwrap()).await.0, 200);
+    let central = wait_for_rows(&site, 6).await;
+    assert_eq!(central.rows, 6);
+}
+
+fn zstd_bomb() -> Vec<u8> {
+    // A batch of 9 MiB of zeros inside: small on the wire, over the limit inflated.
+    let mut big = batch(1, 2);
+    if let Item::Record(record) = &mut big.items[1] {
+        record.bytes = vec![0; 9 * 1024 * 1024];
+    }
+    zstd::bulk::compress(&postcard::to_stdvec(&big).unwrap(), 3).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_restored_from_an_empty_database_makes_the_node_send_all_again() {
+    let mut site = relay("restore").await;
+    site.start_node().unwrap();
+    let (status, _) = site.post("/api/v1/events", &reading()).await.unwrap();
+    assert_eq!(status, 202);
+    let first = hil::demo::count(&site).await.unwrap();
+    assert_eq!(first.lost, 0, "{first:?}");
+    site.relay.take().unwrap().kill().unwrap();
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    db.batch_execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.unwrap();
+    site.start_relay().unwrap();
+    let (status, _) = site.post("/api/v1/events", &reading()).await.unwrap();
+    assert_eq!(status, 202);
+    let again = hil::demo::count(&site).await.unwrap();
+    assert_eq!((again.lost, again.duplicated), (0, 0), "{again:?}");
+    assert!(again.event_store_rows > first.event_store_rows);
+}
+
+fn reading() -> Value {
+    serde_json::json!({ "type": "sensor.reading", "subject": "sensor/s", "data": { "sensor": "s", "value": 1.0, "unit": "1" } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_that_is_not_an_event_is_refused_with_its_place_and_counted() {
+    let mut site = relay("http").await;
+    site.start_node().unwrap();
+    let whole = reading();
+    let without = |key: &str| {
+        let mut event = whole.clone();
+        event.as_object_mut().unwrap().remove(key);
+        event
+    };
+    let with = |key: &str, value: Value| {
+        let mut event = whole.clone();
+        event[key] = value;
+        event
+    };
+    let cases = [
+        (Value::from(3), "CloudEvent"),
+        (without("type"), "type"),
+        (without("data"), "data"),
+        (with("type", "alert.raised".into()), "sensor.reading or custom.*"),
+        (with("id", "7".into()), "id: expected a UUID"),
+        (with("time", "noon".into()), "time: expected"),
+        (with("subject", "".into()), "subject: expected"),
+        (with("data", serde_json::json!({ "sensor": "s", "value": "high", "unit": "1" })), "data.value"),
+        (with("data", serde_json::json!({ "sensor": "s\u{0}", "value": 1.0, "unit": "1" })), "NUL"),
+    ];
+    let count = cases.len();
+    for (event, words) in cases {
+        let (status, problem) = site.post("/api/v1/events", &event).await.unwrap();
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(status == 400 && detail.contains(words), "{event}: {status}: {problem}");
+    }
+    assert_eq!(site.post("/api/v1/events", &whole).await.unwrap().0, 202, "the next one is taken");
+    let metrics = reqwest::get(format!("{}/metrics", site.console())).await.unwrap().text().await.unwrap();
+    assert!(
+        metrics.contains(&format!("picket_http_events_refused_total{{name=\"not an event\"}} {count}")),
+        "{metrics}"
+    );
+}
