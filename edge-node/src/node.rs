@@ -128,8 +128,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let (alert_show, alerts) = watch::channel(Vec::new());
     let mut tasks = tokio::task::JoinSet::new();
-    let alert_journal = journal.clone();
-    tasks.spawn_on(async move { Ok(alert::run(signals_in, alert_journal, alert_show).await) }, runtime.handle());
+    let alert_task = alert::run(signals_in, journal.clone(), alert_show);
+    tasks.spawn_on(futures_util::FutureExt::map(alert_task, Ok), runtime.handle());
 
     let (uplink_show, uplink_view) = watch::channel(UplinkView::default());
     if let Some(relay) = config.relay.clone() {

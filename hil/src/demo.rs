@@ -118,7 +118,7 @@ async fn drive(site: &Site, length: Option<Duration>) -> anyhow::Result<()> {
         let (status, answer) = site.post("/api/v1/events", &event).await?;
         anyhow::ensure!(status == 202, "post a reading: {status}: {answer}");
         let state = site.state().await?;
-        let estop = state["interlock"]["estop"].as_bool() == Some(true);
+        let estop = state.pointer("/interlock/estop").and_then(Value::as_bool) == Some(true);
         match second % 40 {
             20 => {
                 estops += 1;
@@ -136,10 +136,12 @@ async fn drive(site: &Site, length: Option<Duration>) -> anyhow::Result<()> {
 
 /// Sends the rover on where the interlock permits it. A disarmed vehicle stays: arming is a person's act on site.
 async fn resume(site: &Site, state: &Value) -> anyhow::Result<()> {
-    let vehicles = state["vehicles"].as_array().into_iter().flatten();
-    for vehicle in vehicles.filter(|v| v["demand"] == "none" && v["name"] == "rover" && v["mode"] != 10) {
-        let name = vehicle["name"].as_str().unwrap_or_default();
-        site.command_vehicle(name, "resume").await?;
+    let field = |vehicle: &Value, key: &str| vehicle.get(key).cloned().unwrap_or(Value::Null);
+    let vehicles = state.get("vehicles").and_then(Value::as_array).into_iter().flatten();
+    let rover = vehicles.filter(|vehicle| field(vehicle, "name") == "rover");
+    for vehicle in rover.filter(|vehicle| field(vehicle, "demand") == "none" && field(vehicle, "mode") != 10) {
+        tracing::debug!(mode = %field(vehicle, "mode"), "rover is sent on");
+        site.command_vehicle("rover", "resume").await?;
     }
     Ok(())
 }

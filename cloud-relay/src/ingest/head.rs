@@ -97,7 +97,7 @@ mod tests {
     fn batch(first: u64, last: u64, salt: u8) -> (Batch, Head) {
         let item = |n: u64| match n {
             1 => Item::Opened(Opened::FIRST),
-            _ => Item::Record(Record { type_id: 1, schema_version: 1, bytes: vec![n as u8, salt] }),
+            _ => Item::Record(Record { type_id: 1, schema_version: 1, bytes: vec![n.to_le_bytes()[0], salt] }),
         };
         let chain_to = |n: u64| (1..=n).fold(Digest::default(), |chain, n| item(n).advance(Seq(n), chain).1);
         let batch = Batch {

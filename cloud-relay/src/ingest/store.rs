@@ -151,7 +151,7 @@ async fn copy(
     first: Seq,
     items: &[Item],
 ) -> anyhow::Result<u64> {
-    let now = SystemTime::from(UNIX_EPOCH) + now_since_epoch();
+    let now = UNIX_EPOCH + now_since_epoch();
     let mut rows = Vec::with_capacity(items.len());
     let mut at = first;
     for item in items {
@@ -247,8 +247,9 @@ fn row(ingest: &Ingest, batch: &Batch, record: &Record) -> Row {
         ingest.metrics.unknown.inc();
         payload = json!({ "raw": raw() });
     }
-    if replace_nul(&mut payload) | replace_nul(&mut metadata) {
-        metadata["nul_replaced"] = Value::Bool(true);
+    let replaced = replace_nul(&mut payload) | replace_nul(&mut metadata);
+    if let Some(metadata) = metadata.as_object_mut().filter(|_| replaced) {
+        metadata.insert("nul_replaced".into(), Value::Bool(true));
     }
     Row {
         outbox_id,

@@ -1,5 +1,14 @@
 //! Promises of the edge node.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "a test that panics is a test that fails"
+)]
+
 mod command_line;
 mod detection;
 mod interlock;
