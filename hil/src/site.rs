@@ -115,7 +115,8 @@ impl Site {
     fn command(&self, program: &str, config: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         let flag = if program == "sim" { "--scenario" } else { "--config" };
-        command.arg("run").arg(flag).arg(self.folder().join(config));
+        // Readiness is read from the log, so its level is not the caller's.
+        command.arg("run").arg(flag).arg(self.folder().join(config)).env("PICKET_LOG", "info,tract=warn");
         command
     }
 
