@@ -11,6 +11,8 @@ use crate::config::Postgres;
 const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("../migrations/0001_main_path.sql"))];
 /// Days of event_store partitions made ahead.
 const PARTITIONS_AHEAD: i32 = 3;
+/// How often they are made.
+const PARTITIONS_PERIOD: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 /// Advisory lock of the migrator, so that two relays starting together do not race.
 const MIGRATE_LOCK: i64 = 0x7069_636b_6574;
 
@@ -96,6 +98,20 @@ pub async fn make_partitions(client: &Client) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes partitions ahead for ever; a failure is repeated at the next turn, rows go to the default partition meanwhile.
+///
+/// # Errors
+/// Never.
+pub async fn keep_partitions(config: Postgres) -> anyhow::Result<()> {
+    loop {
+        tokio::time::sleep(PARTITIONS_PERIOD).await;
+        let made = async { make_partitions(&connect(&config).await?).await };
+        if let Err(error) = made.await {
+            warn!("failed to {error:#}");
+        }
+    }
 }
 
 /// A few connections shared by the handlers. A broken one is replaced when it is next wanted.

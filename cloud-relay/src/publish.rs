@@ -13,7 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use serde_json::Value;
 use shared::units::UtcMicros;
@@ -30,8 +30,8 @@ use crate::metrics::Metrics;
 const POLL: Duration = Duration::from_millis(500);
 /// Wait after a failure of Postgres or Kafka.
 const RETRY: Duration = Duration::from_secs(1);
-/// Rows of one lane per round: a few megabytes, and a move that stays well under a second.
-const ROUND: i64 = 2000;
+/// Rows of one lane per round: usually well under a megabyte, 128 MiB if every record is as large as it may be.
+const ROUND: i64 = 500;
 /// How long the broker may take to ack before the round is repeated.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Topics that are filled from the event store.
@@ -77,36 +77,38 @@ pub fn client(kafka: &Kafka) -> ClientConfig {
 /// Runs until the task is dropped; a failure of Postgres or Kafka is retried for ever.
 ///
 /// # Errors
-/// Only when the producer cannot be made from the configuration.
+/// Never.
 pub async fn run(config: Config, metrics: Metrics) -> anyhow::Result<()> {
-    let producer: FutureProducer = client(&config.kafka)
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("compression.codec", "zstd")
-        .set("linger.ms", "5")
-        .set("message.timeout.ms", ACK_WAIT.as_millis().to_string())
-        .create()
-        .context("make Kafka producer")?;
     loop {
-        let Err(error) = publish(&config, &producer, &metrics).await;
+        let Err(error) = publish(&config, &metrics).await;
         metrics.publish_failures.inc();
         warn!("failed to {error:#}; trying again");
         tokio::time::sleep(RETRY).await;
     }
 }
 
+/// A producer; made anew with each attempt, since a fatal error of librdkafka ends one for good.
+fn producer(kafka: &Kafka) -> anyhow::Result<FutureProducer> {
+    client(kafka)
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.codec", "zstd")
+        .set("linger.ms", "5")
+        .set("message.timeout.ms", ACK_WAIT.as_millis().to_string())
+        .create()
+        .context("make Kafka producer")
+}
+
 type Lane = (String, String, String);
 
-async fn publish(
-    config: &Config,
-    producer: &FutureProducer,
-    m: &Metrics,
-) -> Result<std::convert::Infallible, anyhow::Error> {
+async fn publish(config: &Config, m: &Metrics) -> Result<std::convert::Infallible, anyhow::Error> {
+    make_topics(&config.kafka).await?;
+    let producer = producer(&config.kafka)?;
     let (client, mut notified) = database::connect_listening(&config.postgres).await?;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await.context("listen")?;
     let mut watermarks: HashMap<Lane, i64> = HashMap::new();
     loop {
-        let mut moved = 0;
+        let (mut moved, mut failed) = (0, None);
         for lane in lanes(&client).await? {
             if !watermarks.contains_key(&lane) {
                 let lock = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
@@ -116,9 +118,23 @@ async fn publish(
                 }
             }
             let watermark = watermarks.entry(lane.clone()).or_insert(0);
-            moved += round(config, producer, &client, &lane, watermark).await?;
+            // A lane that fails does not keep the others waiting.
+            match round(config, &producer, &client, &lane, watermark).await {
+                Ok(count) => moved += count,
+                Err(error) => failed = Some(error),
+            }
         }
         m.published.inc_by(moved);
+        if let Some(error) = failed {
+            // A lost connection or a producer that has failed for good must be made anew.
+            if client.is_closed() || producer.client().fatal_error().is_some() {
+                return Err(error);
+            }
+            m.publish_failures.inc();
+            warn!("failed to {error:#}; trying again");
+            tokio::time::sleep(RETRY).await;
+            continue;
+        }
         if moved == 0 {
             let closed = matches!(tokio::time::timeout(POLL, notified.recv()).await, Ok(None));
             anyhow::ensure!(!closed, "listen: the connection is lost");
@@ -155,7 +171,8 @@ async fn round(
         INSERT INTO event_store(event_id, event_type, aggregate_id, \"timestamp\", payload, metadata, tenant, site,
             node, epoch, lane, seq, ingested_at)
         SELECT event_id, event_type, aggregate_id, \"timestamp\", event_payload, metadata, tenant, site, node, epoch,
-            lane, seq, ingested_at FROM d";
+            lane, seq, ingested_at FROM d
+        ON CONFLICT (event_id, ingested_at) DO NOTHING";
     let moved = client.execute(move_rows, &[&ids]).await.context("move rows to event_store")?;
     *watermark = last_pos;
     Ok(moved)

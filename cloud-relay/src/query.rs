@@ -78,7 +78,8 @@ async fn events(State(queries): State<Queries>, Query(wanted): Query<Wanted>) ->
     answer(find_events(&queries, wanted).await)
 }
 
-/// `cursor` is (ingested_at in microseconds, event_id): it stays valid while events are added.
+/// `cursor` is (ingested_at in microseconds, event_id). Pages end before the oldest row still in the outbox, so that an
+/// event moved later is not passed by.
 async fn find_events(queries: &Queries, wanted: Wanted) -> anyhow::Result<Result<Value, String>> {
     let limit = wanted.limit.unwrap_or(100);
     if !(1..=LIMIT_MAX).contains(&limit) {
@@ -101,6 +102,7 @@ async fn find_events(queries: &Queries, wanted: Wanted) -> anyhow::Result<Result
             payload, metadata, node, lane, epoch, seq, (extract(epoch FROM ingested_at) * 1000000)::bigint, site
         FROM event_store
         WHERE (ingested_at, event_id) > ('epoch'::timestamptz + $1 * interval '1 microsecond', $2)
+          AND ingested_at < coalesce((SELECT min(ingested_at) FROM outbox), 'infinity')
           AND ($3::text IS NULL OR event_type = $3) AND ($4::text IS NULL OR node = $4)
           AND ($5::text IS NULL OR aggregate_id = $5)
           AND extract(epoch FROM \"timestamp\") * 1000000 >= $6::bigint

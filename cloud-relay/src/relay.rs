@@ -36,7 +36,6 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     let config = Config::read(config)?;
     let mut client = database::connect(&config.postgres).await?;
     database::migrate(&mut client).await?;
-    publish::make_topics(&config.kafka).await?;
     let metrics = Metrics::new();
     let pool = Arc::new(Pool::new(config.postgres.clone()));
     let place = Place { tenant: config.tenant.clone(), site: config.site.clone() };
@@ -47,13 +46,8 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks.spawn(async move { axum::serve(listener, routes).await.context("serve HTTP") });
     tasks.spawn(publish::run(config.clone(), metrics));
-    tasks.spawn(consume::run(config, VehicleLatest));
-    tasks.spawn(async move {
-        loop {
-            tokio::time::sleep(std::time::Duration::from_secs(6 * 3600)).await;
-            database::make_partitions(&client).await?;
-        }
-    });
+    tasks.spawn(consume::run(config.clone(), VehicleLatest));
+    tasks.spawn(database::keep_partitions(config.postgres.clone()));
     let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     tokio::select! {
         ended = tasks.join_next() => match ended {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, parse};
@@ -82,7 +83,24 @@ impl Config {
         Ok(config)
     }
 
+    /// Times that would switch a rule off.
+    fn check_times(&self, file: &str) -> Result<(), ConfigError> {
+        let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
+        for (index, camera) in self.cameras.iter().enumerate() {
+            if !(Duration::from_millis(100)..=Duration::from_secs(5)).contains(&camera.stale_after) {
+                return wrong(format!("camera[{index}].stale_after"), "expected 100ms to 5s".into());
+            }
+        }
+        for (index, rule) in self.keep_out.iter().enumerate() {
+            if rule.clear_after < Duration::from_millis(500) {
+                return wrong(format!("keep_out[{index}].clear_after"), "expected at least 500ms".into());
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self, file: &str) -> Result<(), ConfigError> {
+        self.check_times(file)?;
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
         if !self.listen.ip().is_loopback() {
             let found = self.listen;
@@ -126,6 +144,9 @@ impl Config {
         };
         for (index, zone) in self.zones.iter().enumerate() {
             known(format!("zone[{index}].camera"), &zone.camera, &cameras, "camera")?;
+            if zone.labels.is_empty() {
+                return wrong(format!("zone[{index}].labels"), "expected at least one class".into());
+            }
             if let Some(problem) = zone.problem() {
                 return wrong(format!("zone[{index}].polygon"), problem);
             }

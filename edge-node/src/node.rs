@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use shared::config::ConfigError;
 use shared::event::{NodeStarted, NodeStopped, Payload};
 use shared::units::Uptime;
 use tokio::net::TcpListener;
@@ -31,6 +32,7 @@ use crate::health::Metrics;
 use crate::interlock::driver::{Driver, Interlock, View as InterlockView};
 use crate::interlock::latch::{self, Latch};
 use crate::interlock::machine::{Input, KeepOut, Machine, Policy};
+use crate::journal::store::path_in;
 use crate::journal::writer;
 use crate::sensor::camera::capture::Capture;
 use crate::sensor::frame::Mailbox;
@@ -49,13 +51,23 @@ struct Stages {
     ended: Sender<String>,
 }
 
+/// Tells that a stage has ended, however it did.
+struct Ended(Sender<String>, String);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Nobody listens once the node is stopping.
+        let _ = self.0.send(std::mem::take(&mut self.1));
+    }
+}
+
 impl Stages {
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
         let (ended, stage) = (self.ended.clone(), name.to_owned());
         let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
+            // Sent when dropped: a stage that panics ends the node as one that returns does.
+            let _ended = Ended(ended, stage);
             run();
-            // Nobody listens once the node is stopping.
-            let _ = ended.send(stage);
         });
         self.threads.push((name.to_owned(), thread.with_context(|| format!("start {name}"))?));
         Ok(())
@@ -76,6 +88,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (ended, endings) = channel();
     let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
 
+    let latched = read_latch(&config)?;
     let (journal, acks, writer) = writer::start(config.data.clone(), Stamp::new()).context("open the journal")?;
     journal.record(
         journal.event("node", Payload::NodeStarted(NodeStarted { version: env!("CARGO_PKG_VERSION").into() })),
@@ -93,10 +106,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             .try_clone()
             .context("share a socket")
     };
-    let latched = latch::read(&config.data);
-    info!(?latched, "e-stop latch");
     let driver = Driver {
-        machine: Machine::new(policy(&config), matches!(latched, Latch::Pressed | Latch::Unknown), clock::uptime()),
+        machine: Machine::new(policy(&config), latched),
         vehicles: config.vehicles.clone(),
         sockets: config.vehicles.iter().map(socket_of).collect::<anyhow::Result<_>>()?,
         sysid: config.mavlink_sysid,
@@ -164,7 +175,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     if let Some(model) = &config.model {
         let mailbox = Arc::new(Mailbox::new(config.cameras.len()));
         let worker = Worker {
-            model: load(model)?,
+            model: load(&config, model)?,
             cameras: config.cameras.clone(),
             zones: config.zones.clone(),
             min_score: model.min_score,
@@ -205,9 +216,32 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(config: &ModelConfig) -> anyhow::Result<Model> {
+/// Whether the e-stop begins as pressed. Only a data folder without a journal is new: there the latch is written as
+/// released; a latch missing beside a journal counts as pressed.
+fn read_latch(config: &Config) -> anyhow::Result<bool> {
+    let found = latch::read(&config.data);
+    info!(?found, "e-stop latch");
+    match found {
+        Latch::Released => Ok(false),
+        Latch::Pressed | Latch::Unknown => Ok(true),
+        Latch::Absent if path_in(&config.data).exists() => Ok(true),
+        Latch::Absent => {
+            std::fs::create_dir_all(&config.data).context("make the data folder")?;
+            latch::write(&config.data, false).context("write the latch")?;
+            Ok(false)
+        }
+    }
+}
+
+fn load(site: &Config, config: &ModelConfig) -> anyhow::Result<Model> {
     let manifest = Manifest::read(&config.manifest)?;
     let (entry, file) = manifest.find(&config.name)?;
+    for (index, zone) in site.zones.iter().enumerate() {
+        if let Some(label) = zone.labels.iter().find(|label| !entry.classes.contains(label)) {
+            let text = format!("expected a class of model {}, found {label:?}", entry.name);
+            return Err(ConfigError::new("configuration", format!("zone[{index}].labels"), text).into());
+        }
+    }
     Ok(Model::load(entry, &file)?)
 }
 
@@ -316,7 +350,7 @@ fn join(stages: Stages, deadline: Uptime) {
 pub fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
     if let Some(model) = &config.model {
-        load(model)?;
+        load(&config, model)?;
     }
     Ok(())
 }

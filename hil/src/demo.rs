@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::media;
 use crate::servers::Servers;
@@ -74,6 +75,9 @@ pub fn plan(ports: Ports) -> Plan {
 /// # Errors
 /// When something does not start, or the drain does not end.
 pub async fn run(length: Option<Duration>, say: impl Fn(&str)) -> anyhow::Result<Report> {
+    // From here on a signal ends the demo in order instead of leaving servers behind.
+    let mut interrupted = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    let mut terminated = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     if media::video().is_none() {
         say("no ../shared/media and no PICKET_MEDIA: the demo runs without its camera");
     }
@@ -90,7 +94,8 @@ pub async fn run(length: Option<Duration>, say: impl Fn(&str)) -> anyhow::Result
     let drive = drive(&site, length);
     tokio::select! {
         driven = drive => driven?,
-        _ = tokio::signal::ctrl_c() => say("stopping"),
+        _ = interrupted.recv() => say("stopping"),
+        _ = terminated.recv() => say("stopping"),
     }
     say("stopping the sim and draining the outbox");
     site.sim.take().context("stop the sim")?.kill()?;

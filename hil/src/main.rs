@@ -70,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let report = runtime.block_on(demo::run(length, say))?;
             writeln!(out, "{}", serde_json::to_string(&report)?)?;
             anyhow::ensure!(report.lost == 0 && report.duplicated == 0, "keep every event once");
+            anyhow::ensure!(report.kafka_messages >= report.event_store_rows, "publish every event");
             Ok(())
         }
         Command::Test { arguments } => suite::run(&arguments, &mut out),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -31,7 +32,8 @@ impl Process {
         let out =
             File::options().create(true).append(true).open(&log).with_context(|| format!("make {}", log.display()))?;
         let err = out.try_clone().context("share the log")?;
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        // A group of its own: Ctrl-C at the terminal is for the runner, which stops its children in order.
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn();
         let child = child.with_context(|| format!("start {name}: {command:?}"))?;
         Ok(Self { name: name.to_owned(), child, log })
     }

@@ -10,7 +10,7 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, Epoch, Lane, Name, Seq};
-use crate::record::{Opened, Record};
+use crate::record::{Opened, RECORD_MAX, Record};
 use crate::units::Uptime;
 
 /// Version of this protocol.
@@ -23,6 +23,8 @@ pub const INFLATED_MAX: usize = 8 * 1024 * 1024;
 pub const ITEMS_MAX: usize = 10_000;
 /// zstd level: telemetry batches are small, and the node has two slow cores.
 const ZSTD_LEVEL: i32 = 3;
+/// Largest zstd window: that of [`INFLATED_MAX`], so that a header cannot ask for more memory.
+const WINDOW_LOG_MAX: u32 = 23;
 
 /// Why a body was refused. Nothing of it was consumed; sending the same bytes again gives the same answer.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,7 @@ pub struct Batch {
     /// Last downlink message the node has kept.
     pub downlink_acked: u64,
     /// The items, dense from `first_seq`.
+    #[serde(deserialize_with = "bounded_items")]
     pub items: Vec<Item>,
     /// Signature of the lane's head, empty until enrolment gives the node a key.
     pub head_sig: Vec<u8>,
@@ -139,7 +142,8 @@ impl Batch {
         }
         let limit = INFLATED_MAX as u64 + 1;
         let mut plain = Vec::new();
-        let inflater = zstd::stream::read::Decoder::new(body).map_err(WireError::Inflate)?;
+        let mut inflater = zstd::stream::read::Decoder::new(body).map_err(WireError::Inflate)?;
+        inflater.window_log_max(WINDOW_LOG_MAX).map_err(WireError::Inflate)?;
         inflater.take(limit).read_to_end(&mut plain).map_err(WireError::Inflate)?;
         if plain.len() > INFLATED_MAX {
             return Err(WireError::InflatedTooLarge);
@@ -164,6 +168,9 @@ impl Batch {
                 Item::Record(_) if at == Seq(1) => return Err(WireError::Invalid("item 1 is not Opened")),
                 Item::Skip { first, last, .. } if *first != at || last < first => {
                     return Err(WireError::Invalid("Skip does not begin at its place or ends before it begins"));
+                }
+                Item::Record(record) if record.bytes.len() > RECORD_MAX => {
+                    return Err(WireError::Invalid("a record is larger than 256 KiB"));
                 }
                 Item::Skip { .. } | Item::Record(_) | Item::Opened(_) => {}
             }
@@ -209,4 +216,26 @@ pub struct Mismatch {
     pub chain: String,
     /// Why.
     pub why: Why,
+}
+
+/// Reads at most [`ITEMS_MAX`] items: two million empty ones fit a kilobyte of zstd.
+fn bounded_items<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Item>, D::Error> {
+    struct Bounded;
+    impl<'de> serde::de::Visitor<'de> for Bounded {
+        type Value = Vec<Item>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {ITEMS_MAX} items")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<Item>, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = sequence.next_element()? {
+                if items.len() >= ITEMS_MAX {
+                    return Err(serde::de::Error::invalid_length(items.len() + 1, &self));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+    from.deserialize_seq(Bounded)
 }

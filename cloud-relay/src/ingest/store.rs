@@ -10,7 +10,7 @@ use shared::cloudevent::CloudEvent;
 use shared::ids::{Digest, Epoch, Name, Seq};
 use shared::record::{Opened, Record};
 use shared::units::UtcMicros;
-use shared::wire::{Ack, Batch, Item, Mismatch};
+use shared::wire::{Ack, Batch, Item, Mismatch, Why};
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
@@ -88,6 +88,12 @@ pub async fn store(ingest: &Ingest, batch: &Batch) -> anyhow::Result<Outcome> {
         Some(Item::Opened(opened)) => key.head(&tx, opened.parent_epoch, "").await?,
         _ => None,
     };
+    if let Some(Item::Opened(opened)) = batch.items.first()
+        && key.has_other_child(&tx, batch.epoch, opened).await?
+    {
+        let (epoch, chain) = (opened.parent_epoch.to_string(), opened.parent_chain.to_string());
+        return Ok(Outcome::Mismatch(Mismatch { epoch, seq: opened.parent_seq, chain, why: Why::Fork }));
+    }
     let (first, items, new_head, duplicates) = match decide(head, parent, batch) {
         Decision::Store { first, items, head, duplicates } => (first, items, head, duplicates),
         Decision::Mismatch { epoch, head, why } => {
@@ -132,13 +138,22 @@ impl Key<'_> {
         }))
     }
 
+    /// Whether another epoch continues the same parent: two nodes write under one name.
+    async fn has_other_child(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<bool> {
+        let sql = "SELECT 1 FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4
+            AND parent_seq = $5 AND epoch <> $6";
+        let (parent, seq) = (uuid(opened.parent_epoch), int(opened.parent_seq));
+        let values: [&(dyn ToSql + Sync); 6] = [&self.tenant, &self.node, &self.lane, &parent, &seq, &uuid(epoch)];
+        Ok(tx.query_opt(sql, &values).await.context("look for a clone")?.is_some())
+    }
+
     async fn opened(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<()> {
         let sql = "INSERT INTO epoch(tenant, node, lane, epoch, parent_epoch, parent_seq, parent_chain)
             VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let (parent, seq, chain) = (uuid(opened.parent_epoch), int(opened.parent_seq), opened.parent_chain.0);
         let values: [&(dyn ToSql + Sync); 7] =
             [&self.tenant, &self.node, &self.lane, &uuid(epoch), &parent, &seq, &chain.as_slice()];
-        tx.execute(sql, &values).await.context("record epoch: a second child of one parent is a clone")?;
+        tx.execute(sql, &values).await.context("record epoch")?;
         Ok(())
     }
 }

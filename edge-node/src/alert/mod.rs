@@ -1,16 +1,19 @@
 //! Signals of other stages -> alerts with a life cycle. Each (rule, subject) has at most one alert at a time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use shared::event::{Alert, Payload};
+use shared::event::{Alert, Event, Payload};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 
 /// Signals waiting: bursts of one second of every camera and vehicle. Full: the signal is dropped, the cause stays
 /// visible in its own stage and its own event.
 pub const QUEUE: usize = 256;
+/// Wait before an alert that the journal could not take is given to it again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Something people should know began or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +64,20 @@ pub async fn run(mut signals: mpsc::Receiver<Signal>, journal: Journal, view: wa
     while let Some(signal) = signals.recv().await {
         let subject = signal.subject.clone();
         let Some(payload) = alerts.step(signal) else { continue };
-        if let Err(error) = journal.append(journal.event(subject, payload)).await {
-            warn!("failed to keep an alert: {error}");
-        }
+        keep(&journal, journal.event(subject, payload)).await;
         view.send_replace(alerts.open());
     }
     info!("alerts have ended");
+}
+
+/// Keeps an alert's event, however long the disk refuses: alerts are never dropped.
+async fn keep(journal: &Journal, event: Event) {
+    loop {
+        match journal.append(event.clone()).await {
+            Ok(_) | Err(JournalError::Closed) => return,
+            Err(error @ JournalError::Refused(_)) => return warn!("failed to keep an alert: {error}"),
+            Err(error) => warn!("failed to keep an alert: {error}; trying again"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }

@@ -6,8 +6,8 @@ pub mod manifest;
 pub mod letterbox;
 pub mod yolox;
 pub mod model;
-pub mod track;
 pub mod zone;
+pub mod track;
 pub mod worker;
 
 /// One object in one picture.

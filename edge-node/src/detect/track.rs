@@ -11,11 +11,8 @@ use shared::units::Uptime;
 
 use super::Detection;
 use super::yolox::iou;
+use super::zone::{LIKELY, SURE};
 
-/// One detection of this score confirms a track.
-pub const SURE: f32 = 0.6;
-/// Two of three of this score confirm a track; nothing below it is looked at.
-pub const LIKELY: f32 = 0.35;
 /// Least overlap of a track's last box and its next detection.
 const OVERLAP: f32 = 0.2;
 /// A track not seen for this long has ended.

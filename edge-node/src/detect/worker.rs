@@ -11,9 +11,10 @@ use shared::units::Uptime;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::Detection;
 use super::model::Model;
-use super::track::{Change, LIKELY, Tracker};
-use super::zone::{Presence, Turn, ZoneConfig};
+use super::track::{Change, Tracker};
+use super::zone::{Confirmation, LIKELY, Presence, Turn, ZoneConfig};
 use crate::clock;
 use crate::health::{Metrics, Of};
 use crate::journal::Journal;
@@ -110,7 +111,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Camera {
     tracker: Tracker,
-    presence: HashMap<usize, Presence>,
+    presence: HashMap<usize, (Confirmation, Presence)>,
     newest: Uptime,
     stale: bool,
 }
@@ -156,16 +157,24 @@ impl Worker {
             self.zones.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name).collect();
         let zones_of = |b: &[f32; 4]| here.iter().filter(|(_, z)| z.holds(b, size)).map(|(i, _)| *i).collect();
         let changes = camera.tracker.step(&found, now, zones_of);
+        // The interlock hears of every zone before anything is written.
+        let mut turns = Vec::new();
         for (index, zone) in &here {
-            // A track seen on this frame, at the place where this frame shows it.
-            let present = camera.tracker.confirmed().any(|track| {
-                let label = self.model.label(track.class);
-                track.seen == now && zone.labels.iter().any(|l| l == label) && zone.holds(&track.box_xyxy_px, size)
-            });
+            let counts = |d: &&Detection| {
+                let label = self.model.label(d.class);
+                zone.labels.iter().any(|l| l == label) && zone.holds(&d.box_xyxy_px, size)
+            };
+            let best = found.iter().filter(counts).map(|d| d.score).fold(0.0, f32::max);
+            let (confirmation, presence) = camera.presence.entry(*index).or_default();
+            let present = confirmation.step(best);
             (self.news)(News::Seen { zone: *index, present, captured: frame.captured });
-            let presence = camera.presence.entry(*index).or_default();
             if let Some(turn) = presence.step(present, zone.clear_after, now) {
-                (self.news)(News::Zone { zone: *index, turn });
+                turns.push((*index, turn));
+            }
+        }
+        for (index, turn) in turns {
+            (self.news)(News::Zone { zone: index, turn });
+            if let Some(zone) = self.zones.get(index) {
                 self.keep_zone(zone, turn, frame);
             }
         }

@@ -76,6 +76,27 @@ fn crosses_itself(polygon: &[[f32; 2]]) -> bool {
     sides(polygon).enumerate().any(|(n, one)| sides(polygon).skip(n + 1).any(|other| cross(one, other)))
 }
 
+/// One detection of this score in a zone is somebody.
+pub const SURE: f32 = 0.6;
+/// Two of three frames with this score in a zone are somebody; nothing below it is looked at.
+pub const LIKELY: f32 = 0.35;
+
+/// Whether somebody is in a zone, frame by frame. It looks at detections, not at tracks: a runner who moves more than
+/// a box width between two frames is a new track each time, and still somebody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Confirmation {
+    recent: [bool; 3],
+}
+
+impl Confirmation {
+    /// Takes the best score of a frame's detections in the zone, 0 for none.
+    pub fn step(&mut self, best: f32) -> bool {
+        let likely = best >= LIKELY;
+        self.recent = [likely, self.recent[0], self.recent[1]];
+        best >= SURE || (likely && self.recent.iter().filter(|seen| **seen).count() >= 2)
+    }
+}
+
 /// Presence in one zone over time.
 #[derive(Debug, Clone, Default)]
 pub struct Presence {

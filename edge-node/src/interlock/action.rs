@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
-use super::machine::Demand;
+use super::words::Demand;
 use crate::vehicle::Class;
 use crate::vehicle::command::{COPTER_LAND, Order};
 use crate::vehicle::state::VehicleState;
@@ -105,10 +105,23 @@ impl Action {
     /// Time passed: what to send.
     pub fn tick(&mut self, class: Class, state: &VehicleState, now: Uptime) -> Todo {
         let Some(order) = self.order(class) else { return Todo::default() };
+        if state.packet_at.is_none() {
+            // Never heard: there is no address to send to.
+            return Todo::default();
+        }
         let first = self.sent.is_none();
         let silent = state.heartbeat_at.is_none_or(|at| now.since(at) >= SILENT);
-        if !silent {
+        if silent || first {
+            // Timers run from an order that was sent to a vehicle that answers.
+            (self.since, self.step_since) = (now, now);
+        } else {
             let done = shown(order, state);
+            if done {
+                self.step_since = now;
+            }
+            if class == Class::Copter && order == Order::Disarm && !on_ground(state, now) {
+                return self.back_to_land(now);
+            }
             if let Some(why) = self.next_step(class, order, done, state, now) {
                 return self.advance(class, why, now);
             }
@@ -124,10 +137,19 @@ impl Action {
     /// The vehicle refused `command`.
     pub fn refused(&mut self, class: Class, command: u16, now: Uptime) -> Todo {
         match self.order(class) {
-            // The next action at once; the last one is repeated.
+            // The next action at once; the last one is repeated, and so is LAND: after it comes disarming, on the ground.
+            Some(Order::Mode(COPTER_LAND)) => Todo::default(),
             Some(order) if order.command() == command && self.sent.is_some() => self.advance(class, Why::Refused, now),
             _ => Todo::default(),
         }
+    }
+
+    /// What was taken for the ground was not, or is no longer said: LAND again.
+    fn back_to_land(&mut self, now: Uptime) -> Todo {
+        self.step = self.step.saturating_sub(1);
+        (self.step_since, self.sent) = (now, Some(now));
+        let order = Order::Mode(COPTER_LAND);
+        Todo { send: Some(order), began: Some((order, Why::NotAccepted)) }
     }
 
     fn advance(&mut self, class: Class, why: Why, now: Uptime) -> Todo {
@@ -142,23 +164,30 @@ impl Action {
 
     fn next_step(&self, class: Class, order: Order, done: bool, state: &VehicleState, now: Uptime) -> Option<Why> {
         let (in_step, in_all) = (now.since(self.step_since), now.since(self.since));
+        // A heartbeat since the order shows that it was not taken; silence shows nothing.
+        let answered = state.heartbeat_at.is_some_and(|at| at > self.step_since);
         let position_known = state.position_at.is_some_and(|at| now.since(at) < ACCEPT);
         match (class, self.demand, self.step) {
             (Class::Rover, Demand::Stop, 0) if done => {
                 let standing = position_known && state.speed_mps < STANDING;
                 (standing || in_all >= STOP_TIME).then_some(Why::Stopped)
             }
-            (Class::Rover, Demand::Stop, 0) => (in_step >= STOP_ACCEPT).then_some(Why::NotAccepted),
+            (Class::Rover, Demand::Stop, 0) => (answered && in_step >= STOP_ACCEPT).then_some(Why::NotAccepted),
             (Class::Copter, Demand::Stop, 0) if done => {
                 let slow = position_known && state.speed_mps < SLOW;
                 (slow || in_all >= BRAKE_TIME).then_some(Why::Stopped)
             }
             // Never disarm in the air; unknown counts as airborne.
-            (Class::Copter, Demand::Stop, 1) => (state.landed && state.armed).then_some(Why::Stopped),
+            (Class::Copter, Demand::Stop, 1) => (on_ground(state, now) && state.armed).then_some(Why::Stopped),
             _ if done || order == Order::Disarm => None,
-            _ => (in_step >= ACCEPT).then_some(Why::NotAccepted),
+            _ => (answered && in_step >= ACCEPT).then_some(Why::NotAccepted),
         }
     }
+}
+
+/// Whether the vehicle says now that it stands on the ground.
+fn on_ground(state: &VehicleState, now: Uptime) -> bool {
+    state.landed_at.is_some_and(|at| now.since(at) < ACCEPT)
 }
 
 /// Whether the heartbeat shows that an order was taken.

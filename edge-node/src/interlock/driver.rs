@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel};
 use std::time::Duration;
 
+use rustix::net::{SendFlags, sendto};
 use shared::event::{CommandDecided, EstopChanged, InterlockChange, InterlockDemanded, Payload};
 use shared::ids::EventId;
+use shared::units::Uptime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -27,8 +29,12 @@ use crate::vehicle::command::OUR_COMPONENT;
 /// Inputs waiting for the safety thread: two seconds of 16 vehicles and 8 cameras. Full: the input is counted and
 /// lost, the next says the same, and silence trips.
 pub const QUEUE: usize = 1024;
+/// Presses have a queue of their own, looked at first, so that no flood of other inputs delays one.
+const PRESSES: usize = 64;
 /// The machine is stepped at least this often.
 const TICK: Duration = Duration::from_millis(20);
+/// A latch that could not be written is tried again after this time.
+const LATCH_RETRY: Duration = Duration::from_millis(200);
 /// Priority under SCHED_FIFO, above everything of ours, below the kernel's own threads.
 const PRIORITY: u8 = 40;
 
@@ -44,7 +50,14 @@ pub enum Message {
 #[derive(Clone)]
 pub struct Interlock {
     queue: SyncSender<Message>,
+    presses: SyncSender<Input>,
     metrics: Metrics,
+}
+
+/// The safety thread's ends of its queues.
+pub struct Queues {
+    inputs: Receiver<Message>,
+    pressed: Receiver<Input>,
 }
 
 /// What the console shows.
@@ -59,10 +72,11 @@ pub struct View {
 }
 
 impl Interlock {
-    /// A handle and the thread's end of its queue.
-    pub fn new(metrics: Metrics) -> (Self, Receiver<Message>) {
+    /// A handle and the thread's ends of its queues.
+    pub fn new(metrics: Metrics) -> (Self, Queues) {
         let (queue, inputs) = std::sync::mpsc::sync_channel(QUEUE);
-        (Self { queue, metrics }, inputs)
+        let (presses, pressed) = std::sync::mpsc::sync_channel(PRESSES);
+        (Self { queue, presses, metrics }, Queues { inputs, pressed })
     }
 
     /// Tells the machine something; never waits.
@@ -72,9 +86,12 @@ impl Interlock {
         }
     }
 
-    /// Presses the e-stop; false when the safety thread's queue is full.
+    /// Presses the e-stop; false only when as many presses are waiting already, or the safety thread has ended.
     pub fn press(&self, source: &'static str, by: String) -> bool {
-        self.queue.try_send(Message::Input(Input::Press { source, by })).is_ok()
+        let taken = self.presses.try_send(Input::Press { source, by }).is_ok();
+        // Wakes the thread; a full queue means that it is awake.
+        let _ = self.queue.try_send(Message::Input(Input::Tick));
+        taken
     }
 
     /// Asks for a command; the answer is every reason against it, or `None` when the safety thread does not answer.
@@ -121,7 +138,7 @@ struct Outputs {
 
 impl Driver {
     /// Runs until stopped.
-    pub fn run(mut self, inputs: &Receiver<Message>) {
+    pub fn run(mut self, queues: &Queues) {
         prefer_this_thread();
         let (latch, writes) = channel();
         let (folder, own) = (self.folder.clone(), self.own.clone());
@@ -135,8 +152,11 @@ impl Driver {
         let mut effects = Vec::with_capacity(64);
         let mut last_pass = clock::uptime();
         while !self.stop.load(Ordering::Relaxed) {
-            let message = inputs.recv_timeout(TICK);
+            let message = queues.inputs.recv_timeout(TICK);
             let now = clock::uptime();
+            for press in queues.pressed.try_iter() {
+                self.pass(press, now, &mut effects, &mut out);
+            }
             let pass = i64::try_from(now.since(last_pass).as_micros()).unwrap_or(i64::MAX);
             last_pass = now;
             if pass > self.metrics.safety_loop_max_us.get() {
@@ -156,22 +176,26 @@ impl Driver {
             {
                 *peer = Some(report.peer);
             }
-            self.machine.step(input, now, &mut effects);
-            let changed = !effects.is_empty();
-            // Orders first: what people see and what is kept comes after what moves.
-            for effect in &effects {
-                if let Effect::Send(vehicle, order) = effect {
-                    self.send(*vehicle, *order, &mut out);
-                }
-            }
-            for effect in effects.drain(..) {
-                self.carry_out(effect, &mut out);
-            }
-            if changed {
-                self.show();
-            }
+            self.pass(input, now, &mut effects, &mut out);
         }
         info!("safety thread has ended");
+    }
+
+    /// One input through the machine, its effects carried out: orders first, what is kept and shown after.
+    fn pass(&mut self, input: Input, now: Uptime, effects: &mut Vec<Effect>, out: &mut Outputs) {
+        self.machine.step(input, now, effects);
+        let changed = !effects.is_empty();
+        for effect in effects.iter() {
+            if let Effect::Send(vehicle, order) = effect {
+                self.send(*vehicle, *order, out);
+            }
+        }
+        for effect in effects.drain(..) {
+            self.carry_out(effect, out);
+        }
+        if changed {
+            self.show();
+        }
     }
 
     fn show(&self) {
@@ -183,7 +207,8 @@ impl Driver {
         let (Some(config), Some(socket)) = (self.vehicles.get(vehicle), self.sockets.get(vehicle)) else { return };
         let Some(peer) = out.peers.get(vehicle).copied().flatten() else { return };
         order.write(&mut out.writer, config.sysid, &mut out.buffer, |bytes| {
-            match socket.send_to(bytes, peer) {
+            // Never waits: one full link must not delay the other vehicles.
+            match sendto(socket, bytes, SendFlags::DONTWAIT, &peer) {
                 Ok(_) => self.metrics.demands_sent.inc(),
                 Err(_) => self.metrics.demands_failed.inc(),
             };
@@ -203,9 +228,6 @@ impl Driver {
             Effect::Send(..) => {}
             Effect::Rule { tripped, rule, vehicle, demand, reason } => {
                 let vehicle = self.name(vehicle);
-                if tripped {
-                    warn!(rule, vehicle, demand = demand.as_str(), reason, "interlock tripped");
-                }
                 let signal = Signal {
                     active: tripped,
                     rule: rule.into(),
@@ -260,13 +282,25 @@ impl Driver {
     }
 }
 
-/// Persists the latch off the safety thread. A release goes back to the machine only once both copies are durable.
+/// Persists the latch off the safety thread: the newest wish, until it is durable. A release goes back to the machine
+/// only then.
 fn keep_latch(folder: &std::path::Path, writes: &Receiver<(bool, u64, String)>, interlock: &Interlock) {
-    for (pressed, press, by) in writes {
+    let mut wished: Option<(bool, u64, String)> = None;
+    loop {
+        match (&wished, writes.recv_timeout(LATCH_RETRY)) {
+            (_, Ok(newer)) => wished = Some(writes.try_iter().last().unwrap_or(newer)),
+            (Some(_), Err(RecvTimeoutError::Timeout)) => {}
+            (None, Err(RecvTimeoutError::Timeout)) => continue,
+            (_, Err(RecvTimeoutError::Disconnected)) => return,
+        }
+        let Some((pressed, press, by)) = wished.take() else { continue };
         match latch::write(folder, pressed) {
             Ok(()) if !pressed => interlock.tell(Input::Released { press, by }),
             Ok(()) => {}
-            Err(error) => error!(pressed, %error, "latch cannot be written: it counts as pressed after a restart"),
+            Err(error) => {
+                error!(pressed, %error, "latch cannot be written; trying again");
+                wished = Some((pressed, press, by));
+            }
         }
     }
 }

@@ -10,183 +10,66 @@ use shared::ids::EventId;
 use shared::units::Uptime;
 
 use super::action::{Action, SILENT, Todo, Why};
-use crate::vehicle::command::Order;
+pub use super::words::{Demand, Effect, Input, KeepOut, Policy, RuleView, Verb};
+use crate::vehicle::Class;
+use crate::vehicle::command::{ARM_DISARM, DO_SET_MODE, Order};
 use crate::vehicle::link::Report;
 use crate::vehicle::state::{Heard, VehicleState};
-use crate::vehicle::{Class, VehicleConfig};
 
-/// MAV_RESULT_ACCEPTED and MAV_RESULT_IN_PROGRESS.
-const NOT_REFUSED: [u8; 2] = [0, 5];
-
-/// What a vehicle must do now, weakest to strongest. Limit, Return and Land come with the rules that need them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Demand {
-    /// Nothing.
-    #[default]
-    None,
-    /// Stand still.
-    Hold,
-    /// Stand still, then disarm or land.
-    Stop,
-}
-
-impl Demand {
-    /// For events.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Hold => "hold",
-            Self::Stop => "stop",
-        }
-    }
-}
-
-/// One keep-out rule.
-#[derive(Debug, Clone)]
-pub struct KeepOut {
-    /// Name of the zone.
-    pub zone: String,
-    /// Index of the zone in the configuration.
-    pub zone_index: usize,
-    /// Indices of the vehicles.
-    pub vehicles: Vec<usize>,
-    /// Clear when fresh frames have shown nobody for this time.
-    pub clear_after: Duration,
-    /// A frame older than this is no evidence.
-    pub stale_after: Duration,
-}
-
-/// What the machine enforces.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Vehicles.
-    pub vehicles: Vec<VehicleConfig>,
-    /// Keep-out rules.
-    pub keep_out: Vec<KeepOut>,
-}
-
-/// What a person may ask of a vehicle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Stand still. Never denied.
-    Hold,
-    /// Go on with the mission.
-    Resume,
-}
-
-/// What happens to the machine.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// Time passed.
-    Tick,
-    /// Somebody or something pressed the e-stop.
-    Press {
-        /// Source.
-        source: &'static str,
-        /// Who, where known.
-        by: String,
-    },
-    /// A named person wants to reset. Acts only once the release is durable ([`Input::Released`]).
-    Reset {
-        /// Who.
-        by: String,
-    },
-    /// The latch file says released.
-    Released {
-        /// Number of the press that was released; a newer press keeps the latch.
-        press: u64,
-        /// Who reset.
-        by: String,
-    },
-    /// A vehicle was heard.
-    Vehicle(Report),
-    /// A frame was looked at.
-    Seen {
-        /// Index of the zone.
-        zone: usize,
-        /// Whether somebody is in it.
-        present: bool,
-        /// When the frame was captured.
-        captured: Uptime,
-    },
-    /// Somebody asks for a command.
-    Request {
-        /// Request id.
-        id: EventId,
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// What.
-        verb: Verb,
-    },
-}
-
-/// What the driver must do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Write an order to a vehicle, now.
-    Send(usize, Order),
-    /// A rule tripped or cleared.
-    Rule {
-        /// Whether it tripped.
-        tripped: bool,
-        /// Rule.
-        rule: &'static str,
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// Its demand.
-        demand: Demand,
-        /// Why.
-        reason: String,
-    },
-    /// A demand or its order changed.
-    Demanded {
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// Demand.
-        demand: Demand,
-        /// Order, if any.
-        order: Option<Order>,
-        /// Why.
-        why: Why,
-    },
-    /// The latch must be written: pressed now, or released once durable.
-    Latch {
-        /// Whether pressed.
-        pressed: bool,
-        /// Number of the press.
-        press: u64,
-        /// Source.
-        source: &'static str,
-        /// Who.
-        by: String,
-    },
-    /// The latch is released.
-    LatchReleased {
-        /// Who.
-        by: String,
-    },
-    /// Answer to a request: no reasons mean permitted.
-    Decided {
-        /// Request id.
-        id: EventId,
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// Every reason against it.
-        reasons: Vec<String>,
-    },
-}
+/// MAV_RESULT_ACCEPTED.
+const ACCEPTED: u8 = 0;
+/// MAV_RESULT_IN_PROGRESS: another ack will follow.
+const IN_PROGRESS: u8 = 5;
+/// An ack that has not come after this time will not come.
+const ACK_LIFE: Duration = Duration::from_secs(3);
+/// Orders of that time at 5 Hz.
+const ACKS_MAX: u32 = 15;
+/// Commands that carry orders.
+const ORDERS: [u16; 2] = [DO_SET_MODE, ARM_DISARM];
 
 #[derive(Debug, Clone, Default)]
 struct Vehicle {
     state: VehicleState,
     action: Option<Action>,
     estop: bool,
+    acks: Acks,
+}
+
+/// Which acks answer the order in force: each order sent brings one, in order, and those of orders before it say
+/// nothing about this one. A lost ack only makes a refusal go unheard; the timers then decide.
+#[derive(Debug, Clone, Copy, Default)]
+struct Acks {
+    awaited: u32,
+    of_older: u32,
+    sent: Uptime,
+}
+
+impl Acks {
+    fn sent(&mut self, new: bool, now: Uptime) {
+        if now.since(self.sent) > ACK_LIFE {
+            self.awaited = 0;
+        }
+        self.sent = now;
+        if new {
+            self.of_older = self.awaited;
+        }
+        self.awaited = (self.awaited + 1).min(ACKS_MAX);
+    }
+
+    /// Whether this ack answers the order in force.
+    fn came(&mut self) -> bool {
+        let older = self.of_older > 0;
+        self.awaited = self.awaited.saturating_sub(1);
+        self.of_older = self.of_older.saturating_sub(1);
+        !older
+    }
 }
 
 #[derive(Debug, Clone)]
 struct ZoneRule {
     last_frame: Uptime,
     last_present: Option<Uptime>,
+    stale: bool,
     /// The first frame after the camera was stale: frames must show the zone empty for the clear time from here.
     back_since: Option<Uptime>,
     tripped: Option<&'static str>,
@@ -202,25 +85,15 @@ pub struct Machine {
     zones: Vec<ZoneRule>,
 }
 
-/// One rule on one vehicle, for the console.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleView {
-    /// Rule.
-    pub rule: &'static str,
-    /// Index of the vehicle.
-    pub vehicle: usize,
-    /// Why it is tripped; absent while it is not.
-    pub reason: Option<String>,
-}
-
 impl Machine {
-    /// A machine at `now`. `pressed`: the latch says so, or is not readable. No frame counts as seen.
-    pub fn new(policy: Policy, pressed: bool, now: Uptime) -> Self {
+    /// A machine. `pressed`: the latch says so, or is not readable. No frame was seen: every zone begins as stale.
+    pub fn new(policy: Policy, pressed: bool) -> Self {
         let vehicles = vec![Vehicle::default(); policy.vehicles.len()];
-        let zones = vec![
-            ZoneRule { last_frame: now, last_present: None, back_since: None, tripped: None };
-            policy.keep_out.len()
-        ];
+        let zones =
+            vec![
+                ZoneRule { last_frame: Uptime(0), last_present: None, stale: true, back_since: None, tripped: None };
+                policy.keep_out.len()
+            ];
         Self { policy, pressed, presses: 1, vehicles, zones }
     }
 
@@ -256,6 +129,8 @@ impl Machine {
 
     /// Takes an input; appends what must be done.
     pub fn step(&mut self, input: Input, now: Uptime, out: &mut Vec<Effect>) {
+        // What time alone has tripped comes first: a request is judged on the present.
+        self.judge_zones(now, out);
         match input {
             Input::Tick => {}
             Input::Press { source, by } => {
@@ -284,20 +159,20 @@ impl Machine {
         let class = self.policy.vehicles.get(report.vehicle).map(|v| v.class);
         let (Some(class), Some(vehicle)) = (class, self.vehicles.get_mut(report.vehicle)) else { return };
         vehicle.state = report.state;
-        if let (Heard::Ack { command, result }, Some(action)) = (report.heard, &mut vehicle.action)
-            && !NOT_REFUSED.contains(&result)
-        {
+        let Heard::Ack { command, result, .. } = report.heard else { return };
+        if !ORDERS.contains(&command) || result == IN_PROGRESS {
+            return;
+        }
+        let ours = vehicle.acks.came();
+        if let Some(action) = vehicle.action.as_mut().filter(|_| ours && result != ACCEPTED) {
             let todo = action.refused(class, command, now);
-            tell(report.vehicle, action.demand(), todo, out);
+            tell(report.vehicle, action.demand(), todo, (&mut vehicle.acks, now), out);
         }
     }
 
     fn see(&mut self, zone: usize, present: bool, captured: Uptime) {
         let watching = self.policy.keep_out.iter().zip(&mut self.zones).filter(|(rule, _)| rule.zone_index == zone);
-        for (rule, state) in watching {
-            if captured.since(state.last_frame) > rule.stale_after {
-                state.back_since = Some(captured);
-            }
+        for (_, state) in watching {
             state.last_frame = state.last_frame.max(captured);
             if present {
                 state.last_present = state.last_present.max(Some(captured));
@@ -308,8 +183,12 @@ impl Machine {
     fn judge_zones(&mut self, now: Uptime, out: &mut Vec<Effect>) {
         for (rule, zone) in self.policy.keep_out.iter().zip(&mut self.zones) {
             let stale = now.since(zone.last_frame) > rule.stale_after;
+            if zone.stale && !stale {
+                zone.back_since = Some(zone.last_frame);
+            }
+            zone.stale = stale;
             // A hazard lasts until fresh frames have shown nobody for the clear time.
-            let lasts = |since: Option<Uptime>| since.is_some_and(|at| zone.last_frame.since(at) < rule.clear_after);
+            let lasts = |since: Option<Uptime>| since.is_some_and(|at| zone.last_frame.since(at) <= rule.clear_after);
             let hazard = match (lasts(zone.last_present), stale, lasts(zone.back_since)) {
                 (true, _, _) => Some("person"),
                 (false, true, _) => Some("camera stale: a person is assumed"),
@@ -353,19 +232,26 @@ impl Machine {
             }
             if let Some(action) = &mut vehicle.action {
                 let todo = action.tick(class, &vehicle.state, now);
-                tell(index, demand, todo, out);
+                tell(index, demand, todo, (&mut vehicle.acks, now), out);
             }
         }
     }
 
-    fn request(&self, id: EventId, vehicle: usize, verb: Verb, now: Uptime, out: &mut Vec<Effect>) {
+    fn request(&mut self, id: EventId, vehicle: usize, verb: Verb, now: Uptime, out: &mut Vec<Effect>) {
         let config = self.policy.vehicles.get(vehicle);
         let (Some(config), Some(state)) = (config, self.vehicles.get(vehicle)) else {
             out.push(Effect::Decided { id, vehicle, reasons: vec!["unknown vehicle".into()] });
             return;
         };
         let silent = state.state.heartbeat_at.is_none_or(|at| now.since(at) >= SILENT);
+        let never_heard = state.state.packet_at.is_none();
         let (order, reasons) = match verb {
+            // Under a demand the vehicle is already told something at least as strong, and must not be told less.
+            Verb::Hold if self.demand(vehicle) > Demand::Hold => {
+                out.push(Effect::Decided { id, vehicle, reasons: Vec::new() });
+                return;
+            }
+            Verb::Hold if never_heard => (Order::Mode(0), vec!["link: never heard".into()]),
             Verb::Hold => (Order::Mode(config.class.hold()), Vec::new()),
             Verb::Resume => {
                 let tripped = self.rules().into_iter().filter(|rule| rule.vehicle == vehicle);
@@ -378,6 +264,9 @@ impl Machine {
             }
         };
         if reasons.is_empty() {
+            if let Some(state) = self.vehicles.get_mut(vehicle) {
+                state.acks.sent(true, now);
+            }
             out.push(Effect::Send(vehicle, order));
         }
         out.push(Effect::Decided { id, vehicle, reasons });
@@ -386,8 +275,9 @@ impl Machine {
 
 const ESTOP_REASON: &str = "e-stop is latched";
 
-fn tell(vehicle: usize, demand: Demand, todo: Todo, out: &mut Vec<Effect>) {
+fn tell(vehicle: usize, demand: Demand, todo: Todo, (acks, now): (&mut Acks, Uptime), out: &mut Vec<Effect>) {
     if let Some(order) = todo.send {
+        acks.sent(todo.began.is_some(), now);
         out.push(Effect::Send(vehicle, order));
     }
     if let Some((order, why)) = todo.began {

@@ -3,8 +3,9 @@
 //! `machine` decides: pure and total. `driver` is the safety thread that feeds it and carries out its effects.
 //! `latch` keeps the e-stop over restarts. Nothing else in the node can move a vehicle.
 
-pub mod machine;
+pub mod words;
 pub mod action;
+pub mod machine;
 pub mod latch;
 pub mod driver;
 

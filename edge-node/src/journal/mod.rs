@@ -4,6 +4,7 @@
 //! `record` within [`writer::RECORD_DELAY`]. Knows no stage. The files are `store`; reading never blocks the writer.
 
 pub mod store;
+pub mod recent;
 pub mod writer;
 pub mod query;
 
@@ -78,6 +79,8 @@ pub struct Counts {
     pub commits: AtomicU64,
     /// Events of the safety thread that found no room.
     pub safety_lost: AtomicU64,
+    /// Events offered while the queue was full.
+    pub offered_lost: AtomicU64,
     /// Events lost with a failed commit, after their caller was told or could not be.
     pub failed: AtomicU64,
 }
@@ -123,6 +126,14 @@ impl Journal {
         let (event_id, request) = request(event, None)?;
         self.queue.send(request).map_err(|_| JournalError::Closed)?;
         Ok(event_id)
+    }
+
+    /// Keeps an event soon if there is room now; otherwise counts it as lost. For those who must not wait.
+    pub fn offer(&self, event: Event) {
+        let sent = request(event, None).is_ok_and(|(_, request)| self.queue.try_send(request).is_ok());
+        if !sent {
+            self.counts.offered_lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Keeps an event of the safety thread at once, without ever waiting; without room it is counted and lost.

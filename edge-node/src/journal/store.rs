@@ -161,6 +161,26 @@ impl Store {
         Ok(())
     }
 
+    /// The event ids of each lane's newest `count` rows, oldest first.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn newest_ids(&self, count: usize, mut each: impl FnMut([u8; 16])) -> rusqlite::Result<()> {
+        for lane in Lane::ALL {
+            let sql = format!(
+                "SELECT event_id FROM entry_{lane} WHERE event_id IS NOT NULL
+                 AND pos > (SELECT coalesce(max(pos), 0) FROM entry_{lane}) - ?1 ORDER BY pos"
+            );
+            let mut select = self.db.prepare(&sql)?;
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            let ids = select.query_map([count], |row| row.get(0))?;
+            for id in ids {
+                each(id?);
+            }
+        }
+        Ok(())
+    }
+
     /// Moves a lane's outbox cursor: everything up to `pos` is at the relay. A smaller `pos` rewinds.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The journal's thread: group commit in two classes, and the answer to those who wait.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,7 @@ use tokio::sync::broadcast;
 use tracing::{error, info};
 use uuid::Uuid;
 
+use super::recent::Recent;
 use super::store::{Entry, Store, StoreError};
 use super::{Committed, Counts, Journal, JournalError, LIVE_QUEUE, QUEUE, Request, SAFETY_QUEUE};
 use crate::clock::{self, Stamp};
@@ -25,6 +27,8 @@ const RECORD_BYTES: usize = 256 * 1024;
 const GROUP_MAX: usize = 2048;
 /// How often the safety queue is looked at while nothing else comes.
 const TICK: Duration = Duration::from_millis(10);
+/// Events kept in memory while the journal cannot commit: minutes of a quiet site, some 20 MB of a busy one.
+const KEPT_MAX: usize = 20_000;
 /// Wait before a failed journal is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,7 @@ struct State {
     oldest: Uptime,
     live: broadcast::Sender<Committed>,
     counts: Arc<Counts>,
+    recent: Recent,
 }
 
 /// Opens the journal of a folder and starts its thread.
@@ -70,6 +75,8 @@ struct State {
 /// [`StoreError`] when it cannot be opened.
 pub fn start(folder: PathBuf, stamp: Stamp) -> Result<(Journal, Acks, Writer), StoreError> {
     let store = Store::open(&folder, new_epoch())?;
+    let recent =
+        Recent::read(&store).map_err(|source| StoreError::Sqlite { file: folder.display().to_string(), source })?;
     let (queue, requests) = sync_channel(QUEUE);
     let (safety, safety_requests) = sync_channel(SAFETY_QUEUE);
     let (ack_queue, acks) = sync_channel(64);
@@ -83,6 +90,7 @@ pub fn start(folder: PathBuf, stamp: Stamp) -> Result<(Journal, Acks, Writer), S
         oldest: Uptime(0),
         live: live.clone(),
         counts: counts.clone(),
+        recent,
     };
     let thread = std::thread::Builder::new()
         .name("journal".into())
@@ -115,7 +123,9 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
         let bytes: usize = state.pending.iter().map(|request| request.record.bytes.len()).sum();
         let due = now.since(state.oldest) >= RECORD_DELAY - TICK || bytes >= RECORD_BYTES;
         let full = state.pending.len() >= GROUP_MAX;
-        if !state.pending.is_empty() && (waited_for || due || full || closed) {
+        // After a failure only those who wait for an answer are told at once; the rest waits for the reopening.
+        let open = state.store.is_some() || now >= state.reopen_at;
+        if !state.pending.is_empty() && (waited_for || (open && (due || full)) || closed) {
             state.commit(now);
         }
         state.acknowledge(acks);
@@ -128,7 +138,7 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
 
 impl State {
     fn commit(&mut self, now: Uptime) {
-        let requests = std::mem::take(&mut self.pending);
+        let requests = self.new_ones();
         let entries: Vec<Entry<'_>> = requests
             .iter()
             .map(|Request { lane, event_id, record, .. }| Entry { lane: *lane, event_id: *event_id, record })
@@ -147,6 +157,7 @@ impl State {
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         self.counts.committed.fetch_add(requests.len() as u64, Ordering::Relaxed);
         for request in requests {
+            self.recent.add(request.event_id);
             if let Some(done) = request.done {
                 let _ = done.send(Ok(()));
             }
@@ -161,10 +172,33 @@ impl State {
             error!(events = requests.len(), reason, "journal cannot commit");
         }
         self.reopen_at = now.plus(REOPEN);
-        self.counts.failed.fetch_add(requests.len() as u64, Ordering::Relaxed);
-        for done in requests.into_iter().filter_map(|request| request.done) {
-            let _ = done.send(Err(JournalError::Failed(reason.to_owned())));
+        for mut request in requests {
+            match request.done.take() {
+                Some(done) => drop(done.send(Err(JournalError::Failed(reason.to_owned())))),
+                // Nobody waits who could try again: kept here until the journal is open, the most urgent lanes longest.
+                None if self.pending.len() < KEPT_MAX || request.lane <= Lane::Alert => self.pending.push(request),
+                None => drop(self.counts.failed.fetch_add(1, Ordering::Relaxed)),
+            }
         }
+    }
+
+    /// The waiting requests without those that are in the journal already: a sender who tries again after an unknown
+    /// outcome is answered, and nothing is written twice.
+    fn new_ones(&mut self) -> Vec<Request> {
+        let mut new: Vec<Request> = Vec::new();
+        let mut seen = HashSet::new();
+        for request in std::mem::take(&mut self.pending) {
+            if self.recent.has(request.event_id) || !seen.insert(request.event_id) {
+                // A twin in the same commit is durable only with it: its sender hears busy and tries again.
+                let known = self.recent.has(request.event_id);
+                if let Some(done) = request.done {
+                    let _ = done.send(if known { Ok(()) } else { Err(JournalError::Busy) });
+                }
+            } else {
+                new.push(request);
+            }
+        }
+        new
     }
 
     fn ready(&mut self, now: Uptime) -> Result<&mut Store, String> {
@@ -172,7 +206,9 @@ impl State {
             if now < self.reopen_at {
                 return Err("closed after an error, waiting to open again".into());
             }
-            self.store = Some(Store::open(&self.folder, new_epoch()).map_err(|e| e.to_string())?);
+            let store = Store::open(&self.folder, new_epoch()).map_err(|e| e.to_string())?;
+            self.recent = Recent::read(&store).map_err(|e| e.to_string())?;
+            self.store = Some(store);
             info!("journal is open again");
         }
         self.store.as_mut().ok_or_else(|| "closed".into())

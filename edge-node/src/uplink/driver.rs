@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::StatusCode;
+use serde::Deserialize;
 use shared::ids::{Epoch, Lane, Name, Seq};
 use shared::record::Record;
+use shared::units::Uptime;
 use shared::wire::{Ack, Batch, Item, Mismatch, PROTOCOL, Why};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -22,6 +24,17 @@ use crate::journal::writer::Acks;
 /// Most rows of one batch, and most bytes: a batch that is lost costs this much again.
 const ROWS: usize = 1000;
 const BYTES: usize = 512 * 1024;
+
+/// The relay is asked for its heads this often, and after each failure.
+const CURSOR_PERIOD: Duration = Duration::from_secs(60);
+
+/// One lane's head at the relay.
+#[derive(Debug, Deserialize)]
+struct Head {
+    lane: String,
+    epoch: String,
+    seq: u64,
+}
 
 /// What the console shows.
 #[derive(Debug, Clone, Default)]
@@ -67,8 +80,13 @@ impl Uplink {
         }
         let mut session = Session::new(cursors);
         let mut ended = self.stop.clone();
+        let mut asked: Option<Uptime> = None;
         loop {
             let now = clock::uptime();
+            if !session.failing() && asked.is_none_or(|at| now.since(at) >= CURSOR_PERIOD) {
+                asked = Some(now);
+                self.compare(&client, &reader, &mut session).await?;
+            }
             match session.next(now) {
                 Step::Wait(wait) => {
                     self.show(&reader, &session).await?;
@@ -80,16 +98,23 @@ impl Uplink {
                 Step::Send { lane, pos } => {
                     let exchanged = self.exchange(&client, &url, &reader, lane, pos);
                     let outcome = tokio::select! {
-                        outcome = exchanged => outcome?,
+                        outcome = exchanged => outcome,
                         _ = ended.wait_for(|stop| *stop) => return Ok(()),
                     };
+                    // A page that cannot be read must end neither the uplink nor the node.
+                    let outcome = outcome.unwrap_or_else(|error| {
+                        error!("failed to {error:#}");
+                        Outcome::Failed { retry_after: None, jitter: jitter() }
+                    });
                     if matches!(outcome, Outcome::Failed { .. }) {
                         self.metrics.uplink_failures.inc();
                     }
                     if let Outcome::Acked { lane, pos } | Outcome::Rewind { lane, pos } = outcome {
                         self.acks.ack(lane, pos);
                     }
+                    let was_failing = session.failing();
                     session.happened(outcome, clock::uptime());
+                    asked = asked.filter(|_| !was_failing || session.failing());
                 }
             }
         }
@@ -150,7 +175,16 @@ impl Uplink {
         let retry_after = retry_after.map(Duration::from_secs);
         match answer.status() {
             StatusCode::OK => match answer.json::<Ack>().await {
-                Ok(ack) => self.acked(reader, lane, epoch, last_pos, &ack).await,
+                // Positions are dense within an epoch.
+                Ok(ack) if ack.lane == lane && ack.epoch == epoch.to_string() && ack.acked_seq >= first_seq => {
+                    self.metrics.batches.inc();
+                    let further = i64::try_from(ack.acked_seq.0 - first_seq.0).unwrap_or(0);
+                    Ok(Outcome::Acked { lane, pos: (first_pos + further).min(last_pos) })
+                }
+                Ok(ack) => {
+                    warn!(%lane, ?ack, "relay acknowledged something else");
+                    Ok(failed(None))
+                }
                 Err(error) => {
                     warn!("failed to read the relay's ack: {:#}", error.without_url());
                     Ok(failed(None))
@@ -160,6 +194,10 @@ impl Uplink {
                 Ok(mismatch) => self.mismatched(reader, lane, &mismatch).await,
                 Err(_) => Ok(failed(None)),
             },
+            status if status.is_client_error() => {
+                error!(%status, %lane, "relay refused a batch: an operator must look, the other lanes go on");
+                Ok(Outcome::Refused(lane))
+            }
             status => {
                 warn!(%status, %lane, "relay refused a batch");
                 Ok(failed(retry_after))
@@ -167,12 +205,31 @@ impl Uplink {
         }
     }
 
-    /// Everything up to the acked item is at the relay; it may be further than this batch.
-    async fn acked(&self, r: &SharedReader, lane: Lane, epoch: Epoch, last: i64, ack: &Ack) -> anyhow::Result<Outcome> {
-        self.metrics.batches.inc();
-        let seq = ack.acked_seq;
-        let pos = read(r, move |r| r.position(lane, epoch, seq)).await?;
-        Ok(Outcome::Acked { lane, pos: pos.max(last) })
+    /// Asks the relay for its heads: a relay restored from a backup needs a lane again that may have nothing new.
+    async fn compare(&self, client: &reqwest::Client, reader: &SharedReader, s: &mut Session) -> anyhow::Result<()> {
+        let url = format!("{}/v1/nodes/{}/cursor", self.config.url, self.node);
+        let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        let heads: Vec<Head> = match answer {
+            Ok(answer) => answer.json().await.context("read the relay's cursor").unwrap_or_default(),
+            // The next batch shows it too.
+            Err(_) => return Ok(()),
+        };
+        for lane in Lane::ALL {
+            let (_, acked) = read(reader, move |r| r.backlog(lane)).await?;
+            let Some(row) = read(reader, move |r| r.after(lane, acked - 1, 1)).await?.into_iter().next() else {
+                continue;
+            };
+            let epoch = row.epoch.to_string();
+            let known = heads.iter().find(|head| head.lane == lane.as_str() && head.epoch == epoch);
+            let seq = known.map_or(0, |head| head.seq);
+            if acked > 0 && seq < row.seq.0 {
+                let pos = acked - i64::try_from(row.seq.0 - seq).unwrap_or(0);
+                warn!(%lane, pos, "relay is behind: sending again");
+                self.acks.ack(lane, pos);
+                s.happened(Outcome::Rewind { lane, pos }, clock::uptime());
+            }
+        }
+        Ok(())
     }
 
     async fn mismatched(&self, reader: &SharedReader, lane: Lane, at: &Mismatch) -> anyhow::Result<Outcome> {

@@ -31,6 +31,8 @@ const REQUEST: Duration = Duration::from_secs(5);
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Message ids and intervals in microseconds that a vehicle is asked for.
 const STREAMS: [(u32, u32); 4] = [(0, 200_000), (33, 200_000), (1, 1_000_000), (245, 500_000)];
+/// MAV_COMP_ID_AUTOPILOT1.
+const AUTOPILOT: u8 = 1;
 /// Largest datagram.
 const DATAGRAM_MAX: usize = 65_536;
 
@@ -84,6 +86,7 @@ struct Peer {
     state: VehicleState,
     asked: Option<Uptime>,
     sampled: Option<Uptime>,
+    heard: bool,
 }
 
 impl Link {
@@ -98,6 +101,7 @@ impl Link {
                 state: VehicleState::default(),
                 asked: None,
                 sampled: None,
+                heard: false,
             })
             .collect();
         let mut writer = Writer::new(self.sysid, OUR_COMPONENT);
@@ -132,12 +136,23 @@ impl Link {
             }
         }
         for packet in &parsed.packets {
-            let Some(peer) = peers.iter_mut().find(|peer| peer.sysid == packet.sysid) else { continue };
+            // Only the autopilot speaks for the vehicle: a gimbal or companion under the same system id does not.
+            let autopilot = |peer: &&mut Peer| peer.sysid == packet.sysid && packet.compid == AUTOPILOT;
+            let Some(peer) = peers.iter_mut().find(autopilot) else { continue };
             if peer.address.replace(from) != Some(from) {
                 info!(link = %self.config.name, sysid = packet.sysid, %from, "vehicle is heard");
             }
             let heard = peer.state.hear(packet, now);
-            (self.report)(Report { vehicle: peer.index, peer: from, state: peer.state, heard });
+            peer.heard = peer.heard || heard != Heard::Nothing;
+            let for_us = |to: u8| to == 0 || to == self.sysid;
+            if matches!(heard, Heard::Ack { to, .. } if for_us(to)) {
+                (self.report)(Report { vehicle: peer.index, peer: from, state: peer.state, heard });
+            }
+        }
+        // Once a datagram and vehicle, whatever it holds: a flood must not fill the interlock's queue.
+        for peer in peers.iter_mut().filter(|peer| peer.heard) {
+            peer.heard = false;
+            (self.report)(Report { vehicle: peer.index, peer: from, state: peer.state, heard: Heard::State });
         }
         self.view.send_modify(|states| {
             for peer in peers.iter() {
@@ -193,7 +208,7 @@ impl Link {
             battery_pct: state.battery_pct,
         };
         let event = self.journal.event(format!("vehicle/{}", vehicle.name), Payload::VehicleSampled(sample));
-        // A closed journal is the end of the node.
-        let _ = self.journal.record(event);
+        // Never waits: a stalled disk must not make the vehicle look silent.
+        self.journal.offer(event);
     }
 }

@@ -15,6 +15,8 @@ const EXTENDED_SYS_STATE: u32 = 245;
 const ARMED: u8 = 0x80;
 /// MAV_AUTOPILOT_INVALID: a heartbeat of something that flies nothing.
 const NO_AUTOPILOT: u8 = 8;
+/// Offset of COMMAND_ACK.target_system, an extension field.
+const ACK_TARGET: usize = 8;
 /// MAV_LANDED_STATE_ON_GROUND.
 const ON_GROUND: u8 = 1;
 
@@ -37,8 +39,8 @@ pub struct VehicleState {
     pub position_at: Option<Uptime>,
     /// Battery remaining in percent; absent where the vehicle does not say.
     pub battery_pct: Option<u8>,
-    /// Whether it says that it stands on the ground; unknown counts as airborne.
-    pub landed: bool,
+    /// When it last said that it stands on the ground; anything else counts as airborne.
+    pub landed_at: Option<Uptime>,
     /// When any valid packet came.
     pub packet_at: Option<Uptime>,
 }
@@ -56,6 +58,8 @@ pub enum Heard {
         command: u16,
         /// Result, 0 is accepted, 5 in progress.
         result: u8,
+        /// System it answers; 0 where the vehicle does not say.
+        to: u8,
     },
     /// Nothing we use.
     Nothing,
@@ -88,10 +92,10 @@ impl VehicleState {
                 Heard::State
             }
             EXTENDED_SYS_STATE => {
-                self.landed = fields.u8(1) == ON_GROUND;
+                self.landed_at = (fields.u8(1) == ON_GROUND).then_some(now);
                 Heard::State
             }
-            COMMAND_ACK => Heard::Ack { command: fields.u16(0), result: fields.u8(2) },
+            COMMAND_ACK => Heard::Ack { command: fields.u16(0), result: fields.u8(2), to: fields.u8(ACK_TARGET) },
             _ => Heard::Nothing,
         }
     }

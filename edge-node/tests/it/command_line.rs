@@ -63,6 +63,18 @@ fn a_wrong_configuration_is_refused_with_file_key_and_expectation() {
             vec!["zone[0].polygon", "cross"],
         ),
         ("link.toml", format!("{head}[[link]]\nname = \"l\"\nurl = \"udp:1\"\n"), vec!["link[0].url", "udpin:"]),
+        (
+            "stale.toml",
+            format!(
+                "{head}model = {{ name = \"m\", manifest = \"x\" }}\n[[camera]]\nname = \"c\"\nsource = \"file:v\"\nstale_after = \"1h\"\n"
+            ),
+            vec!["camera[0].stale_after", "5s"],
+        ),
+        (
+            "clear.toml",
+            format!("{head}[[keep_out]]\nzone = \"z\"\nvehicles = []\nclear_after = \"0s\"\n"),
+            vec!["keep_out[0].clear_after", "500ms"],
+        ),
         ("relay.toml", format!("{head}[relay]\nurl = \"http://example.com\"\n"), vec!["relay.url", "127.0.0.1"]),
     ];
     for (name, text, words) in cases {

@@ -103,6 +103,13 @@ fn a_presence_is_one_episode_until_the_clear_time_has_passed() {
     assert_eq!(turns, [Turn::Occupied(1), Turn::Cleared(1), Turn::Occupied(2)]);
 }
 
+#[test]
+fn a_zone_counts_one_sure_or_two_of_three_likely_frames() {
+    let mut zone = edge_node::detect::zone::Confirmation::default();
+    let present: Vec<bool> = [0.0, 0.4, 0.0, 0.4, 0.0, 0.0, 0.4, 0.3, 0.7, 0.0].map(|best| zone.step(best)).into();
+    assert_eq!(present, [false, false, false, true, false, false, false, false, true, false]);
+}
+
 fn person(score: f32, x: f32) -> Detection {
     Detection { class: 0, score, box_xyxy_px: [x, 0.0, x + 50.0, 100.0] }
 }

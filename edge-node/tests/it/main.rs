@@ -12,6 +12,7 @@
 mod command_line;
 mod detection;
 mod interlock;
+mod interlock_properties;
 mod journal;
 mod mavlink;
 mod sensing;

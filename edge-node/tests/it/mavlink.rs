@@ -86,7 +86,7 @@ fn a_vehicles_state_is_what_it_said() {
     for packet in parse(&stream).packets {
         state.hear(&packet, now);
     }
-    assert_eq!((state.mode, state.armed, state.landed, state.battery_pct), (10, true, true, Some(81)));
+    assert_eq!((state.mode, state.armed, state.landed_at, state.battery_pct), (10, true, Some(now), Some(81)));
     assert_eq!(state.position_deg, Some((47.4, -8.5)));
     assert!((state.speed_mps - 5.0).abs() < 1e-6 && (state.relative_alt_m - 12.5).abs() < 1e-6);
     assert_eq!(state.heartbeat_at, Some(now));

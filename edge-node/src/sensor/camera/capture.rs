@@ -12,6 +12,8 @@ use tracing::{info, warn};
 use super::multipart::Parts;
 use super::video::Video;
 use super::{CameraConfig, Source};
+use shared::units::Uptime;
+
 use crate::clock;
 use crate::health::{Metrics, Of};
 use crate::sensor::frame::{Frame, Mailbox, Picture};
@@ -45,9 +47,9 @@ impl Capture {
     pub fn run(self) {
         let of = Of::new(self.config.name.as_str());
         let mut number = 0;
-        let mut put = |picture: Picture| {
+        let mut put = |picture: Picture, captured: Uptime| {
             self.metrics.frames.get_or_create(&of).inc();
-            let frame = Frame { camera: self.index, number, captured: clock::uptime(), picture: Arc::new(picture) };
+            let frame = Frame { camera: self.index, number, captured, picture: Arc::new(picture) };
             number += 1;
             self.mailbox.put(frame);
         };
@@ -90,7 +92,7 @@ impl Capture {
         warn!(camera = %self.config.name, %error, "picture is passed over");
     }
 
-    fn play_file(&self, path: &Path, put: &mut impl FnMut(Picture)) -> anyhow::Result<()> {
+    fn play_file(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let video = Video::open(path).context("open video")?;
         let begun = clock::uptime();
         let mut shown = 0u64;
@@ -102,7 +104,7 @@ impl Capture {
                 Ok(shot) => {
                     let due = begun.plus(Duration::from_secs_f64(shot.time_s.max(0.0)));
                     self.nap(due.since(clock::uptime()));
-                    put(shot.picture);
+                    put(shot.picture, clock::uptime());
                     shown += 1;
                 }
                 Err(error) => self.bad(&error),
@@ -112,7 +114,7 @@ impl Capture {
         Ok(())
     }
 
-    fn play_folder(&self, path: &Path, put: &mut impl FnMut(Picture)) -> anyhow::Result<()> {
+    fn play_folder(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let entries = std::fs::read_dir(path).with_context(|| format!("read folder {}", path.display()))?;
         let mut files: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| picture::is_picture(p)).collect();
         files.sort();
@@ -122,7 +124,7 @@ impl Capture {
                 return Ok(());
             }
             match picture::read(&file) {
-                Ok(picture) => put(picture),
+                Ok(picture) => put(picture, clock::uptime()),
                 Err(error) => self.bad(&error),
             }
             self.nap(self.config.period);
@@ -130,7 +132,7 @@ impl Capture {
         Ok(())
     }
 
-    async fn play_mjpeg(&self, url: &str, put: &mut impl FnMut(Picture)) -> anyhow::Result<()> {
+    async fn play_mjpeg(&self, url: &str, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let client = reqwest::Client::builder().connect_timeout(SILENCE).read_timeout(SILENCE).build();
         let client = client.context("make an HTTP client")?;
         // Errors are shown without the URL: it may hold credentials.
@@ -142,11 +144,13 @@ impl Capture {
             if self.stopped() {
                 return Ok(());
             }
+            // Stamped on receipt: decoding must not make a picture younger.
+            let received = clock::uptime();
             for part in parts.push(&bytes) {
                 let place = format!("camera {}", self.config.name);
                 let read = part.map_err(|e| e.to_string());
                 match read.and_then(|jpeg| picture::decode(&jpeg, &place).map_err(|e| e.to_string())) {
-                    Ok(picture) => put(picture),
+                    Ok(picture) => put(picture, received),
                     Err(error) => self.bad(&error),
                 }
             }
