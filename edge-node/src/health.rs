@@ -42,6 +42,8 @@ pub struct Metrics {
     pub detections: Counts,
     /// Inferences that failed, by camera.
     pub inference_failures: Counts,
+    /// Models that could not be loaded.
+    pub model_failures: Counter,
     /// Valid MAVLink packets, by link.
     pub mavlink_packets: Counts,
     /// Bytes that belong to no valid packet, by link.
@@ -81,6 +83,7 @@ impl Metrics {
         r.register("camera_frames_bad", "Pictures that could not be decoded", m.frames_bad.clone());
         r.register("detections", "Objects detected", m.detections.clone());
         r.register("inference_failures", "Inferences that failed", m.inference_failures.clone());
+        r.register("model_failures", "Models that could not be loaded", m.model_failures.clone());
         r.register("mavlink_packets", "Valid packets", m.mavlink_packets.clone());
         r.register("mavlink_garbage_bytes", "Bytes outside valid packets", m.mavlink_garbage_bytes.clone());
         r.register("mavlink_undecodable", "Packets with unreadable payload", m.mavlink_undecodable.clone());

@@ -24,7 +24,7 @@ use crate::alert::{self, Signal};
 use crate::clock::{self, Stamp};
 use crate::config::{Config, ModelConfig};
 use crate::console::{self, Console};
-use crate::detect::manifest::Manifest;
+use crate::detect::manifest::{Manifest, ModelError};
 use crate::detect::model::Model;
 use crate::detect::worker::{CameraView, News, Worker};
 use crate::detect::zone::Turn;
@@ -172,13 +172,27 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         runtime.handle(),
     );
 
-    if let Some(model) = &config.model {
+    let model = match config.model.as_ref().map(|model| load(&config, model)) {
+        Some(Err(error)) if !error.is::<ModelError>() => return Err(error),
+        Some(Err(error)) => {
+            // Vehicles and e-stop go on; a zone that nothing looks at counts as occupied.
+            error!("failed to {error:#}; the node goes on without detection");
+            metrics.model_failures.inc();
+            let text = "no detector: every zone counts as occupied".into();
+            // The queue is empty at the start.
+            let _ = signals.try_send(Signal { active: true, rule: "detector".into(), subject: "node".into(), text });
+            None
+        }
+        Some(Ok(model)) => Some(model),
+        None => None,
+    };
+    if let Some(model) = model {
         let mailbox = Arc::new(Mailbox::new(config.cameras.len()));
         let worker = Worker {
-            model: load(&config, model)?,
+            min_score: config.model.as_ref().map_or(1.0, |model| model.min_score),
+            model,
             cameras: config.cameras.clone(),
             zones: config.zones.clone(),
-            min_score: model.min_score,
             mailbox: mailbox.clone(),
             news: Box::new(tell_news(&config, interlock, signals)),
             view: camera_show,
@@ -235,7 +249,8 @@ fn read_latch(config: &Config) -> anyhow::Result<bool> {
 
 fn load(site: &Config, config: &ModelConfig) -> anyhow::Result<Model> {
     let manifest = Manifest::read(&config.manifest)?;
-    let (entry, file) = manifest.find(&config.name)?;
+    let unknown = |error: ModelError| ConfigError::new("configuration", "model.name", error.to_string());
+    let (entry, file) = manifest.find(&config.name).map_err(unknown)?;
     for (index, zone) in site.zones.iter().enumerate() {
         if let Some(label) = zone.labels.iter().find(|label| !entry.classes.contains(label)) {
             let text = format!("expected a class of model {}, found {label:?}", entry.name);

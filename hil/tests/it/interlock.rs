@@ -131,6 +131,31 @@ async fn a_rover_that_refuses_hold_is_disarmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_its_model_the_node_goes_on_and_the_zone_counts_as_occupied() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let manifest = folder.path().join("manifest.toml");
+    let shipped = std::fs::read_to_string(media::root().join("models/manifest.toml")).unwrap();
+    std::fs::write(&manifest, shipped.replace("../../shared/models/yolox_nano.onnx", "gone.onnx")).unwrap();
+    let site = site("model", |ports| {
+        let mut plan = vehicles(ports, "");
+        plan.node.push_str(&format!(
+            "\n[model]\nname = \"yolox-nano\"\nmanifest = \"{}\"\n\n[[camera]]\nname = \"c\"\nsource = \"folder:/nowhere\"\n\n\
+             [[zone]]\nname = \"z\"\ncamera = \"c\"\npolygon = [[0, 0], [1, 0], [1, 1]]\n\n\
+             [[keep_out]]\nzone = \"z\"\nvehicles = [\"rover\"]\n",
+            manifest.display()
+        ));
+        plan
+    })
+    .await;
+    let state = wait_for_state(&site, "the rover to be held", |s| vehicle(s, "rover")["mode"] == 4).await;
+    assert_eq!(vehicle(&state, "copter")["demand"], "none", "it is not of the zone");
+    assert_eq!(state["alerts"][0]["rule"], "detector", "{state}");
+    assert!(!site.command_vehicle("rover", "resume").await.unwrap());
+    let metrics = reqwest::get(format!("{}/metrics", site.console())).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("picket_model_failures_total 1"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn six_people_are_six_presence_episodes_and_each_holds_the_moving_rover() {
     let test = "six_people_are_six_presence_episodes_and_each_holds_the_moving_rover";
     if media::or_skip(test).is_none() {
