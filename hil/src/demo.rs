@@ -11,11 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::media;
 use crate::servers::Servers;
 use crate::site::{Plan, Ports, Site};
-use crate::wait::now;
+use crate::wait::{now, until};
 use crate::witness;
 
 /// How long the outbox may take to drain after the run.
 const DRAIN: Duration = Duration::from_secs(60);
+
+/// How long a site without vehicles and cameras may go on telling of it.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What the demo prints as its last line.
 #[derive(Debug, Serialize)]
@@ -99,11 +102,24 @@ pub async fn run(length: Option<Duration>, say: impl Fn(&str)) -> anyhow::Result
     }
     say("stopping the sim and draining the outbox");
     site.sim.take().context("stop the sim")?.kill()?;
+    wait_for_quiet(&site)?;
     let report = count(&site).await?;
     site.node.take().context("stop the node")?.stop(Duration::from_secs(15))?;
     site.relay.take().context("stop the relay")?.stop(Duration::from_secs(15))?;
     servers.stop()?;
     Ok(report)
+}
+
+/// Waits until the node journals nothing more, so that all witnesses count the same events.
+fn wait_for_quiet(site: &Site) -> anyhow::Result<()> {
+    let (mut rows, mut since) = (0, now());
+    until("the node to journal nothing for 3 s", QUIET, || {
+        let seen = witness::journal(&site.data()).map_err(|error| format!("{error:#}"))?.rows;
+        if seen != rows {
+            (rows, since) = (seen, now());
+        }
+        if since.elapsed() >= Duration::from_secs(3) { Ok(()) } else { Err(format!("{rows} events")) }
+    })
 }
 
 /// Does what the people and sensors of a site do: a reading each second, the rover sent on when it may go, the e-stop
