@@ -162,7 +162,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         uplink_view,
         interlock: interlock.clone(),
         journal: journal.clone(),
-        folder: config.data.clone(),
         metrics: metrics.clone(),
     };
     let listener = runtime.block_on(TcpListener::bind(config.listen)).context("bind the console's address")?;

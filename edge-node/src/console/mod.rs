@@ -3,7 +3,6 @@
 pub mod live;
 pub mod api;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -44,8 +43,6 @@ pub struct Console {
     pub interlock: Interlock,
     /// Takes events.
     pub journal: Journal,
-    /// Data folder, for event queries.
-    pub folder: PathBuf,
     /// Counters.
     pub metrics: Metrics,
 }

@@ -247,7 +247,7 @@ impl Machine {
         let never_heard = state.state.packet_at.is_none();
         let (order, reasons) = match verb {
             // Under a demand the vehicle is already told something at least as strong, and must not be told less.
-            Verb::Hold if self.demand(vehicle) > Demand::Hold => {
+            Verb::Hold if self.demand(vehicle) != Demand::None => {
                 out.push(Effect::Decided { id, vehicle, reasons: Vec::new() });
                 return;
             }

@@ -15,7 +15,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use shared::event::{Event, Payload};
 use shared::ids::{EventId, Lane, TraceId};
 use shared::record::{Record, RecordError};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::Stamp;
@@ -24,8 +24,6 @@ use crate::clock::Stamp;
 pub const QUEUE: usize = 4096;
 /// Room of its own for the safety thread, which never waits. Full: the event is counted as lost and the thread goes on.
 pub const SAFETY_QUEUE: usize = 1024;
-/// Committed events kept for slow live viewers. Full: the viewer misses the oldest and is told how many.
-pub const LIVE_QUEUE: usize = 1024;
 
 /// Why an event was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +42,6 @@ pub enum JournalError {
     Closed,
 }
 
-/// A committed event, for live viewers.
-#[derive(Debug, Clone)]
-pub struct Committed {
-    /// The event's lane.
-    pub lane: Lane,
-    /// The event.
-    pub record: Arc<Record>,
-}
-
 pub(crate) struct Request {
     pub lane: Lane,
     pub event_id: EventId,
@@ -66,7 +55,6 @@ pub struct Journal {
     stamp: Stamp,
     queue: SyncSender<Request>,
     safety: SyncSender<Request>,
-    live: broadcast::Sender<Committed>,
     counts: Arc<Counts>,
 }
 
@@ -142,11 +130,6 @@ impl Journal {
         if !sent {
             self.counts.safety_lost.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Events from now on, as they are committed.
-    pub fn follow(&self) -> broadcast::Receiver<Committed> {
-        self.live.subscribe()
     }
 
     /// What the journal did.

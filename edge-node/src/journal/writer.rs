@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use shared::ids::{Epoch, Lane};
 use shared::units::Uptime;
-use tokio::sync::broadcast;
 use tracing::{error, info};
 use uuid::Uuid;
 
 use super::recent::Recent;
 use super::store::{Entry, Store, StoreError};
-use super::{Committed, Counts, Journal, JournalError, LIVE_QUEUE, QUEUE, Request, SAFETY_QUEUE};
+use super::{Counts, Journal, JournalError, QUEUE, Request, SAFETY_QUEUE};
 use crate::clock::{self, Stamp};
 
 /// An event given to `record` is on disk within this time.
@@ -64,7 +63,6 @@ struct State {
     reopen_at: Uptime,
     pending: Vec<Request>,
     oldest: Uptime,
-    live: broadcast::Sender<Committed>,
     counts: Arc<Counts>,
     recent: Recent,
 }
@@ -80,7 +78,6 @@ pub fn start(folder: PathBuf, stamp: Stamp) -> Result<(Journal, Acks, Writer), S
     let (queue, requests) = sync_channel(QUEUE);
     let (safety, safety_requests) = sync_channel(SAFETY_QUEUE);
     let (ack_queue, acks) = sync_channel(64);
-    let (live, _) = broadcast::channel(LIVE_QUEUE);
     let counts = Arc::new(Counts::default());
     let state = State {
         folder,
@@ -88,7 +85,6 @@ pub fn start(folder: PathBuf, stamp: Stamp) -> Result<(Journal, Acks, Writer), S
         reopen_at: Uptime(0),
         pending: Vec::new(),
         oldest: Uptime(0),
-        live: live.clone(),
         counts: counts.clone(),
         recent,
     };
@@ -96,7 +92,7 @@ pub fn start(folder: PathBuf, stamp: Stamp) -> Result<(Journal, Acks, Writer), S
         .name("journal".into())
         .spawn(move || run(state, &requests, &safety_requests, &acks))
         .map_err(|e| StoreError::File { file: "thread journal".into(), reason: e.to_string() })?;
-    Ok((Journal { stamp, queue, safety, live, counts }, Acks { queue: ack_queue }, Writer { thread }))
+    Ok((Journal { stamp, queue, safety, counts }, Acks { queue: ack_queue }, Writer { thread }))
 }
 
 fn new_epoch() -> Epoch {
@@ -161,17 +157,16 @@ impl State {
             if let Some(done) = request.done {
                 let _ = done.send(Ok(()));
             }
-            // No viewer is the usual case.
-            let _ = self.live.send(Committed { lane: request.lane, record: Arc::new(request.record) });
         }
     }
 
     /// After any I/O error the journal is opened again and rereads its head: what is on disk decides, not memory.
     fn failed(&mut self, requests: Vec<Request>, reason: &str, now: Uptime) {
-        if self.store.take().is_some() {
+        // Only an attempt moves the next one: those who are told that it is closed must not keep it closed.
+        if self.store.take().is_some() || now >= self.reopen_at {
             error!(events = requests.len(), reason, "journal cannot commit");
+            self.reopen_at = now.plus(REOPEN);
         }
-        self.reopen_at = now.plus(REOPEN);
         for mut request in requests {
             match request.done.take() {
                 Some(done) => drop(done.send(Err(JournalError::Failed(reason.to_owned())))),

@@ -85,11 +85,16 @@ impl Uplink {
             let now = clock::uptime();
             if !session.failing() && asked.is_none_or(|at| now.since(at) >= CURSOR_PERIOD) {
                 asked = Some(now);
-                self.compare(&client, &reader, &mut session).await?;
+                // A page that cannot be read must end neither the uplink nor the node.
+                if let Err(error) = self.compare(&client, &reader, &mut session).await {
+                    error!("failed to {error:#}");
+                }
             }
             match session.next(now) {
                 Step::Wait(wait) => {
-                    self.show(&reader, &session).await?;
+                    if let Err(error) = self.show(&reader, &session).await {
+                        error!("failed to {error:#}");
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         _ = ended.wait_for(|stop| *stop) => return Ok(()),
@@ -101,7 +106,6 @@ impl Uplink {
                         outcome = exchanged => outcome,
                         _ = ended.wait_for(|stop| *stop) => return Ok(()),
                     };
-                    // A page that cannot be read must end neither the uplink nor the node.
                     let outcome = outcome.unwrap_or_else(|error| {
                         error!("failed to {error:#}");
                         Outcome::Failed { retry_after: None, jitter: jitter() }
@@ -210,7 +214,9 @@ impl Uplink {
         let url = format!("{}/v1/nodes/{}/cursor", self.config.url, self.node);
         let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
         let heads: Vec<Head> = match answer {
-            Ok(answer) => answer.json().await.context("read the relay's cursor").unwrap_or_default(),
+            Ok(answer) => {
+                answer.json().await.map_err(reqwest::Error::without_url).context("read the relay's cursor")?
+            }
             // The next batch shows it too.
             Err(_) => return Ok(()),
         };

@@ -354,3 +354,15 @@ fn a_vehicle_first_heard_late_is_told_the_first_action_first() {
     rig.pass(400);
     assert_eq!(rig.orders(ROVER), [Order::Mode(4)]);
 }
+
+#[test]
+fn a_hold_asked_for_under_a_demand_sends_nothing_weaker() {
+    let mut rig = Rig::new();
+    (rig.obeys, rig.present) = (false, true);
+    rig.pass(6000);
+    let told = [Order::Mode(17), Order::GuidedStill(4), Order::Mode(9)];
+    assert_eq!(rig.orders(COPTER), told);
+    rig.give(Input::Request { id: EventId(Uuid::nil()), vehicle: COPTER, verb: Verb::Hold });
+    assert!(matches!(rig.effects.last(), Some(Effect::Decided { reasons, .. }) if reasons.is_empty()), "never denied");
+    assert_eq!(rig.orders(COPTER), told, "no BRAKE over LAND");
+}

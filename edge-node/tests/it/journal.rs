@@ -95,3 +95,27 @@ fn an_event_too_large_is_refused_at_append() {
     let event = journal.event("node", Payload::NodeStarted(NodeStarted { version: "x".repeat(300_000) }));
     assert!(journal.record(event).unwrap_err().to_string().contains("the limit is 262144"));
 }
+
+#[test]
+fn a_journal_that_fails_opens_again_and_keeps_what_was_recorded_meanwhile() {
+    let folder = TempDir::new().unwrap();
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), Stamp::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let append = |value| runtime.block_on(journal.append(journal.event("sensor/s", reading(value))));
+    append(1.0).unwrap();
+    // A real failure: another process has moved the lane's table away.
+    let db = rusqlite::Connection::open(path_in(folder.path())).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.execute_batch("ALTER TABLE entry_telemetry RENAME TO away").unwrap();
+    assert!(append(2.0).is_err(), "the sender must hear that it was not kept");
+    let meanwhile = journal.record(journal.event("sensor/s", reading(3.0))).unwrap();
+    db.execute_batch("ALTER TABLE away RENAME TO entry_telemetry").unwrap();
+    // Senders who go on trying must not keep it closed.
+    let opened = std::time::Duration::from_secs(10);
+    hil::wait::until("an append to succeed again", opened, || append(4.0).map_err(|e| e.to_string())).unwrap();
+    drop((journal, acks));
+    thread.join();
+    let sql = "SELECT count(*) FROM entry_telemetry WHERE event_id = ?1";
+    let kept: i64 = db.query_row(sql, [meanwhile.0.into_bytes()], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 1, "recorded while it was closed");
+}
