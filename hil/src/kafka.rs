@@ -1,12 +1,14 @@
-//! A real Kafka broker: Apache Kafka in KRaft mode from its Maven Central jars, one broker, loopback only.
+//! A real Kafka broker, one, on loopback: Redpanda by `compose.yaml` where a container engine answers, else Apache
+//! Kafka in KRaft mode from its Maven Central jars.
 //!
-//! The version is pinned in `hil/kafka/pom.xml`; maven copies the jars into a cache outside the tree once.
+//! The jars' version is pinned in `hil/kafka/pom.xml`; maven copies them into a cache outside the tree once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde::{Deserialize, Serialize};
 
 use crate::media::root;
 use crate::process::{Process, free_tcp_port, output};
@@ -22,6 +24,14 @@ const CLUSTER: &str = "cGlja2V0LXRlc3QtcmlnMQ";
 #[derive(Debug)]
 pub struct Kafka {
     process: Process,
+    port: u16,
+    project: Option<Project>,
+}
+
+/// A compose project: the broker's container, where an engine runs it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Project {
+    name: String,
     port: u16,
 }
 
@@ -49,11 +59,32 @@ pub fn fetch() -> anyhow::Result<PathBuf> {
 }
 
 impl Kafka {
-    /// Formats a log folder under `folder` and starts a broker on a free port.
+    /// Starts a broker on a free port: in a container where an engine answers, else from the jars.
     ///
     /// # Errors
-    /// When the jars cannot be fetched or the broker does not start.
+    /// When the jars or the image cannot be fetched, or the broker does not start.
     pub fn start(folder: &Path) -> anyhow::Result<Self> {
+        let mut made = if Project::possible() { Self::contained(folder)? } else { Self::from_jars(folder)? };
+        let broker = made.brokers();
+        // An engine may have to fetch the image first.
+        let deadline = Duration::from_secs(if made.project.is_some() { 300 } else { 90 });
+        until("Kafka to answer", deadline, || {
+            let asked = output(Command::new("kcat").args(["-b", &broker, "-L", "-m", "2"]));
+            let text = made.process.ended().map_or(String::new(), |status| format!("it ended with {status}: "));
+            asked.map_err(|e| format!("{text}{e:#}: {}", made.process.output()))
+        })?;
+        Ok(made)
+    }
+
+    fn contained(folder: &Path) -> anyhow::Result<Self> {
+        let port = free_tcp_port()?;
+        let project = Project { name: format!("picket-{port}"), port };
+        // Attached: it lives as long as the container does, and stops it when asked to end.
+        let process = Process::start("kafka", project.compose().args(["up", "--no-color"]), folder)?;
+        Ok(Self { process, port, project: Some(project) })
+    }
+
+    fn from_jars(folder: &Path) -> anyhow::Result<Self> {
         let jars = fetch()?;
         let home = folder.join("kafka");
         std::fs::create_dir_all(&home).context("make the Kafka folder")?;
@@ -81,14 +112,7 @@ impl Kafka {
         let mut format = java("kafka.tools.StorageTool");
         output(format.args(["format", "-t", CLUSTER, "-c"]).arg(&properties))?;
         let process = Process::start("kafka", java("kafka.Kafka").arg(&properties), folder)?;
-        let mut made = Self { process, port };
-        let broker = format!("127.0.0.1:{port}");
-        until("Kafka to answer", Duration::from_secs(90), || {
-            let asked = output(Command::new("kcat").args(["-b", &broker, "-L", "-m", "2"]));
-            let text = made.process.ended().map_or(String::new(), |status| format!("it ended with {status}: "));
-            asked.map_err(|e| format!("{text}{e:#}: {}", made.process.output()))
-        })?;
-        Ok(made)
+        Ok(Self { process, port, project: None })
     }
 
     /// `host:port`.
@@ -101,11 +125,40 @@ impl Kafka {
         self.process.id()
     }
 
+    /// The compose project, where an engine runs the broker.
+    pub fn project(&self) -> Option<&Project> {
+        self.project.as_ref()
+    }
+
     /// Stops the broker and waits.
     ///
     /// # Errors
     /// When it does not end in time.
     pub fn stop(self) -> anyhow::Result<()> {
-        self.process.stop(Duration::from_secs(60)).map(|_| ())
+        self.process.stop(Duration::from_secs(60))?;
+        self.project.map_or(Ok(()), |project| project.remove())
+    }
+}
+
+impl Project {
+    /// True where a container engine with compose answers.
+    fn possible() -> bool {
+        let answers = |arguments: &[&str]| output(Command::new("docker").args(arguments)).is_ok();
+        answers(&["version", "--format", "{{.Server.Version}}"]) && answers(&["compose", "version"])
+    }
+
+    fn compose(&self) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["compose", "--project-name", &self.name, "--file"]).arg(root().join("compose.yaml"));
+        command.env("PICKET_KAFKA_PORT", self.port.to_string());
+        command
+    }
+
+    /// Removes the container and its data.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        output(self.compose().args(["down", "--volumes"])).map(|_| ())
     }
 }

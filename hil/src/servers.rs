@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::kafka::Kafka;
+use crate::kafka::{Kafka, Project};
 use crate::media::root;
 use crate::postgres::{Postgres, url};
 use crate::wait::until;
@@ -26,6 +26,8 @@ pub struct Addresses {
     pub kafka: String,
     /// Process ids, to stop them by.
     pub pids: Vec<u32>,
+    /// Where a container engine runs Kafka: what is to be removed after it.
+    pub kafka_project: Option<Project>,
     /// Their data.
     pub folder: PathBuf,
 }
@@ -67,6 +69,7 @@ impl Servers {
             postgres_port: self.postgres.port(),
             kafka: self.kafka.brokers(),
             pids: vec![self.postgres.id(), self.kafka.id()],
+            kafka_project: self.kafka.project().cloned(),
             folder: self.folder.path().to_owned(),
         }
     }
@@ -121,6 +124,9 @@ pub fn down() -> anyhow::Result<()> {
                 Err(_) => Ok(()),
             })?;
         }
+    }
+    if let Some(project) = &addresses.kafka_project {
+        project.remove()?;
     }
     // The folder may be gone already; the file decides whether there is something to stop.
     let _ = std::fs::remove_dir_all(&addresses.folder);
