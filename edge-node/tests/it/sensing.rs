@@ -1,11 +1,16 @@
 //! Camera streams: pictures out of any cutting of the bytes, limits before allocation.
 
+use edge_node::health::{Metrics, Of};
 use edge_node::sensor::camera::Source;
+use edge_node::sensor::camera::capture::Capture;
 use edge_node::sensor::camera::multipart::{PART_MAX, PartError, Parts};
 use edge_node::sensor::frame::{Frame, Mailbox, Picture};
 use edge_node::sensor::picture;
 use shared::units::Uptime;
+use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 const TYPE: &str = "multipart/x-mixed-replace; boundary=\"edge\"";
@@ -72,4 +77,62 @@ fn a_picture_that_claims_to_be_huge_is_refused_before_it_is_made() {
     png.extend([0x7F, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 8, 2, 0, 0, 0]);
     let error = picture::decode(&png, "bomb.png").unwrap_err().to_string();
     assert!(error.contains("bomb.png") && error.contains("8192"), "{error}");
+}
+
+/// A camera that sends 30 large pictures at once, the last one white, then nothing until the sender is dropped.
+fn bursting_camera() -> (u16, Sender<()>) {
+    let jpeg = |shade: u8| {
+        let mut bytes = Vec::new();
+        let encoder = jpeg_encoder::Encoder::new(&mut bytes, 90);
+        encoder.encode(&vec![shade; 1920 * 1080 * 3], 1920, 1080, jpeg_encoder::ColorType::Rgb).unwrap();
+        bytes
+    };
+    let (black, white) = (jpeg(0), jpeg(255));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (close, closed) = channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "no request came");
+        let mut bytes = format!("HTTP/1.1 200 OK\r\nContent-Type: {TYPE}\r\n\r\n").into_bytes();
+        for number in 0..30 {
+            let body = if number == 29 { &white } else { &black };
+            bytes.extend(format!("--edge\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
+            bytes.extend(body);
+        }
+        stream.write_all(&bytes).unwrap();
+        let _ = closed.recv();
+    });
+    (port, close)
+}
+
+#[test]
+fn a_camera_faster_than_its_decoder_shows_the_newest_picture_and_not_a_backlog() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (port, close) = bursting_camera();
+    let source = format!("mjpeg:http://127.0.0.1:{port}/");
+    let config = format!("name = \"gate\"\nsource = \"{source}\"");
+    let (mailbox, metrics) = (Arc::new(Mailbox::new(1)), Metrics::new());
+    let stop = Arc::new(AtomicBool::new(false));
+    let capture = Capture {
+        index: 0,
+        config: toml::from_str(&config).unwrap(),
+        mailbox: mailbox.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+        runtime: runtime.handle().clone(),
+    };
+    let thread = std::thread::spawn(move || capture.run());
+    let of = Of::new("gate");
+    hil::wait::until("30 pictures to be shown or dropped", Duration::from_secs(20), || {
+        let (shown, dropped) =
+            (metrics.frames.get_or_create(&of).get(), metrics.frames_dropped.get_or_create(&of).get());
+        if shown + dropped == 30 && dropped > 0 { Ok(()) } else { Err(format!("{shown} shown, {dropped} dropped")) }
+    })
+    .unwrap();
+    let (frame, _) = mailbox.take(0, Duration::ZERO).unwrap();
+    assert!(frame.picture.rgb.iter().all(|value| *value > 250), "the newest picture is white");
+    stop.store(true, Ordering::Relaxed);
+    drop(close);
+    thread.join().unwrap();
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::multipart::Parts;
+use super::multipart::{PartError, Parts};
 use super::video::Video;
 use super::{CameraConfig, Source};
 use shared::units::Uptime;
@@ -132,29 +134,62 @@ impl Capture {
         Ok(())
     }
 
+    /// Reads on the runtime and decodes here: a decoder slower than the camera sees the newest picture, not a backlog.
     async fn play_mjpeg(&self, url: &str, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
-        let client = reqwest::Client::builder().connect_timeout(SILENCE).read_timeout(SILENCE).build();
-        let client = client.context("make an HTTP client")?;
-        // Errors are shown without the URL: it may hold credentials.
-        let answer = client.get(url).send().await.map_err(reqwest::Error::without_url).context("open MJPEG stream")?;
-        let mut answer = answer.error_for_status().map_err(reqwest::Error::without_url).context("open MJPEG stream")?;
-        let content_type = answer.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let mut parts = Parts::new(content_type).map_err(anyhow::Error::msg).context("open MJPEG stream")?;
-        while let Some(bytes) = answer.chunk().await.map_err(reqwest::Error::without_url).context("read MJPEG")? {
-            if self.stopped() {
-                return Ok(());
-            }
-            // Stamped on receipt: decoding must not make a picture younger.
-            let received = clock::uptime();
-            for part in parts.push(&bytes) {
-                let place = format!("camera {}", self.config.name);
-                let read = part.map_err(|e| e.to_string());
-                match read.and_then(|jpeg| picture::decode(&jpeg, &place).map_err(|e| e.to_string())) {
-                    Ok(picture) => put(picture, received),
-                    Err(error) => self.bad(&error),
-                }
+        let (newest, mut pictures) = watch::channel((0, Jpeg::default()));
+        let (of, metrics) = (Of::new(self.config.name.as_str()), self.metrics.clone());
+        let bad = move |error| {
+            metrics.frames_bad.get_or_create(&of).inc();
+            warn!(camera = of.name, %error, "picture is passed over");
+        };
+        let mut reader = JoinSet::new();
+        reader.spawn(read_mjpeg(url.to_owned(), newest, bad));
+        let mut decoded = 0;
+        while !self.stopped() && pictures.changed().await.is_ok() {
+            let (number, jpeg) = pictures.borrow_and_update().clone();
+            let of = Of::new(self.config.name.as_str());
+            self.metrics.frames_dropped.get_or_create(&of).inc_by(number - decoded - 1);
+            decoded = number;
+            match picture::decode(&jpeg.bytes, &format!("camera {}", self.config.name)) {
+                Ok(picture) => put(picture, jpeg.received),
+                Err(error) => self.bad(&error),
             }
         }
-        anyhow::bail!("read MJPEG: the camera closed the stream")
+        if self.stopped() {
+            return Ok(());
+        }
+        reader.join_next().await.context("read MJPEG")?.context("read MJPEG")?
     }
+}
+
+/// A picture as it came. Stamped on receipt: decoding must not make it younger.
+#[derive(Debug, Clone, Default)]
+struct Jpeg {
+    received: Uptime,
+    bytes: Arc<[u8]>,
+}
+
+/// Reads a stream until it ends, keeping only the newest picture, numbered from 1.
+async fn read_mjpeg(
+    url: String,
+    newest: watch::Sender<(u64, Jpeg)>,
+    bad: impl Fn(PartError) + Send,
+) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().connect_timeout(SILENCE).read_timeout(SILENCE).build();
+    let client = client.context("make an HTTP client")?;
+    // Errors are shown without the URL: it may hold credentials.
+    let answer = client.get(url).send().await.map_err(reqwest::Error::without_url).context("open MJPEG stream")?;
+    let mut answer = answer.error_for_status().map_err(reqwest::Error::without_url).context("open MJPEG stream")?;
+    let content_type = answer.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let mut parts = Parts::new(content_type).map_err(anyhow::Error::msg).context("open MJPEG stream")?;
+    while let Some(bytes) = answer.chunk().await.map_err(reqwest::Error::without_url).context("read MJPEG")? {
+        let received = clock::uptime();
+        for part in parts.push(&bytes) {
+            match part {
+                Ok(jpeg) => newest.send_modify(|slot| *slot = (slot.0 + 1, Jpeg { received, bytes: jpeg.into() })),
+                Err(error) => bad(error),
+            }
+        }
+    }
+    anyhow::bail!("read MJPEG: the camera closed the stream")
 }
