@@ -29,7 +29,8 @@ use crate::detect::model::Model;
 use crate::detect::worker::{CameraView, News, Worker};
 use crate::detect::zone::Turn;
 use crate::health::Metrics;
-use crate::interlock::driver::{Driver, Interlock, View as InterlockView};
+use crate::interlock::clerk::{self, View as InterlockView};
+use crate::interlock::driver::{Driver, Interlock};
 use crate::interlock::latch::{self, Latch};
 use crate::interlock::machine::{Input, KeepOut, Machine, Policy};
 use crate::journal::store::path_in;
@@ -44,6 +45,9 @@ use crate::vehicle::state::VehicleState;
 const RUNTIME_THREADS: usize = 2;
 /// Longest time a stop may take; then the stuck stage is named and left.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time the journal has for its last commit even when a stage used up the deadline.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Named threads that must all live as long as the node.
 struct Stages {
@@ -106,14 +110,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             .try_clone()
             .context("share a socket")
     };
+    let (desk, clerk) = clerk::desk(journal.clone(), signals.clone(), interlock_show, metrics.clone());
+    stages.spawn("clerk", move || clerk.run())?;
     let driver = Driver {
         machine: Machine::new(policy(&config), latched),
         vehicles: config.vehicles.clone(),
         sockets: config.vehicles.iter().map(socket_of).collect::<anyhow::Result<_>>()?,
         sysid: config.mavlink_sysid,
-        journal: journal.clone(),
-        alerts: signals.clone(),
-        view: interlock_show,
+        desk,
         metrics: metrics.clone(),
         folder: config.data.clone(),
         own: interlock.clone(),
@@ -220,11 +224,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     stop.store(true, Ordering::Relaxed);
     stop_tasks.send_replace(true);
     let deadline = clock::uptime().plus(STOP_DEADLINE);
-    join(stages, deadline);
+    join(stages.threads, deadline);
     drop(journal);
     tasks.abort_all();
     runtime.shutdown_timeout(deadline.since(clock::uptime()));
-    writer.join();
+    // A disk that hangs must not keep the process: systemd starts it again.
+    join(vec![("journal".into(), writer.into_thread())], deadline.plus(STOP_GRACE));
     anyhow::ensure!(reason == "signal", "run: {reason}");
     Ok(())
 }
@@ -335,10 +340,10 @@ fn wait_for_end(runtime: &Runtime, tasks: &mut Tasks, endings: &std::sync::mpsc:
 }
 
 /// Waits for the stages, at most until the deadline; names those that hang.
-fn join(stages: Stages, deadline: Uptime) {
+fn join(threads: Vec<(String, JoinHandle<()>)>, deadline: Uptime) {
     let (done, finished) = channel();
-    let names: Vec<String> = stages.threads.iter().map(|(name, _)| name.clone()).collect();
-    for (name, thread) in stages.threads {
+    let names: Vec<String> = threads.iter().map(|(name, _)| name.clone()).collect();
+    for (name, thread) in threads {
         let done = done.clone();
         std::thread::spawn(move || {
             let _ = thread.join();

@@ -53,7 +53,6 @@ pub async fn metrics(State(console): State<Shared>) -> Response {
     let lost = |name: &str, count: u64| {
         m.journal_lost.get_or_create(&Of::new(name)).set(i64::try_from(count).unwrap_or(i64::MAX));
     };
-    lost("safety_queue_full", counts.safety_lost.load(Ordering::Relaxed));
     lost("queue_full", counts.offered_lost.load(Ordering::Relaxed));
     lost("commit_failed", counts.failed.load(Ordering::Relaxed));
     ([("content-type", "application/openmetrics-text; version=1.0.0")], m.text()).into_response()

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use crate::detect::worker::CameraView;
 use crate::health::Metrics;
-use crate::interlock::driver::{Interlock, View as InterlockView};
+use crate::interlock::clerk::View as InterlockView;
+use crate::interlock::driver::Interlock;
 use crate::journal::Journal;
 use crate::sensor::http::{Ingest, router as ingest_router};
 use crate::uplink::driver::View as UplinkView;

@@ -13,15 +13,15 @@ use rustix::net::{SendFlags, sendto};
 use shared::event::{CommandDecided, EstopChanged, InterlockChange, InterlockDemanded, Payload};
 use shared::ids::EventId;
 use shared::units::Uptime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use super::clerk::{Desk, View};
 use super::latch;
-use super::machine::{Effect, Input, Machine, RuleView};
+use super::machine::{Effect, Input, Machine};
 use crate::alert::Signal;
 use crate::clock;
 use crate::health::Metrics;
-use crate::journal::Journal;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::codec::Writer;
 use crate::vehicle::command::OUR_COMPONENT;
@@ -58,17 +58,6 @@ pub struct Interlock {
 pub struct Queues {
     inputs: Receiver<Message>,
     pressed: Receiver<Input>,
-}
-
-/// What the console shows.
-#[derive(Debug, Clone, Default)]
-pub struct View {
-    /// Whether the e-stop is latched.
-    pub pressed: bool,
-    /// Every rule on every vehicle.
-    pub rules: Vec<RuleView>,
-    /// Demand per vehicle.
-    pub demands: Vec<&'static str>,
 }
 
 impl Interlock {
@@ -112,12 +101,8 @@ pub struct Driver {
     pub sockets: Vec<UdpSocket>,
     /// Our system id.
     pub sysid: u8,
-    /// Takes events, without waiting.
-    pub journal: Journal,
-    /// Takes what people should know, without waiting.
-    pub alerts: mpsc::Sender<Signal>,
-    /// Where the console looks.
-    pub view: watch::Sender<View>,
+    /// Takes events, signals and the console's view, without waiting.
+    pub desk: Desk,
     /// Counters.
     pub metrics: Metrics,
     /// Data folder of the latch.
@@ -134,6 +119,8 @@ struct Outputs {
     peers: Vec<Option<SocketAddr>>,
     latch: Sender<(bool, u64, String)>,
     waiting: HashMap<EventId, oneshot::Sender<Vec<String>>>,
+    /// The console's view has changed since it was last handed over.
+    unshown: bool,
 }
 
 impl Driver {
@@ -148,7 +135,8 @@ impl Driver {
         }
         let peers = vec![None; self.vehicles.len()];
         let writer = Writer::new(self.sysid, OUR_COMPONENT);
-        let mut out = Outputs { writer, buffer: Vec::with_capacity(300), peers, latch, waiting: HashMap::new() };
+        let mut out =
+            Outputs { writer, buffer: Vec::with_capacity(300), peers, latch, waiting: HashMap::new(), unshown: true };
         let mut effects = Vec::with_capacity(64);
         let mut last_pass = clock::uptime();
         while !self.stop.load(Ordering::Relaxed) {
@@ -184,7 +172,7 @@ impl Driver {
     /// One input through the machine, its effects carried out: orders first, what is kept and shown after.
     fn pass(&mut self, input: Input, now: Uptime, effects: &mut Vec<Effect>, out: &mut Outputs) {
         self.machine.step(input, now, effects);
-        let changed = !effects.is_empty();
+        out.unshown |= !effects.is_empty();
         for effect in effects.iter() {
             if let Effect::Send(vehicle, order) = effect {
                 self.send(*vehicle, *order, out);
@@ -193,14 +181,14 @@ impl Driver {
         for effect in effects.drain(..) {
             self.carry_out(effect, out);
         }
-        if changed {
-            self.show();
+        if out.unshown {
+            out.unshown = !self.show();
         }
     }
 
-    fn show(&self) {
+    fn show(&self) -> bool {
         let demands = (0..self.vehicles.len()).map(|vehicle| self.machine.demand(vehicle).as_str()).collect();
-        self.view.send_replace(View { pressed: self.machine.pressed(), rules: self.machine.rules(), demands });
+        self.desk.show(View { pressed: self.machine.pressed(), rules: self.machine.rules(), demands })
     }
 
     fn send(&self, vehicle: usize, order: crate::vehicle::command::Order, out: &mut Outputs) {
@@ -219,10 +207,6 @@ impl Driver {
         self.vehicles.get(vehicle).map_or_else(String::new, |v| v.name.to_string())
     }
 
-    fn note(&self, about: String, payload: Payload) {
-        self.journal.note(self.journal.event(about, payload));
-    }
-
     fn carry_out(&self, effect: Effect, out: &mut Outputs) {
         match effect {
             Effect::Send(..) => {}
@@ -234,8 +218,7 @@ impl Driver {
                     subject: format!("vehicle/{vehicle}"),
                     text: reason.clone(),
                 };
-                // Full: the console shows the rule itself.
-                let _ = self.alerts.try_send(signal);
+                self.desk.signal(signal);
                 let change = InterlockChange {
                     rule: rule.into(),
                     vehicle: vehicle.clone(),
@@ -244,7 +227,7 @@ impl Driver {
                 };
                 let payload =
                     if tripped { Payload::InterlockTripped(change) } else { Payload::InterlockCleared(change) };
-                self.note(format!("vehicle/{vehicle}"), payload);
+                self.desk.note(format!("vehicle/{vehicle}"), payload);
             }
             Effect::Demanded { vehicle, demand, order, why } => {
                 let vehicle = self.name(vehicle);
@@ -254,25 +237,25 @@ impl Driver {
                     action: order.map_or_else(String::new, |order| order.to_string()),
                     why: why.as_str().into(),
                 });
-                self.note(format!("vehicle/{vehicle}"), payload);
+                self.desk.note(format!("vehicle/{vehicle}"), payload);
             }
             Effect::Latch { pressed, press, source, by } => {
                 if pressed {
                     let change = EstopChanged { source: source.into(), pressed, by: by.clone() };
-                    self.note("site".into(), Payload::EstopChanged(change));
+                    self.desk.note("site".into(), Payload::EstopChanged(change));
                 }
                 // The latch thread lives as long as this one.
                 let _ = out.latch.send((pressed, press, by));
             }
             Effect::LatchReleased { by } => {
                 let change = EstopChanged { source: "reset".into(), pressed: false, by };
-                self.note("site".into(), Payload::EstopChanged(change));
+                self.desk.note("site".into(), Payload::EstopChanged(change));
             }
             Effect::Decided { id, vehicle, reasons } => {
                 let (vehicle, permitted) = (self.name(vehicle), reasons.is_empty());
                 let decided =
                     CommandDecided { request: id, vehicle: vehicle.clone(), permitted, reasons: reasons.clone() };
-                self.note(format!("vehicle/{vehicle}"), Payload::CommandDecided(decided));
+                self.desk.note(format!("vehicle/{vehicle}"), Payload::CommandDecided(decided));
                 if let Some(answer) = out.waiting.remove(&id) {
                     // Whoever asked may have gone.
                     let _ = answer.send(reasons);

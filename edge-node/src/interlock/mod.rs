@@ -1,12 +1,13 @@
 //! Everything hazardous -> permit, deny, demand. People's safety rests here: plain, small, proved.
 //!
 //! `machine` decides: pure and total. `driver` is the safety thread that feeds it and carries out its effects.
-//! `latch` keeps the e-stop over restarts. Nothing else in the node can move a vehicle.
+//! `latch` keeps the e-stop over restarts, `clerk` keeps and shows what was decided. Nothing else in the node can move a vehicle.
 
 pub mod words;
 pub mod action;
 pub mod machine;
 pub mod latch;
+pub mod clerk;
 pub mod driver;
 
 use std::time::Duration;

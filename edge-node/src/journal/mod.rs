@@ -22,7 +22,7 @@ use crate::clock::Stamp;
 
 /// Requests waiting for the writer: about a second of the busiest site. Full: `append` answers busy, `record` waits.
 pub const QUEUE: usize = 4096;
-/// Room of its own for the safety thread, which never waits. Full: the event is counted as lost and the thread goes on.
+/// Room of its own for safety events, which the writer looks at first. Full: the interlock's clerk waits.
 pub const SAFETY_QUEUE: usize = 1024;
 
 /// Why an event was not kept.
@@ -65,8 +65,6 @@ pub struct Counts {
     pub committed: AtomicU64,
     /// Commits.
     pub commits: AtomicU64,
-    /// Events of the safety thread that found no room.
-    pub safety_lost: AtomicU64,
     /// Events offered while the queue was full.
     pub offered_lost: AtomicU64,
     /// Events lost with a failed commit, after their caller was told or could not be.
@@ -124,11 +122,11 @@ impl Journal {
         }
     }
 
-    /// Keeps an event of the safety thread at once, without ever waiting; without room it is counted and lost.
+    /// Keeps a safety event: the writer commits it at once, before others. Waits while its queue is full.
     pub fn note(&self, event: Event) {
-        let sent = request(event, None).is_ok_and(|(_, request)| self.safety.try_send(request).is_ok());
+        let sent = request(event, None).is_ok_and(|(_, request)| self.safety.send(request).is_ok());
         if !sent {
-            self.counts.safety_lost.fetch_add(1, Ordering::Relaxed);
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -55,6 +55,11 @@ impl Writer {
     pub fn join(self) {
         let _ = self.thread.join();
     }
+
+    /// The thread, for those who wait with a deadline.
+    pub fn into_thread(self) -> JoinHandle<()> {
+        self.thread
+    }
 }
 
 struct State {
