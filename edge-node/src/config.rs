@@ -10,6 +10,7 @@ use shared::ids::Name;
 
 use crate::detect::zone::ZoneConfig;
 use crate::interlock::KeepOutConfig;
+use crate::journal::limits::Limits;
 use crate::sensor::camera::CameraConfig;
 use crate::uplink::RelayConfig;
 use crate::vehicle::{LinkConfig, VehicleConfig};
@@ -27,6 +28,9 @@ pub struct Config {
     /// Our MAVLink system id.
     #[serde(default = "default_sysid")]
     pub mavlink_sysid: u8,
+    /// Sizes and times of the journal.
+    #[serde(default)]
+    pub journal: Limits,
     /// Where events go; without it they stay here.
     pub relay: Option<RelayConfig>,
     /// What looks at pictures; needed where there is a camera.
@@ -83,9 +87,12 @@ impl Config {
         Ok(config)
     }
 
-    /// Times that would switch a rule off.
-    fn check_times(&self, file: &str) -> Result<(), ConfigError> {
+    /// Times that would switch a rule off, sizes that would make the journal useless.
+    fn check_limits(&self, file: &str) -> Result<(), ConfigError> {
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
+        if let Some((key, problem)) = self.journal.problem() {
+            return wrong(format!("journal.{key}"), problem);
+        }
         for (index, camera) in self.cameras.iter().enumerate() {
             if !(Duration::from_millis(100)..=Duration::from_secs(5)).contains(&camera.stale_after) {
                 return wrong(format!("camera[{index}].stale_after"), "expected 100ms to 5s".into());
@@ -100,7 +107,7 @@ impl Config {
     }
 
     fn check(&self, file: &str) -> Result<(), ConfigError> {
-        self.check_times(file)?;
+        self.check_limits(file)?;
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
         if !self.listen.ip().is_loopback() {
             let found = self.listen;

@@ -93,7 +93,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
 
     let latched = read_latch(&config)?;
-    let (journal, acks, writer) = writer::start(config.data.clone(), Stamp::new()).context("open the journal")?;
+    let (journal, acks, writer) =
+        writer::start(config.data.clone(), config.journal.clone(), Stamp::new()).context("open the journal")?;
     journal.record(
         journal.event("node", Payload::NodeStarted(NodeStarted { version: env!("CARGO_PKG_VERSION").into() })),
     )?;

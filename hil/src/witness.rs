@@ -35,43 +35,84 @@ pub struct Journaled {
     pub by_type: BTreeMap<String, u64>,
 }
 
+/// The journal's files of a data folder: `urgent.db`, then the bulk segments, each with the lanes it holds.
+fn files(data: &Path) -> anyhow::Result<Vec<(Connection, &'static [Lane])>> {
+    let urgent: &[Lane] = &[Lane::Safety, Lane::Alert];
+    let bulk: &[Lane] = &[Lane::Detection, Lane::Telemetry, Lane::Media];
+    let mut paths = vec![(data.join("urgent.db"), urgent)];
+    for entry in std::fs::read_dir(data).with_context(|| format!("read folder {}", data.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("bulk-") && name.ends_with(".db") {
+            paths.push((path, bulk));
+        }
+    }
+    paths.sort();
+    let open = |(path, lanes): (std::path::PathBuf, _)| {
+        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let db = db.with_context(|| format!("open {}", path.display()))?;
+        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        Ok((db, lanes))
+    };
+    paths.into_iter().map(open).collect()
+}
+
+/// The records of a block, read by the layout that `edge-node/src/journal/block.rs` documents: (event id, type id).
+fn records(mut body: &[u8]) -> Option<Vec<(Uuid, u16)>> {
+    let mut found = Vec::new();
+    while !body.is_empty() {
+        let (frame, rest) = body.split_at_checked(41)?;
+        let type_id = u16::from_le_bytes(*frame.get(33..)?.first_chunk()?);
+        let len = usize::try_from(u32::from_le_bytes(*frame.get(37..)?.first_chunk()?)).ok()?;
+        let (bytes, rest) = rest.split_at_checked(len)?;
+        if frame.get(32) == Some(&1) {
+            // postcard: a length of 16, then the id.
+            found.push((Uuid::from_slice(bytes.get(1..17)?).ok()?, type_id));
+        }
+        body = rest;
+    }
+    Some(found)
+}
+
 /// Reads a node's journal.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn journal(data: &Path) -> anyhow::Result<Journaled> {
-    let file = data.join("journal.db");
-    let db = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let db = db.with_context(|| format!("open {}", file.display()))?;
     let mut found = Journaled::default();
-    for lane in Lane::ALL {
-        let mut select =
-            db.prepare(&format!("SELECT event_id, type_id FROM entry_{lane} WHERE event_id IS NOT NULL"))?;
-        let rows = select.query_map([], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, u16>(1)?)))?;
-        for row in rows {
-            let (id, type_id) = row.context("read the journal")?;
-            found.ids.insert(Uuid::from_bytes(id));
-            found.rows += 1;
-            let name = EVENT_TYPES.iter().find(|known| known.0 == type_id).map_or("unknown", |known| known.1);
-            *found.by_type.entry(name.to_owned()).or_default() += 1;
+    for (db, lanes) in files(data)? {
+        for lane in lanes {
+            let mut select = db.prepare(&format!("SELECT body FROM block_{lane}"))?;
+            for body in select.query_map([], |row| row.get::<_, Vec<u8>>(0))? {
+                let body = body.context("read the journal")?;
+                for (id, type_id) in records(&body).context("read a block of the journal")? {
+                    found.ids.insert(id);
+                    found.rows += 1;
+                    let name = EVENT_TYPES.iter().find(|known| known.0 == type_id).map_or("unknown", |known| known.1);
+                    *found.by_type.entry(name.to_owned()).or_default() += 1;
+                }
+            }
         }
     }
     Ok(found)
 }
 
-/// Events of a journal that the relay has not acknowledged.
+/// Items of a journal that the relay has not acknowledged.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn backlog(data: &Path) -> anyhow::Result<i64> {
-    let db = Connection::open_with_flags(data.join("journal.db"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let files = files(data)?;
     let mut waiting = 0;
     for lane in Lane::ALL {
-        let sql = format!(
-            "SELECT (SELECT coalesce(max(pos), 0) FROM entry_{lane})
-                  - coalesce((SELECT pos FROM acked WHERE lane = '{lane}'), 0)"
-        );
-        waiting += db.query_row(&sql, [], |row| row.get::<_, i64>(0))?;
+        let mut last = 0;
+        for (db, _) in files.iter().filter(|(_, lanes)| lanes.contains(&lane)) {
+            let sql = format!("SELECT coalesce(max(first_pos + count - 1), 0) FROM block_{lane}");
+            last = last.max(db.query_row(&sql, [], |row| row.get::<_, i64>(0))?);
+        }
+        let (catalogue, _) = files.first().context("open urgent.db")?;
+        let sql = "SELECT coalesce((SELECT pos FROM acked WHERE lane = ?1), 0)";
+        waiting += last - catalogue.query_row(sql, [lane.as_str()], |row| row.get::<_, i64>(0))?;
     }
     Ok(waiting)
 }

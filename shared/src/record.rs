@@ -99,6 +99,11 @@ impl Record {
         Ok(Decoded { envelope, payload })
     }
 
+    /// The event's id: the first field of the envelope. `None` where the bytes are not a record.
+    pub fn event_id(&self) -> Option<EventId> {
+        postcard::take_from_bytes(&self.bytes).ok().map(|(id, _)| id)
+    }
+
     /// Digest of the record, the leaf of its lane's chain.
     pub fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();

@@ -51,6 +51,8 @@ pub struct LaneCursor {
     pub epoch: String,
     /// Last stored sequence number.
     pub seq: i64,
+    /// Chain there, hexadecimal.
+    pub chain: String,
 }
 
 /// The heads of all lanes and epochs of a node.
@@ -59,12 +61,13 @@ pub struct LaneCursor {
 /// When Postgres fails.
 pub async fn cursor(ingest: &Ingest, node: &Name) -> anyhow::Result<Vec<LaneCursor>> {
     let mut pooled = ingest.pool.get().await?;
-    let sql = "SELECT lane, epoch, seq FROM lane_head WHERE tenant = $1 AND node = $2 ORDER BY updated_at";
+    let sql = "SELECT lane, epoch, seq, chain FROM lane_head WHERE tenant = $1 AND node = $2 ORDER BY updated_at";
     let rows = pooled.client()?.query(sql, &[&ingest.place.tenant.as_str(), &node.as_str()]).await?;
     let head = |row: &tokio_postgres::Row| LaneCursor {
         lane: row.get(0),
         epoch: row.get::<_, Uuid>(1).simple().to_string(),
         seq: row.get(2),
+        chain: Digest(row.get::<_, Vec<u8>>(3).try_into().unwrap_or_default()).to_string(),
     };
     Ok(rows.iter().map(head).collect())
 }

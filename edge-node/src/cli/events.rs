@@ -11,7 +11,7 @@ use shared::units::UtcMicros;
 
 use crate::config::Config;
 use crate::journal::query::{Cursor, Filter};
-use crate::journal::store::Reader;
+use crate::journal::reader::Reader;
 
 /// With `--follow`, the journal is looked at this often.
 const LOOK: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ pub struct Args {
 /// A configuration or journal that cannot be read.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::read(&args.config).map_err(|e: ConfigError| e)?;
-    let reader = Reader::open(&config.data).context("open the journal")?;
+    let mut reader = Reader::open(&config.data).context("open the journal")?;
     let filter = Filter { event_type: args.event_type, since: args.since };
     let mut cursor = Cursor::default();
     let mut out = std::io::stdout().lock();

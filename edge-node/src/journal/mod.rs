@@ -1,9 +1,22 @@
 //! The durable event log of the node and its outbox lanes.
 //!
 //! Owns all SQLite writing, on one thread (`writer`), in two commit classes: `append` is durable when it returns,
-//! `record` within [`writer::RECORD_DELAY`]. Knows no stage. The files are `store`; reading never blocks the writer.
+//! `record` within [`writer::RECORD_DELAY`]. Knows no stage.
+//!
+//! `block` is what a commit adds to a lane, `segment` a file of blocks, `catalogue` what is known beside them, `store`
+//! all files as the writer holds them; `damage` and `wal` open what is broken, `retention` gives up what is old. `reader`
+//! reads, for uplink and people, and never blocks the writer.
 
+pub mod block;
+pub mod segment;
+pub mod limits;
+pub mod catalogue;
+pub mod wal;
+pub mod damage;
+pub mod retention;
 pub mod store;
+pub mod reader;
+pub mod room;
 pub mod recent;
 pub mod writer;
 pub mod query;
@@ -18,6 +31,7 @@ use shared::record::{Record, RecordError};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use self::room::Room;
 use crate::clock::Stamp;
 
 /// Requests waiting for the writer: about a second of the busiest site. Full: `append` answers busy, `record` waits.
@@ -45,6 +59,7 @@ pub enum JournalError {
 pub(crate) struct Request {
     pub lane: Lane,
     pub event_id: EventId,
+    pub at: i64,
     pub record: Record,
     pub done: Option<oneshot::Sender<Result<(), JournalError>>>,
 }
@@ -56,6 +71,7 @@ pub struct Journal {
     queue: SyncSender<Request>,
     safety: SyncSender<Request>,
     counts: Arc<Counts>,
+    room: Arc<Room>,
 }
 
 /// What the journal did, for metrics.
@@ -96,10 +112,7 @@ impl Journal {
     pub async fn append(&self, event: Event) -> Result<EventId, JournalError> {
         let (done, answer) = oneshot::channel();
         let (event_id, request) = request(event, Some(done))?;
-        self.queue.try_send(request).map_err(|e| match e {
-            TrySendError::Full(_) => JournalError::Busy,
-            TrySendError::Disconnected(_) => JournalError::Closed,
-        })?;
+        self.try_queue(request)?;
         answer.await.map_err(|_| JournalError::Closed)??;
         Ok(event_id)
     }
@@ -110,13 +123,15 @@ impl Journal {
     /// `Refused` or `Closed`.
     pub fn record(&self, event: Event) -> Result<EventId, JournalError> {
         let (event_id, request) = request(event, None)?;
-        self.queue.send(request).map_err(|_| JournalError::Closed)?;
+        let bytes = request.record.bytes.len();
+        self.room.take(bytes);
+        self.queue.send(request).map_err(|_| self.room.give(bytes)).map_err(|()| JournalError::Closed)?;
         Ok(event_id)
     }
 
     /// Keeps an event soon if there is room now; otherwise counts it as lost. For those who must not wait.
     pub fn offer(&self, event: Event) {
-        let sent = request(event, None).is_ok_and(|(_, request)| self.queue.try_send(request).is_ok());
+        let sent = request(event, None).is_ok_and(|(_, request)| self.try_queue(request).is_ok());
         if !sent {
             self.counts.offered_lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -128,6 +143,20 @@ impl Journal {
         if !sent {
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn try_queue(&self, request: Request) -> Result<(), JournalError> {
+        let bytes = request.record.bytes.len();
+        if !self.room.try_take(bytes) {
+            return Err(JournalError::Busy);
+        }
+        self.queue.try_send(request).map_err(|error| {
+            self.room.give(bytes);
+            match error {
+                TrySendError::Full(_) => JournalError::Busy,
+                TrySendError::Disconnected(_) => JournalError::Closed,
+            }
+        })
     }
 
     /// What the journal did.
@@ -144,7 +173,7 @@ impl Journal {
 type Done = oneshot::Sender<Result<(), JournalError>>;
 
 fn request(event: Event, done: Option<Done>) -> Result<(EventId, Request), JournalError> {
-    let (event_id, lane) = (event.event_id, event.payload.lane());
+    let (event_id, lane, at) = (event.event_id, event.payload.lane(), event.occurred.at.0);
     let record = Record::encode(event)?;
-    Ok((event_id, Request { lane, event_id, record, done }))
+    Ok((event_id, Request { lane, event_id, at, record, done }))
 }

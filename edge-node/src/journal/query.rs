@@ -5,7 +5,8 @@ use shared::ids::{Lane, Name};
 use shared::units::UtcMicros;
 use shared::wire::Item;
 
-use super::store::Reader;
+use super::reader::Reader;
+use super::segment::StoreError;
 
 /// Rows read at a time: bounds memory, whatever the journal's size.
 const PAGE: usize = 1000;
@@ -39,14 +40,14 @@ impl Reader {
     /// record is passed over and counted in the second value.
     ///
     /// # Errors
-    /// SQLite's; the cursor is unchanged for the lanes not yet read.
+    /// [`StoreError`]; the cursor is unchanged for the lanes not yet read.
     pub fn events(
-        &self,
+        &mut self,
         node: &Name,
         filter: &Filter,
         cursor: &mut Cursor,
         mut each: impl FnMut(CloudEvent),
-    ) -> rusqlite::Result<u64> {
+    ) -> Result<u64, StoreError> {
         let mut undecodable = 0;
         for (lane, pos) in Lane::ALL.into_iter().zip(&mut cursor.0) {
             loop {

@@ -2,9 +2,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use shared::ids::EventId;
-use uuid::Uuid;
+use shared::ids::{EventId, Lane};
+use shared::wire::Item;
 
+use super::segment::StoreError;
 use super::store::Store;
 
 /// Ids remembered: about a minute at 1 000 events/s, in 2 MB. An older repeat is stored again.
@@ -21,10 +22,21 @@ impl Recent {
     /// The newest ids of a journal, of each lane its share.
     ///
     /// # Errors
-    /// SQLite's.
-    pub fn read(store: &Store) -> rusqlite::Result<Self> {
+    /// [`StoreError`] naming the file.
+    pub fn read(store: &Store) -> Result<Self, StoreError> {
         let mut recent = Self::default();
-        store.newest_ids(REMEMBERED / 5, |id| recent.add(EventId(Uuid::from_bytes(id))))?;
+        for lane in Lane::ALL {
+            // Newest first: they are remembered in the order they came.
+            let mut ids = Vec::new();
+            store.newest(lane, |block| {
+                ids.extend(block.rows().iter().rev().filter_map(|row| match &row.item {
+                    Item::Record(record) => record.event_id(),
+                    Item::Skip { .. } | Item::Opened(_) => None,
+                }));
+                ids.len() < REMEMBERED / Lane::ALL.len()
+            })?;
+            ids.into_iter().rev().for_each(|id| recent.add(id));
+        }
         Ok(recent)
     }
 

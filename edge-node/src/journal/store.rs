@@ -1,329 +1,354 @@
-//! The journal's SQLite file: layout, opening, appending, reading the outbox.
+//! The journal's files, as the writer holds them: `urgent.db` (safety, alert, catalogue), the bulk segment that is
+//! filled now, and the ballast.
 //!
-//! Layout: one table a lane, `entry_<lane>(pos, epoch, seq, event_id, type_id, schema_version, bytes, chain)`, rows in
-//! order of `pos`; an `Opened` item has no event id. `acked(lane, pos)` is the outbox cursor: everything up to `pos` is
-//! at the relay. WAL with synchronous=FULL: a commit is on disk when it returns. Recovery: SQLite's own; then each
-//! lane's tail is checked against its chain, and every opening starts a new epoch that names its parent.
-//! A file of a newer layout is refused. One process writes; a lock file beside it keeps a second one out.
+//! Layout: `urgent.db`, `bulk-NNNN.db` rising, `ballast`, `journal.lock`, `damaged/` for files set aside. Limits are
+//! [`Limits`]. Recovery: SQLite's own in each file; every opening starts a new epoch in each lane that names its parent;
+//! a bulk segment that is not the last and not in the catalogue is sealed. The two files fail apart: without room or
+//! with an error in a bulk segment, urgent events are still kept. One process writes; a lock file keeps a second out.
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use shared::ids::{Digest, Epoch, EventId, Lane, Seq};
-use shared::record::{Opened, Record};
-use shared::wire::Item;
+use shared::ids::{Epoch, Lane};
+use shared::record::Record;
+use tracing::{error, info, warn};
 
-/// Layout this build writes, in `PRAGMA user_version`.
-const LAYOUT: i64 = 1;
-/// File name in the data folder.
-const FILE: &str = "journal.db";
+use super::block::{Block, Head};
+use super::limits::{Ballast, Limits};
+use super::segment::{Segment, StoreError, write};
+use super::{catalogue, damage, retention};
 
-/// Why a journal cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// SQLite or the disk refused.
-    #[error("{file}: {source}")]
-    Sqlite {
-        /// File.
-        file: String,
-        /// SQLite's error.
-        source: rusqlite::Error,
-    },
-    /// The folder or lock file cannot be made.
-    #[error("{file}: {reason}")]
-    File {
-        /// File.
-        file: String,
-        /// Why.
-        reason: String,
-    },
-    /// Written by a newer release.
-    #[error("{file}: layout {found} is newer than this build's {LAYOUT}: install the release that wrote it")]
-    Newer {
-        /// File.
-        file: String,
-        /// Its layout.
-        found: i64,
-    },
-    /// A lane's tail does not match its chain.
-    #[error("{file}: lane {lane}, epoch {epoch}, seq {seq}: the record does not match its chain")]
-    Damaged {
-        /// File.
-        file: String,
-        /// Lane.
-        lane: Lane,
-        /// Epoch.
-        epoch: Epoch,
-        /// Sequence number.
-        seq: Seq,
-    },
-}
-
-/// Where a lane stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Epoch.
-    pub epoch: Epoch,
-    /// Last sequence number.
-    pub seq: Seq,
-    /// Chain there.
-    pub chain: Digest,
-}
+/// Lanes of `urgent.db`.
+pub const URGENT: [Lane; 2] = [Lane::Safety, Lane::Alert];
+/// Lanes of the bulk segments.
+pub const BULK: [Lane; 3] = [Lane::Detection, Lane::Telemetry, Lane::Media];
 
 /// An event to be written.
 pub struct Entry<'a> {
     /// Lane.
     pub lane: Lane,
-    /// Event id.
-    pub event_id: EventId,
+    /// When it was seen, UTC microseconds.
+    pub at: i64,
     /// Its bytes.
     pub record: &'a Record,
 }
 
 /// The open journal. Only the writer thread has one.
 pub struct Store {
-    db: Connection,
+    pub(super) folder: PathBuf,
+    pub(super) limits: Limits,
+    pub(super) urgent: Segment,
+    pub(super) bulk: Option<Bulk>,
+    pub(super) ballast: Ballast,
     heads: [Head; Lane::ALL.len()],
+    new_epoch: fn() -> Epoch,
     _lock: std::fs::File,
 }
 
-/// Path of the journal in a data folder.
+/// The segment that is filled now.
+pub(super) struct Bulk {
+    pub segment: Segment,
+    pub number: i64,
+}
+
+/// Path of the journal's first file in a data folder: it is there once a journal was opened.
 pub fn path_in(folder: &Path) -> PathBuf {
-    folder.join(FILE)
+    folder.join("urgent.db")
+}
+
+/// Path of a bulk segment.
+pub fn bulk_path(folder: &Path, number: i64) -> PathBuf {
+    folder.join(format!("bulk-{number:04}.db"))
+}
+
+/// Numbers of the bulk segments in a folder, rising.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn bulk_numbers(folder: &Path) -> std::io::Result<Vec<i64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number =
+            name.to_str().and_then(|name| name.strip_prefix("bulk-")?.strip_suffix(".db")?.parse::<i64>().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 impl Store {
-    /// Opens the journal of a folder, making it if there is none, and begins `epoch`.
+    /// Opens the journal of a folder, making it if there is none, and begins a new epoch in every lane. A bulk segment
+    /// that cannot be opened now is left for [`Store::commit`] to try again.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file, for what urgent events need.
+    pub fn open(folder: &Path, limits: Limits, new_epoch: fn() -> Epoch) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
+        let lock_path = folder.join("journal.lock");
+        let lock = std::fs::File::create(&lock_path).map_err(StoreError::file(&lock_path))?;
+        lock.try_lock().map_err(|_| StoreError::File {
+            file: lock_path.display().to_string(),
+            reason: "another process has this journal open".into(),
+        })?;
+        refuse_older_layout(folder)?;
+        let ballast = Ballast::new(folder, &limits);
+        let urgent = damage::open(folder, &path_in(folder), open_urgent)?;
+        let heads = [Head::NONE; Lane::ALL.len()];
+        let folder = folder.to_owned();
+        let mut store = Self { folder, limits, urgent, bulk: None, ballast, heads, new_epoch, _lock: lock };
+        let begun = store.begin(&URGENT, None);
+        let begun = match begun {
+            Err(error) if error.is_full() && store.ballast.release() => store.begin(&URGENT, None),
+            other => other,
+        };
+        begun?;
+        sync_folder(&store.folder)?;
+        store.ballast.keep();
+        if let Err(error) = store.open_bulk() {
+            error!("failed to {error}; urgent events are still kept");
+        }
+        Ok(store)
+    }
+
+    /// Makes a damaged file of a closed journal anew of what can be read of it.
     ///
     /// # Errors
     /// [`StoreError`] naming the file.
-    pub fn open(folder: &Path, epoch: Epoch) -> Result<Self, StoreError> {
-        let path = path_in(folder);
-        let file = path.display().to_string();
-        let wrong = |reason: String| StoreError::File { file: file.clone(), reason };
-        std::fs::create_dir_all(folder).map_err(|e| wrong(e.to_string()))?;
-        let lock = std::fs::File::create(folder.join("journal.lock")).map_err(|e| wrong(e.to_string()))?;
-        lock.try_lock().map_err(|_| wrong("another process has this journal open".into()))?;
-        let sqlite = |source| StoreError::Sqlite { file: file.clone(), source };
-        let mut db = Connection::open(&path).map_err(sqlite)?;
-        prepare(&mut db, &file)?;
-        let mut heads = [Head { epoch, seq: Seq(1), chain: Digest::default() }; Lane::ALL.len()];
-        let tx = db.transaction().map_err(sqlite)?;
-        for (lane, head) in Lane::ALL.into_iter().zip(&mut heads) {
-            let parent = check_tail(&tx, lane, &file)?;
-            let opened = parent.map_or(Opened::FIRST, |p| Opened {
-                parent_epoch: p.epoch,
-                parent_seq: p.seq,
-                parent_chain: p.chain,
-            });
-            head.chain = Digest::default().chained(opened.digest());
-            let sql = format!("INSERT INTO entry_{lane}(epoch, seq, bytes, chain) VALUES (?1, 1, ?2, ?3)");
-            let bytes = postcard::to_stdvec(&opened).unwrap_or_default();
-            tx.execute(&sql, params![epoch.0, bytes, head.chain.0]).map_err(sqlite)?;
-        }
-        tx.commit().map_err(sqlite)?;
-        // The folder's entry of a new file must survive a power cut too.
-        std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| wrong(e.to_string()))?;
-        Ok(Self { db, heads, _lock: lock })
+    pub fn rebuild(folder: &Path, file: &Path) -> Result<(), StoreError> {
+        let open = if file == path_in(folder) { open_urgent } else { open_segment };
+        damage::rebuild(folder, file, open)?;
+        sync_folder(folder)
     }
 
-    /// Writes entries in one durable commit. Sequence numbers advance only if it succeeds.
+    /// Opens the last bulk segment, sealing those before it, and begins a new epoch in its lanes.
+    pub(super) fn open_bulk(&mut self) -> Result<(), StoreError> {
+        let numbers = bulk_numbers(&self.folder).map_err(StoreError::file(&self.folder))?;
+        let (last, before) = numbers.split_last().map_or((1, &[][..]), |(last, before)| (*last, before));
+        for number in before {
+            self.seal_if_needed(*number)?;
+        }
+        let path = bulk_path(&self.folder, last);
+        let segment = damage::open(&self.folder, &path, open_segment)?;
+        sync_folder(&self.folder)?;
+        self.bulk = Some(Bulk { segment, number: last });
+        let begun = self.begin(&BULK, Some(last));
+        if begun.is_err() {
+            self.bulk = None;
+        }
+        begun
+    }
+
+    fn seal_if_needed(&mut self, number: i64) -> Result<(), StoreError> {
+        let sealed = catalogue::sealed(&self.urgent.db).map_err(StoreError::at(&self.urgent.path))?;
+        if sealed.iter().any(|(known, _)| *known == number) {
+            return Ok(());
+        }
+        let path = bulk_path(&self.folder, number);
+        let segment = damage::open(&self.folder, &path, open_segment)?;
+        retention::seal(&self.urgent, &segment, number)
+    }
+
+    /// Makes a bulk segment anew of what can be read of it: its other readers and this store go on with that.
     ///
     /// # Errors
-    /// SQLite's; the outcome is then unknown and the store must be opened again.
-    pub fn commit(&mut self, entries: &[Entry<'_>]) -> rusqlite::Result<()> {
-        let mut heads = self.heads;
-        let tx = self.db.transaction()?;
-        for entry in entries {
-            let Some(head) = heads.get_mut(entry.lane as usize) else { continue };
-            head.seq = head.seq.next();
-            head.chain = head.chain.chained(entry.record.digest());
-            let lane = entry.lane;
-            let sql = format!(
-                "INSERT INTO entry_{lane}(epoch, seq, event_id, type_id, schema_version, bytes, chain)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-            );
-            let Record { type_id, schema_version, bytes } = entry.record;
-            let id = entry.event_id.0.into_bytes();
-            let seq = i64::try_from(head.seq.0).unwrap_or(i64::MAX);
-            tx.prepare_cached(&sql)?.execute(params![
-                head.epoch.0,
-                seq,
-                id,
-                type_id,
-                schema_version,
-                bytes,
-                head.chain.0
-            ])?;
+    /// [`StoreError`] naming the file.
+    pub fn mend(&mut self, path: &Path) -> Result<(), StoreError> {
+        let current = self.bulk.as_ref().is_some_and(|bulk| bulk.segment.path == path);
+        if current {
+            self.bulk = None;
         }
-        tx.commit()?;
-        self.heads = heads;
+        Self::rebuild(&self.folder, path)?;
+        if current { self.open_bulk() } else { Ok(()) }
+    }
+
+    /// Where each lane stands, then its `Opened` as the first item of a new epoch.
+    fn begin(&mut self, lanes: &[Lane], number: Option<i64>) -> Result<(), StoreError> {
+        let epoch = (self.new_epoch)();
+        let segment = self.bulk.as_mut().filter(|_| number.is_some()).map(|bulk| &mut bulk.segment);
+        // The catalogue is in `urgent.db`, whichever file the lanes are in.
+        let mut heads = Vec::new();
+        for lane in lanes {
+            let tail = segment.as_ref().map_or(&self.urgent, |segment| &**segment);
+            let tail = tail.tail(*lane).map_err(StoreError::at(&tail.path))?;
+            let catalogued = catalogue::last_end(&self.urgent.db, *lane).map_err(StoreError::at(&self.urgent.path))?;
+            // The relay's ack outlives a lost tail: what it has is the parent then.
+            let acked = catalogue::acked(&self.urgent.db, *lane).map_err(StoreError::at(&self.urgent.path))?;
+            // So does what this process has committed.
+            let committed = self.heads.get(*lane as usize).copied();
+            let parent = [tail, catalogued, Some(acked), committed].into_iter().flatten().max_by_key(|head| head.pos);
+            heads.push((*lane, parent.unwrap_or(Head::NONE)));
+        }
+        let segment = segment.unwrap_or(&mut self.urgent);
+        let at = StoreError::at(&segment.path);
+        let tx = segment.db.transaction().map_err(at)?;
+        for (lane, parent) in heads {
+            let mut block = Block::new(Head { pos: parent.pos, epoch, ..Head::NONE });
+            block.push_opened(&parent.opened());
+            write(&tx, lane, &block).map_err(at)?;
+            if let Some(head) = self.heads.get_mut(lane as usize) {
+                *head = block.after;
+            }
+        }
+        tx.commit().map_err(at)
+    }
+
+    /// Writes entries in one durable commit a file; sequence numbers advance only where it succeeds. The first result is
+    /// of the urgent lanes, the second of the bulk lanes. After an error of the first the store must be opened again.
+    pub fn commit(&mut self, entries: &[Entry<'_>]) -> [Result<(), StoreError>; 2] {
+        let urgent = self.commit_urgent(entries);
+        let bulk = self.commit_bulk(entries);
+        [urgent, bulk]
+    }
+
+    fn commit_urgent(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
+        if !entries.iter().any(|entry| is_urgent(entry.lane)) {
+            return Ok(());
+        }
+        retention::keep_reserve(&mut self.urgent, &self.limits)?;
+        let mut heads = self.heads;
+        let done = match put(&mut self.urgent, &mut heads, entries, is_urgent) {
+            Err(error) if error.is_full() && self.ballast.release() => {
+                warn!("disk is full: the ballast makes room for urgent events");
+                heads = self.heads;
+                put(&mut self.urgent, &mut heads, entries, is_urgent)
+            }
+            other => other,
+        };
+        done.inspect(|()| self.heads = heads)
+    }
+
+    fn commit_bulk(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
+        let is_bulk = |lane| !is_urgent(lane);
+        if !entries.iter().any(|entry| is_bulk(entry.lane)) {
+            return Ok(());
+        }
+        let mut done = self.put_bulk(entries);
+        // A full disk gives back what the oldest segment held; its unsent part becomes a named gap.
+        while done.as_ref().is_err_and(StoreError::is_full) && retention::free_oldest(self)? {
+            done = self.put_bulk(entries);
+        }
+        done
+    }
+
+    fn put_bulk(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
+        if self.bulk.is_none() {
+            self.open_bulk()?;
+        }
+        let mut heads = self.heads;
+        let Some(bulk) = &mut self.bulk else { return Ok(()) };
+        let done = put(&mut bulk.segment, &mut heads, entries, |lane| !is_urgent(lane));
+        match &done {
+            Ok(()) => self.heads = heads,
+            // What is on the disk decides, not memory.
+            Err(_) => self.bulk = None,
+        }
+        done
+    }
+
+    /// Begins the next segment when this one has its size, and keeps quotas and ballast; `now_us` is UTC.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what could not be done now is tried again.
+    pub fn maintain(&mut self, now_us: i64) -> Result<(), StoreError> {
+        retention::maintain(self, now_us)
+    }
+
+    /// Begins the next bulk segment. The lanes go on in their epochs.
+    pub(super) fn rotate(&mut self) -> Result<(), StoreError> {
+        let Some(bulk) = self.bulk.take() else { return Ok(()) };
+        bulk.segment.checkpoint().map_err(StoreError::at(&bulk.segment.path))?;
+        let number = bulk.number + 1;
+        let next = Segment::open(&bulk_path(&self.folder, number), &BULK, "")?;
+        sync_folder(&self.folder)?;
+        retention::seal(&self.urgent, &bulk.segment, bulk.number)?;
+        info!(number, "journal goes on in the next segment");
+        self.bulk = Some(Bulk { segment: next, number });
         Ok(())
     }
 
-    /// The event ids of each lane's newest `count` rows, oldest first.
+    /// The blocks of a lane in the file that is written now, newest first, while `each` wants more.
     ///
     /// # Errors
-    /// SQLite's.
-    pub fn newest_ids(&self, count: usize, mut each: impl FnMut([u8; 16])) -> rusqlite::Result<()> {
-        for lane in Lane::ALL {
-            let sql = format!(
-                "SELECT event_id FROM entry_{lane} WHERE event_id IS NOT NULL
-                 AND pos > (SELECT coalesce(max(pos), 0) FROM entry_{lane}) - ?1 ORDER BY pos"
-            );
-            let mut select = self.db.prepare(&sql)?;
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            let ids = select.query_map([count], |row| row.get(0))?;
-            for id in ids {
-                each(id?);
+    /// [`StoreError`] naming the file.
+    pub fn newest(&self, lane: Lane, mut each: impl FnMut(&Block) -> bool) -> Result<(), StoreError> {
+        let bulk = self.bulk.as_ref().map(|bulk| &bulk.segment);
+        let Some(segment) = (if is_urgent(lane) { Some(&self.urgent) } else { bulk }) else { return Ok(()) };
+        let mut pos = self.heads.get(lane as usize).map_or(0, |head| head.pos);
+        while pos > 0 {
+            let block = segment.block_at(lane, pos).map_err(StoreError::at(&segment.path))?;
+            let Some(block) = block.filter(|block| block.before.pos < pos) else { break };
+            pos = block.before.pos;
+            if !each(&block) {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Moves a lane's outbox cursor: everything up to `pos` is at the relay. A smaller `pos` rewinds.
+    /// Moves a lane's outbox cursor: everything up to it is at the relay. An earlier one rewinds.
     ///
     /// # Errors
-    /// SQLite's; the cursor is unchanged and the relay recognises what is sent again.
-    pub fn ack(&mut self, lane: Lane, pos: i64) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO acked(lane, pos) VALUES (?1, ?2) ON CONFLICT (lane) DO UPDATE SET pos = ?2";
-        self.db.execute(sql, params![lane.as_str(), pos]).map(|_| ())
+    /// The cursor is unchanged, and the relay recognises what is sent again.
+    pub fn ack(&mut self, cursors: &[(Lane, Head)]) -> Result<(), StoreError> {
+        let at = StoreError::at(&self.urgent.path);
+        let tx = self.urgent.db.transaction().map_err(at)?;
+        for (lane, head) in cursors {
+            catalogue::ack(&tx, *lane, head).map_err(at)?;
+        }
+        tx.commit().map_err(at)
     }
 }
 
-fn prepare(db: &mut Connection, file: &str) -> Result<(), StoreError> {
-    let sqlite = |source| StoreError::Sqlite { file: file.to_owned(), source };
-    let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
-    if found > LAYOUT {
-        return Err(StoreError::Newer { file: file.to_owned(), found });
+fn open_urgent(path: &Path) -> Result<Segment, StoreError> {
+    Segment::open(path, &URGENT, catalogue::TABLES)
+}
+
+fn open_segment(path: &Path) -> Result<Segment, StoreError> {
+    Segment::open(path, &BULK, "")
+}
+
+/// Whether a lane is kept in `urgent.db`.
+pub fn is_urgent(lane: Lane) -> bool {
+    URGENT.contains(&lane)
+}
+
+/// Writes the entries of some lanes as blocks, in one commit.
+fn put(
+    segment: &mut Segment,
+    heads: &mut [Head; Lane::ALL.len()],
+    entries: &[Entry<'_>],
+    wanted: fn(Lane) -> bool,
+) -> Result<(), StoreError> {
+    let at = StoreError::at(&segment.path);
+    let tx = segment.db.transaction().map_err(at)?;
+    for lane in Lane::ALL.into_iter().filter(|lane| wanted(*lane)) {
+        let Some(head) = heads.get_mut(lane as usize) else { continue };
+        let mut block = Block::new(*head);
+        for entry in entries.iter().filter(|entry| entry.lane == lane) {
+            if block.is_full_for(entry.record.bytes.len()) {
+                write(&tx, lane, &block).map_err(at)?;
+                block = Block::new(block.after);
+            }
+            block.push_record(entry.record, entry.at);
+        }
+        if block.count() > 0 {
+            write(&tx, lane, &block).map_err(at)?;
+        }
+        *head = block.after;
     }
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
-        .map_err(sqlite)?;
-    if found == LAYOUT {
+    tx.commit().map_err(at)
+}
+
+/// A folder's entry of a new file must survive a power cut too.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::file(folder))
+}
+
+fn refuse_older_layout(folder: &Path) -> Result<(), StoreError> {
+    let file = folder.join("journal.db");
+    if !file.exists() {
         return Ok(());
     }
-    let tables: String = Lane::ALL
-        .iter()
-        .map(|lane| {
-            format!(
-                "CREATE TABLE entry_{lane}(pos INTEGER PRIMARY KEY AUTOINCREMENT, epoch BLOB NOT NULL,
-                 seq INTEGER NOT NULL, event_id BLOB, type_id INTEGER, schema_version INTEGER,
-                 bytes BLOB NOT NULL, chain BLOB NOT NULL);"
-            )
-        })
-        .collect();
-    let acked = "CREATE TABLE acked(lane TEXT PRIMARY KEY, pos INTEGER NOT NULL);";
-    let tx = db.transaction().map_err(sqlite)?;
-    tx.execute_batch(&format!("{tables}{acked}PRAGMA user_version = {LAYOUT};")).map_err(sqlite)?;
-    tx.commit().map_err(sqlite)
-}
-
-/// The last item of a lane, after checking its record against its chain.
-fn check_tail(db: &Connection, lane: Lane, file: &str) -> Result<Option<Head>, StoreError> {
-    let sqlite = |source| StoreError::Sqlite { file: file.to_owned(), source };
-    let sql = format!("SELECT {COLUMNS} FROM entry_{lane} ORDER BY pos DESC LIMIT 2");
-    let mut select = db.prepare(&sql).map_err(sqlite)?;
-    let rows: Result<Vec<Row>, _> = select.query_map([], Row::read).map_err(sqlite)?.collect();
-    let rows = rows.map_err(sqlite)?;
-    let Some(last) = rows.first() else { return Ok(None) };
-    let before = rows.get(1).filter(|row| row.epoch == last.epoch).map_or(Digest::default(), |row| row.chain);
-    let Row { epoch, seq, chain, .. } = *last;
-    if last.item.advance(seq, before).1 != chain {
-        return Err(StoreError::Damaged { file: file.to_owned(), lane, epoch, seq });
-    }
-    Ok(Some(Head { epoch, seq, chain }))
-}
-
-pub(crate) const COLUMNS: &str = "pos, epoch, seq, type_id, schema_version, bytes, chain";
-
-/// One row of a lane.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// Position in the lane's table, over all epochs.
-    pub pos: i64,
-    /// Epoch.
-    pub epoch: Epoch,
-    /// Sequence number.
-    pub seq: Seq,
-    /// Chain after this item.
-    pub chain: Digest,
-    /// The item.
-    pub item: Item,
-}
-
-impl Row {
-    pub(crate) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let type_id: Option<u16> = row.get(3)?;
-        let bytes: Vec<u8> = row.get(5)?;
-        let item =
-            match type_id {
-                Some(type_id) => Item::Record(Record { type_id, schema_version: row.get(4)?, bytes }),
-                None => Item::Opened(postcard::from_bytes(&bytes).map_err(|e| {
-                    rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Blob, Box::new(e))
-                })?),
-            };
-        let seq = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
-        Ok(Self { pos: row.get(0)?, epoch: Epoch(row.get(1)?), seq: Seq(seq), chain: Digest(row.get(6)?), item })
-    }
-}
-
-/// A reader's own connection: never blocks the writer, holds no transaction between calls.
-pub struct Reader {
-    db: Connection,
-}
-
-impl Reader {
-    /// Opens the journal of a folder for reading.
-    ///
-    /// # Errors
-    /// [`StoreError`] naming the file.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let path = path_in(folder);
-        let sqlite = |source| StoreError::Sqlite { file: path.display().to_string(), source };
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
-        db.execute_batch("PRAGMA busy_timeout = 5000;").map_err(sqlite)?;
-        Ok(Self { db })
-    }
-
-    /// Rows of a lane after `pos`, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn after(&self, lane: Lane, pos: i64, limit: usize) -> rusqlite::Result<Vec<Row>> {
-        let sql = format!("SELECT {COLUMNS} FROM entry_{lane} WHERE pos > ?1 ORDER BY pos LIMIT ?2");
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.db.prepare_cached(&sql)?.query_map(params![pos, limit], Row::read)?.collect()
-    }
-
-    /// Chain before the row at `pos`, within its epoch.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn chain_before(&self, lane: Lane, pos: i64, epoch: Epoch) -> rusqlite::Result<Digest> {
-        let sql = format!("SELECT {COLUMNS} FROM entry_{lane} WHERE pos < ?1 ORDER BY pos DESC LIMIT 1");
-        let before = self.db.prepare_cached(&sql)?.query_row(params![pos], Row::read).optional()?;
-        Ok(before.filter(|row| row.epoch == epoch).map_or(Digest::default(), |row| row.chain))
-    }
-
-    /// Position of the item (epoch, seq); 0 where it is not here.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn position(&self, lane: Lane, epoch: Epoch, seq: Seq) -> rusqlite::Result<i64> {
-        let sql = format!("SELECT pos FROM entry_{lane} WHERE epoch = ?1 AND seq = ?2");
-        let seq = i64::try_from(seq.0).unwrap_or(i64::MAX);
-        self.db.query_row(&sql, params![epoch.0, seq], |row| row.get(0)).optional().map(|pos| pos.unwrap_or(0))
-    }
-
-    /// Last position and outbox cursor of a lane.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn backlog(&self, lane: Lane) -> rusqlite::Result<(i64, i64)> {
-        let last = format!("SELECT coalesce(max(pos), 0) FROM entry_{lane}");
-        let acked = "SELECT pos FROM acked WHERE lane = ?1";
-        let last = self.db.query_row(&last, [], |row| row.get(0))?;
-        let acked = self.db.query_row(acked, params![lane.as_str()], |row| row.get(0)).optional()?;
-        Ok((last, acked.unwrap_or(0)))
-    }
+    let reason = "a journal of layout 1, written before the first release; move it away to begin a new one".into();
+    Err(StoreError::File { file: file.display().to_string(), reason })
 }

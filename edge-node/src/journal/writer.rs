@@ -1,7 +1,7 @@
 //! The journal's thread: group commit in two classes, and the answer to those who wait.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,8 +13,12 @@ use shared::units::Uptime;
 use tracing::{error, info};
 use uuid::Uuid;
 
+use super::block::Head;
+use super::limits::Limits;
 use super::recent::Recent;
-use super::store::{Entry, Store, StoreError};
+use super::room::Room;
+use super::segment::StoreError;
+use super::store::{Entry, Store, is_urgent, path_in};
 use super::{Counts, Journal, JournalError, QUEUE, Request, SAFETY_QUEUE};
 use crate::clock::{self, Stamp};
 
@@ -31,17 +35,34 @@ const KEPT_MAX: usize = 20_000;
 /// Wait before a failed journal is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// Moves the outbox cursor; held by the uplink alone.
+/// Bytes of records in one commit, so that a burst of large ones does not make one of minutes.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// Outbox cursors are written this often: one lost with a crash only repeats batches, which the relay recognises.
+const ACK_PERIOD: Duration = Duration::from_millis(200);
+/// Quotas, rotation and ballast are looked after this often.
+const MAINTAIN_PERIOD: Duration = Duration::from_secs(1);
+
+/// Moves the outbox cursor and tells of unreadable files; held by the uplink alone.
 #[derive(Clone)]
 pub struct Acks {
-    queue: SyncSender<(Lane, i64)>,
+    queue: SyncSender<Told>,
+}
+
+enum Told {
+    Acked(Lane, Head),
+    Damaged(PathBuf),
 }
 
 impl Acks {
-    /// Everything up to `pos` of the lane is at the relay; a smaller `pos` rewinds. Waits while 64 are waiting.
-    pub fn ack(&self, lane: Lane, pos: i64) {
+    /// Everything up to `head` of the lane is at the relay; an earlier one rewinds. Waits while 64 are waiting.
+    pub fn ack(&self, lane: Lane, head: Head) {
         // A lost cursor only repeats a batch, which the relay recognises.
-        let _ = self.queue.send((lane, pos));
+        let _ = self.queue.send(Told::Acked(lane, head));
+    }
+
+    /// A file cannot be read: the writer makes it anew of what can be.
+    pub fn damaged(&self, file: &Path) {
+        let _ = self.queue.send(Told::Damaged(file.to_owned()));
     }
 }
 
@@ -64,11 +85,18 @@ impl Writer {
 
 struct State {
     folder: PathBuf,
+    limits: Limits,
     store: Option<Store>,
     reopen_at: Uptime,
+    /// After an error in a bulk segment its lanes wait, the urgent ones go on.
+    bulk_at: Uptime,
+    maintained: Uptime,
+    acked: Uptime,
+    cursors: [Option<Head>; Lane::ALL.len()],
     pending: Vec<Request>,
     oldest: Uptime,
     counts: Arc<Counts>,
+    room: Arc<Room>,
     recent: Recent,
 }
 
@@ -76,35 +104,56 @@ struct State {
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be opened.
-pub fn start(folder: PathBuf, stamp: Stamp) -> Result<(Journal, Acks, Writer), StoreError> {
-    let store = Store::open(&folder, new_epoch())?;
-    let recent =
-        Recent::read(&store).map_err(|source| StoreError::Sqlite { file: folder.display().to_string(), source })?;
+pub fn start(folder: PathBuf, limits: Limits, stamp: Stamp) -> Result<(Journal, Acks, Writer), StoreError> {
+    let (store, recent) = open(&folder, &limits)?;
     let (queue, requests) = sync_channel(QUEUE);
     let (safety, safety_requests) = sync_channel(SAFETY_QUEUE);
     let (ack_queue, acks) = sync_channel(64);
-    let counts = Arc::new(Counts::default());
+    let (counts, room) = (Arc::new(Counts::default()), Arc::new(Room::default()));
     let state = State {
         folder,
+        limits,
         store: Some(store),
         reopen_at: Uptime(0),
+        bulk_at: Uptime(0),
+        maintained: Uptime(0),
+        acked: Uptime(0),
+        cursors: [None; Lane::ALL.len()],
         pending: Vec::new(),
         oldest: Uptime(0),
         counts: counts.clone(),
+        room: room.clone(),
         recent,
     };
     let thread = std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || run(state, &requests, &safety_requests, &acks))
         .map_err(|e| StoreError::File { file: "thread journal".into(), reason: e.to_string() })?;
-    Ok((Journal { stamp, queue, safety, counts }, Acks { queue: ack_queue }, Writer { thread }))
+    Ok((Journal { stamp, queue, safety, counts, room }, Acks { queue: ack_queue }, Writer { thread }))
+}
+
+/// Opens the store; a file that shows damage on the way is made anew of what can be read of it.
+fn open(folder: &Path, limits: &Limits) -> Result<(Store, Recent), StoreError> {
+    let once = || {
+        let store = Store::open(folder, limits.clone(), new_epoch)?;
+        Recent::read(&store).map(|recent| (store, recent))
+    };
+    let mut opened = once();
+    // Each file at most once: one that is damaged again at once lies on a disk that damages.
+    for _ in 0..2 {
+        let Err(error) = &opened else { break };
+        let Some(file) = error.damaged_file() else { break };
+        Store::rebuild(folder, file)?;
+        opened = once();
+    }
+    opened
 }
 
 fn new_epoch() -> Epoch {
     Epoch(Uuid::new_v4().into_bytes())
 }
 
-fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, acks: &Receiver<(Lane, i64)>) {
+fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, acks: &Receiver<Told>) {
     loop {
         let first = queue.recv_timeout(TICK);
         let closed = matches!(first, Err(RecvTimeoutError::Disconnected));
@@ -115,21 +164,24 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
         let before = state.pending.len();
         state.pending.extend(safety.try_iter());
         let urgent = state.pending.len() > before;
-        state.pending.extend(first.ok());
-        while state.pending.len() < GROUP_MAX {
-            let Ok(request) = queue.try_recv() else { break };
+        let mut bytes: usize = state.pending.iter().map(|request| request.record.bytes.len()).sum();
+        let mut next = first.ok();
+        while let Some(request) = next {
+            bytes += request.record.bytes.len();
+            state.room.give(request.record.bytes.len());
             state.pending.push(request);
+            let room = state.pending.len() < GROUP_MAX && bytes < GROUP_BYTES;
+            next = if room { queue.try_recv().ok() } else { None };
         }
         let waited_for = urgent || state.pending.iter().any(|request| request.done.is_some());
-        let bytes: usize = state.pending.iter().map(|request| request.record.bytes.len()).sum();
         let due = now.since(state.oldest) >= RECORD_DELAY - TICK || bytes >= RECORD_BYTES;
         let full = state.pending.len() >= GROUP_MAX;
         // After a failure only those who wait for an answer are told at once; the rest waits for the reopening.
-        let open = state.store.is_some() || now >= state.reopen_at;
+        let open = state.store.is_some() && now >= state.bulk_at || state.store.is_none() && now >= state.reopen_at;
         if !state.pending.is_empty() && (waited_for || (open && (due || full)) || closed) {
             state.commit(now);
         }
-        state.acknowledge(acks);
+        state.look_after(acks, now, closed);
         if closed {
             info!("journal is closed");
             return;
@@ -140,17 +192,40 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
 impl State {
     fn commit(&mut self, now: Uptime) {
         let requests = self.new_ones();
-        let entries: Vec<Entry<'_>> = requests
-            .iter()
-            .map(|Request { lane, event_id, record, .. }| Entry { lane: *lane, event_id: *event_id, record })
-            .collect();
-        let outcome = match self.ready(now) {
-            Ok(store) => store.commit(&entries).map_err(|e| e.to_string()),
-            Err(reason) => Err(reason),
+        let (urgent, bulk): (Vec<Request>, Vec<Request>) = requests.into_iter().partition(|r| is_urgent(r.lane));
+        let bulk_waits = now < self.bulk_at;
+        let outcomes = match self.ready(now) {
+            Ok(store) => {
+                let wanted = urgent.iter().chain(bulk.iter().filter(|_| !bulk_waits));
+                let entries: Vec<Entry<'_>> =
+                    wanted.map(|Request { lane, at, record, .. }| Entry { lane: *lane, at: *at, record }).collect();
+                store.commit(&entries)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                [Err(error), Err(StoreError::File { file: "journal".into(), reason: text })]
+            }
         };
+        let [urgent_done, bulk_done] = outcomes;
+        if let Err(error) = &urgent_done
+            && !matches!(error, StoreError::ReserveFull { .. })
+        {
+            self.closed(&error.to_string(), now);
+        }
+        if bulk_done.is_err() && self.store.is_some() {
+            self.bulk_at = now.plus(REOPEN);
+        }
+        self.finish(urgent, urgent_done.map_err(|e| e.to_string()));
+        let waiting = StoreError::File { file: "bulk segment".into(), reason: "waiting to open again".into() };
+        let bulk_done = if bulk_waits && self.store.is_some() { Err(waiting) } else { bulk_done };
+        self.finish(bulk, bulk_done.map_err(|e| e.to_string()));
+    }
+
+    fn finish(&mut self, requests: Vec<Request>, outcome: Result<(), String>) {
         match outcome {
+            _ if requests.is_empty() => {}
             Ok(()) => self.committed(requests),
-            Err(reason) => self.failed(requests, &reason, now),
+            Err(reason) => self.failed(requests, &reason),
         }
     }
 
@@ -166,12 +241,15 @@ impl State {
     }
 
     /// After any I/O error the journal is opened again and rereads its head: what is on disk decides, not memory.
-    fn failed(&mut self, requests: Vec<Request>, reason: &str, now: Uptime) {
+    fn closed(&mut self, reason: &str, now: Uptime) {
         // Only an attempt moves the next one: those who are told that it is closed must not keep it closed.
         if self.store.take().is_some() || now >= self.reopen_at {
-            error!(events = requests.len(), reason, "journal cannot commit");
+            error!(reason, "journal cannot commit");
             self.reopen_at = now.plus(REOPEN);
         }
+    }
+
+    fn failed(&mut self, requests: Vec<Request>, reason: &str) {
         for mut request in requests {
             match request.done.take() {
                 Some(done) => drop(done.send(Err(JournalError::Failed(reason.to_owned())))),
@@ -201,24 +279,58 @@ impl State {
         new
     }
 
-    fn ready(&mut self, now: Uptime) -> Result<&mut Store, String> {
+    fn ready(&mut self, now: Uptime) -> Result<&mut Store, StoreError> {
+        let closed = |reason: &str| StoreError::File { file: "journal".into(), reason: reason.into() };
         if self.store.is_none() {
             if now < self.reopen_at {
-                return Err("closed after an error, waiting to open again".into());
+                return Err(closed("closed after an error, waiting to open again"));
             }
-            let store = Store::open(&self.folder, new_epoch()).map_err(|e| e.to_string())?;
-            self.recent = Recent::read(&store).map_err(|e| e.to_string())?;
-            self.store = Some(store);
+            let (store, recent) = open(&self.folder, &self.limits)?;
+            (self.store, self.recent) = (Some(store), recent);
             info!("journal is open again");
         }
-        self.store.as_mut().ok_or_else(|| "closed".into())
+        self.store.as_mut().ok_or_else(|| closed("closed"))
     }
 
-    fn acknowledge(&mut self, acks: &Receiver<(Lane, i64)>) {
-        for (lane, pos) in acks.try_iter() {
-            let moved = self.store.as_mut().map(|store| store.ack(lane, pos));
-            if let Some(Err(error)) = moved {
-                error!(%lane, pos, %error, "outbox cursor cannot be moved");
+    fn mend(&mut self, file: &Path, now: Uptime) {
+        if file == path_in(&self.folder) {
+            self.closed("urgent.db cannot be read", now);
+            if let Err(error) = Store::rebuild(&self.folder, file) {
+                error!("journal cannot be mended: {error}");
+            }
+            return;
+        }
+        if let Some(Err(error)) = self.store.as_mut().map(|store| store.mend(file)) {
+            error!("journal cannot be mended: {error}");
+        }
+    }
+
+    /// Outbox cursors, quotas, ballast: none of it is waited for.
+    fn look_after(&mut self, acks: &Receiver<Told>, now: Uptime, closing: bool) {
+        for told in acks.try_iter() {
+            match told {
+                Told::Acked(lane, head) => {
+                    if let Some(cursor) = self.cursors.get_mut(lane as usize) {
+                        *cursor = Some(head);
+                    }
+                }
+                Told::Damaged(file) => self.mend(&file, now),
+            }
+        }
+        let Some(store) = &mut self.store else { return };
+        let moved: Vec<(Lane, Head)> =
+            Lane::ALL.into_iter().zip(self.cursors).filter_map(|(lane, head)| Some((lane, head?))).collect();
+        if !moved.is_empty() && (closing || now.since(self.acked) >= ACK_PERIOD) {
+            self.acked = now;
+            match store.ack(&moved) {
+                Ok(()) => self.cursors = [None; Lane::ALL.len()],
+                Err(error) => error!("outbox cursors cannot be moved: {error}"),
+            }
+        }
+        if now.since(self.maintained) >= MAINTAIN_PERIOD {
+            self.maintained = now;
+            if let Err(error) = store.maintain(clock::utc().0) {
+                error!("journal cannot be looked after: {error}");
             }
         }
     }

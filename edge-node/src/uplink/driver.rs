@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::StatusCode;
 use serde::Deserialize;
-use shared::ids::{Epoch, Lane, Name, Seq};
+use shared::ids::{Digest, Epoch, Lane, Name, Seq};
 use shared::record::Record;
 use shared::units::Uptime;
 use shared::wire::{Ack, Batch, Item, Mismatch, PROTOCOL, Why};
@@ -18,7 +18,9 @@ use super::RelayConfig;
 use super::session::{Outcome, Session, Step};
 use crate::clock::{self, Stamp};
 use crate::health::{Metrics, Of};
-use crate::journal::store::{Reader, Row};
+use crate::journal::block::{Head, Row};
+use crate::journal::reader::Reader;
+use crate::journal::segment::StoreError;
 use crate::journal::writer::Acks;
 
 /// Most rows of one batch, and most bytes: a batch that is lost costs this much again.
@@ -30,10 +32,12 @@ const CURSOR_PERIOD: Duration = Duration::from_secs(60);
 
 /// One lane's head at the relay.
 #[derive(Debug, Deserialize)]
-struct Head {
+struct LaneHead {
     lane: String,
     epoch: String,
     seq: u64,
+    #[serde(default)]
+    chain: String,
 }
 
 /// What the console shows.
@@ -74,7 +78,7 @@ impl Uplink {
         let reader = Arc::new(std::sync::Mutex::new(Reader::open(&self.folder).context("open the outbox")?));
         let client = reqwest::Client::builder().timeout(self.config.timeout).build().context("make an HTTP client")?;
         let url = format!("{}/v1/nodes/{}/batches", self.config.url, self.node);
-        let mut cursors = [0; Lane::ALL.len()];
+        let mut cursors = [Head::NONE; Lane::ALL.len()];
         for (lane, cursor) in Lane::ALL.into_iter().zip(&mut cursors) {
             *cursor = read(&reader, move |r| r.backlog(lane)).await?.1;
         }
@@ -100,21 +104,24 @@ impl Uplink {
                         _ = ended.wait_for(|stop| *stop) => return Ok(()),
                     }
                 }
-                Step::Send { lane, pos } => {
-                    let exchanged = self.exchange(&client, &url, &reader, lane, pos);
+                Step::Send { lane, at } => {
+                    let exchanged = self.exchange(&client, &url, &reader, lane, at);
                     let outcome = tokio::select! {
                         outcome = exchanged => outcome,
                         _ = ended.wait_for(|stop| *stop) => return Ok(()),
                     };
                     let outcome = outcome.unwrap_or_else(|error| {
-                        error!("failed to {error:#}");
-                        Outcome::Failed { retry_after: None, jitter: jitter() }
+                        error!(%lane, "failed to {error:#}");
+                        if let Some(file) = error.downcast_ref::<StoreError>().and_then(StoreError::damaged_file) {
+                            self.acks.damaged(file);
+                        }
+                        Outcome::Refused(lane)
                     });
                     if matches!(outcome, Outcome::Failed { .. }) {
                         self.metrics.uplink_failures.inc();
                     }
-                    if let Outcome::Acked { lane, pos } | Outcome::Rewind { lane, pos } = outcome {
-                        self.acks.ack(lane, pos);
+                    if let Outcome::Acked { lane, at } | Outcome::Rewind { lane, at } = outcome {
+                        self.acks.ack(lane, at);
                     }
                     let was_failing = session.failing();
                     session.happened(outcome, clock::uptime());
@@ -128,7 +135,7 @@ impl Uplink {
         let mut backlog = [0; Lane::ALL.len()];
         for (lane, waiting) in Lane::ALL.into_iter().zip(&mut backlog) {
             let (last, acked) = read(reader, move |r| r.backlog(lane)).await?;
-            *waiting = last - acked;
+            *waiting = last - acked.pos;
             self.metrics.backlog.get_or_create(&Of::new(lane.as_str())).set(*waiting);
         }
         let connected = !session.failing();
@@ -145,13 +152,14 @@ impl Uplink {
         url: &str,
         reader: &SharedReader,
         lane: Lane,
-        pos: i64,
+        at: Head,
     ) -> anyhow::Result<Outcome> {
-        let rows = read(reader, move |r| r.after(lane, pos, ROWS)).await?;
+        let rows = read(reader, move |r| r.after(lane, at.pos, ROWS)).await?;
         let rows = one_batch(rows);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Outcome::Empty(lane)) };
-        let (first_pos, epoch, first_seq, last_pos) = (first.pos, first.epoch, first.seq, last.pos);
-        let prev_chain = read(reader, move |r| r.chain_before(lane, first_pos, epoch)).await?;
+        let (epoch, first_seq, end) = (first.epoch, first.first_seq(), last.head());
+        // Each epoch's chain begins with its first item.
+        let prev_chain = if epoch == at.epoch && first_seq > Seq(1) { at.chain } else { Digest::default() };
         let batch = Batch {
             protocol: PROTOCOL,
             dict_id: 0,
@@ -179,11 +187,11 @@ impl Uplink {
         let retry_after = retry_after.map(Duration::from_secs);
         match answer.status() {
             StatusCode::OK => match answer.json::<Ack>().await {
-                // Positions are dense within an epoch.
                 Ok(ack) if ack.lane == lane && ack.epoch == epoch.to_string() && ack.acked_seq >= first_seq => {
                     self.metrics.batches.inc();
-                    let further = i64::try_from(ack.acked_seq.0 - first_seq.0).unwrap_or(0);
-                    Ok(Outcome::Acked { lane, pos: (first_pos + further).min(last_pos) })
+                    let ahead = ack.acked_seq >= end.seq;
+                    let at = if ahead { end } else { head(end, ack.acked_seq, &ack.chain) };
+                    Ok(Outcome::Acked { lane, at })
                 }
                 Ok(ack) => {
                     warn!(%lane, ?ack, "relay acknowledged something else");
@@ -213,7 +221,7 @@ impl Uplink {
     async fn compare(&self, client: &reqwest::Client, reader: &SharedReader, s: &mut Session) -> anyhow::Result<()> {
         let url = format!("{}/v1/nodes/{}/cursor", self.config.url, self.node);
         let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
-        let heads: Vec<Head> = match answer {
+        let heads: Vec<LaneHead> = match answer {
             Ok(answer) => {
                 answer.json().await.map_err(reqwest::Error::without_url).context("read the relay's cursor")?
             }
@@ -222,38 +230,43 @@ impl Uplink {
         };
         for lane in Lane::ALL {
             let (_, acked) = read(reader, move |r| r.backlog(lane)).await?;
-            let Some(row) = read(reader, move |r| r.after(lane, acked - 1, 1)).await?.into_iter().next() else {
-                continue;
-            };
-            let epoch = row.epoch.to_string();
+            let epoch = acked.epoch.to_string();
             let known = heads.iter().find(|head| head.lane == lane.as_str() && head.epoch == epoch);
-            let seq = known.map_or(0, |head| head.seq);
-            if acked > 0 && seq < row.seq.0 {
-                let pos = acked - i64::try_from(row.seq.0 - seq).unwrap_or(0);
-                warn!(%lane, pos, "relay is behind: sending again");
-                self.acks.ack(lane, pos);
-                s.happened(Outcome::Rewind { lane, pos }, clock::uptime());
+            let seq = Seq(known.map_or(0, |head| head.seq));
+            if acked.pos > 0 && seq < acked.seq {
+                let at = head(acked, seq, known.map_or("", |head| &head.chain));
+                warn!(%lane, seq = seq.0, "relay is behind: sending again");
+                self.acks.ack(lane, at);
+                s.happened(Outcome::Rewind { lane, at }, clock::uptime());
             }
         }
         Ok(())
     }
 
     async fn mismatched(&self, reader: &SharedReader, lane: Lane, at: &Mismatch) -> anyhow::Result<Outcome> {
-        if at.why == Why::Fork {
+        let why = at.why;
+        if why == Why::Fork {
             error!(%lane, epoch = at.epoch, seq = at.seq.0, "relay has another history of this node: an operator must adopt one");
             return Ok(Outcome::Refused(lane));
         }
         let Ok(epoch) = at.epoch.parse::<Epoch>() else { return Ok(Outcome::Refused(lane)) };
-        let seq = at.seq;
         // The relay's head is before what it wants; at 0 it has nothing of the epoch.
-        let pos = read(reader, move |r| match seq {
-            Seq(0) => r.position(lane, epoch, Seq(1)).map(|first| first.saturating_sub(1).max(0)),
-            seq => r.position(lane, epoch, seq),
-        })
-        .await?;
-        warn!(%lane, pos, seq = seq.0, why = ?at.why, "relay is behind: sending again");
-        Ok(Outcome::Rewind { lane, pos })
+        let seq = at.seq.max(Seq(1));
+        let Some(pos) = read(reader, move |r| r.position(lane, epoch, seq)).await? else {
+            error!(%lane, %epoch, seq = seq.0, "relay asks for what this journal never had: an operator must look");
+            return Ok(Outcome::Refused(lane));
+        };
+        let known = Head { pos, epoch, seq, chain: Digest::default() };
+        let at = head(known, at.seq, &at.chain);
+        warn!(%lane, seq = at.seq.0, why = ?why, "relay is behind: sending again");
+        Ok(Outcome::Rewind { lane, at })
     }
+}
+
+/// The head at `seq` of the same epoch, given one behind it and the relay's chain there.
+fn head(behind: Head, seq: Seq, chain: &str) -> Head {
+    let back = i64::try_from(behind.seq.0.saturating_sub(seq.0)).unwrap_or(0);
+    Head { pos: behind.pos - back, epoch: behind.epoch, seq, chain: chain.parse().unwrap_or_default() }
 }
 
 /// The first rows that fit one batch: one epoch, bounded bytes.
@@ -281,10 +294,11 @@ type SharedReader = Arc<std::sync::Mutex<Reader>>;
 /// Reads the journal off the runtime's threads.
 async fn read<T: Send + 'static>(
     reader: &SharedReader,
-    query: impl FnOnce(&Reader) -> rusqlite::Result<T> + Send + 'static,
+    query: impl FnOnce(&mut Reader) -> Result<T, StoreError> + Send + 'static,
 ) -> anyhow::Result<T> {
     let reader = reader.clone();
-    let done =
-        tokio::task::spawn_blocking(move || query(&reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner)));
+    let done = tokio::task::spawn_blocking(move || {
+        query(&mut reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    });
     done.await.context("read the outbox")?.context("read the outbox")
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use shared::ids::Lane;
 use shared::units::Uptime;
 
+use crate::journal::block::Head;
+
 /// First wait after a failure; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// Longest wait after failures: an outage ends within this time for the site's operators.
@@ -18,12 +20,12 @@ const SHARES: [u32; Lane::ALL.len()] = [16, 8, 4, 2, 1];
 /// What the driver should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Read the next batch of this lane after `pos` and send it.
+    /// Read the next batch of this lane behind `at` and send it.
     Send {
         /// Lane.
         lane: Lane,
-        /// Position of the last acknowledged row.
-        pos: i64,
+        /// Where the relay is.
+        at: Head,
     },
     /// Wait.
     Wait(Duration),
@@ -32,23 +34,23 @@ pub enum Step {
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
-    /// The relay has everything up to this position.
+    /// The relay has everything up to here.
     Acked {
         /// Lane.
         lane: Lane,
-        /// Position.
-        pos: i64,
+        /// Where the relay is.
+        at: Head,
     },
     /// The lane has nothing after its cursor.
     Empty(Lane),
-    /// The relay needs the lane from after this position on.
+    /// The relay needs the lane from behind here on.
     Rewind {
         /// Lane.
         lane: Lane,
-        /// Position.
-        pos: i64,
+        /// Where the relay is.
+        at: Head,
     },
-    /// The relay refuses this lane (a fork): an operator must look, the other lanes go on.
+    /// The relay refuses this lane (a fork), or its page cannot be read: an operator must look, the other lanes go on.
     Refused(Lane),
     /// No answer, or the relay cannot store now.
     Failed {
@@ -61,7 +63,7 @@ pub enum Outcome {
 
 #[derive(Debug, Clone, Copy)]
 struct LaneState {
-    pos: i64,
+    at: Head,
     quiet_until: Uptime,
     share_left: u32,
 }
@@ -76,9 +78,9 @@ pub struct Session {
 
 impl Session {
     /// A session from the journal's outbox cursors.
-    pub fn new(cursors: [i64; Lane::ALL.len()]) -> Self {
-        let lane = |(pos, share_left)| LaneState { pos, quiet_until: Uptime(0), share_left };
-        let mut lanes = cursors.map(|pos| lane((pos, 0)));
+    pub fn new(cursors: [Head; Lane::ALL.len()]) -> Self {
+        let lane = |(at, share_left)| LaneState { at, quiet_until: Uptime(0), share_left };
+        let mut lanes = cursors.map(|at| lane((at, 0)));
         for (state, share) in lanes.iter_mut().zip(SHARES) {
             state.share_left = share;
         }
@@ -100,7 +102,7 @@ impl Session {
             for (lane, state) in Lane::ALL.into_iter().zip(&mut self.lanes) {
                 if now >= state.quiet_until && state.share_left > 0 {
                     state.share_left -= 1;
-                    return Step::Send { lane, pos: state.pos };
+                    return Step::Send { lane, at: state.at };
                 }
             }
             for (state, share) in self.lanes.iter_mut().zip(SHARES) {
@@ -114,10 +116,10 @@ impl Session {
     pub fn happened(&mut self, outcome: Outcome, now: Uptime) {
         let lane_state = |lane: Lane| lane as usize;
         match outcome {
-            Outcome::Acked { lane, pos } | Outcome::Rewind { lane, pos } => {
+            Outcome::Acked { lane, at } | Outcome::Rewind { lane, at } => {
                 self.failures = 0;
                 if let Some(state) = self.lanes.get_mut(lane_state(lane)) {
-                    state.pos = pos;
+                    state.at = at;
                 }
             }
             Outcome::Empty(lane) => self.quiet(lane, now.plus(IDLE)),

@@ -10,10 +10,12 @@
 )]
 
 mod command_line;
+mod damage;
 mod detection;
 mod interlock;
 mod interlock_properties;
 mod journal;
 mod mavlink;
+mod retention;
 mod sensing;
 mod uplink;

@@ -15,8 +15,8 @@ async fn an_acknowledged_event_survives_kill_nine() {
         println!("{fall}");
     }
     println!("{} acknowledged; {:?}", outcome.acknowledged.len(), outcome.report);
-    assert!(outcome.falls.iter().any(|fall| fall.contains("entering pwrite64 on journal.db-wal")), "mid-commit");
-    assert!(outcome.falls.iter().any(|fall| fall.contains("entering fsync on journal.db-wal")), "before the sync");
+    assert!(outcome.falls.iter().any(|fall| fall.contains("entering pwrite64 on bulk-0001.db-wal")), "mid-commit");
+    assert!(outcome.falls.iter().any(|fall| fall.contains("entering fsync on bulk-0001.db-wal")), "before the sync");
     assert!(outcome.falls.iter().any(|fall| fall.contains("never reached the node")), "mid-acknowledgement");
     assert!(outcome.acknowledged.len() > 100, "{} acknowledged", outcome.acknowledged.len());
     assert_eq!(outcome.lost, 0, "acknowledged over HTTP and not central");

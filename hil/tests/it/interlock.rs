@@ -111,7 +111,7 @@ async fn an_estop_works_without_relay_and_with_the_journal_stalled() {
     wait_for_state(&site, "the rover to move", |s| vehicle(s, "rover")["speed_mps"].as_f64().unwrap() > 1.0).await;
     site.relay.take().unwrap().kill().unwrap();
     // Another process holds SQLite's write lock: every commit waits.
-    let db = rusqlite::Connection::open(site.data().join("journal.db")).unwrap();
+    let db = rusqlite::Connection::open(site.data().join("urgent.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (status, _) = site.post("/api/v1/estop", &json!({})).await.unwrap();
     assert_eq!(status, 202);

@@ -1,0 +1,214 @@
+//! What the journal gives up and when: sealing and unlinking of bulk segments, the urgent reserve, the ballast.
+//!
+//! Whole segments are unlinked, since deleting rows needs room that a full disk does not have. The catalogue is told
+//! first, so that a crash in between leaves a file that is unlinked again at the next turn, never a nameless gap.
+
+use rusqlite::params;
+use shared::ids::Lane;
+use tracing::{info, warn};
+
+use super::block::Head;
+use super::catalogue::{self, ACKED, DISK_FULL, QUOTA, Span};
+use super::limits::Limits;
+use super::segment::{Segment, StoreError};
+use super::store::{BULK, Store, URGENT, bulk_numbers, bulk_path};
+
+/// Most blocks of `urgent.db` that are deleted in one turn, so that a turn stays short.
+const DELETED_AT_ONCE: i64 = 500;
+/// Share of the urgent reserve above which sent events go before their time.
+const CROWDED: f64 = 0.9;
+
+/// Puts the places that a full segment holds into the catalogue.
+///
+/// # Errors
+/// [`StoreError`] naming the file.
+pub fn seal(urgent: &Segment, segment: &Segment, number: i64) -> Result<(), StoreError> {
+    let at = StoreError::at(&urgent.path);
+    let tx = urgent.db.unchecked_transaction().map_err(at)?;
+    let sql = "INSERT OR IGNORE INTO segment(number, sealed_us)
+        VALUES (?1, CAST(unixepoch('subsec') * 1000000 AS INTEGER))";
+    tx.execute(sql, params![number]).map_err(at)?;
+    for lane in BULK {
+        for span in spans_of(segment, lane, number).map_err(StoreError::at(&segment.path))? {
+            catalogue::add(&tx, lane, &span).map_err(at)?;
+        }
+    }
+    tx.commit().map_err(at)
+}
+
+/// The runs of places in a segment, from its blocks' headers.
+fn spans_of(segment: &Segment, lane: Lane, number: i64) -> rusqlite::Result<Vec<Span>> {
+    let mut spans: Vec<Span> = Vec::new();
+    segment.each_header(lane, |before: Head, after: Head| match spans.last_mut() {
+        // A hole within an epoch is part of its run: reading names it.
+        Some(span) if span.end.epoch == after.epoch => span.end = after,
+        _ => spans.push(Span { first_pos: before.pos + 1, end: after, segment: number, gone: None }),
+    })?;
+    Ok(spans)
+}
+
+/// Rotation, quotas and the ballast; `now_us` is UTC.
+///
+/// # Errors
+/// [`StoreError`]; what could not be done now is tried again.
+pub fn maintain(store: &mut Store, now_us: i64) -> Result<(), StoreError> {
+    let full = |bytes: u64| bytes >= store.limits.segment_bytes();
+    let size = store.bulk.as_ref().map(|bulk| bulk.segment.bytes().map_err(StoreError::at(&bulk.segment.path)));
+    if size.transpose()?.is_some_and(full) {
+        store.rotate()?;
+    }
+    unlink_leftovers(store)?;
+    let sealed = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
+    let keep = i64::try_from(store.limits.keep.as_micros()).unwrap_or(i64::MAX);
+    let mut used: u64 = bulk_bytes(store)?;
+    for (number, sealed_us) in sealed {
+        let acked = is_acked(store, number)?;
+        let old = acked && now_us.saturating_sub(sealed_us) > keep;
+        let over = used > store.limits.bulk_bytes();
+        if !old && !over {
+            break;
+        }
+        used = used.saturating_sub(unlink(store, number, if acked { ACKED } else { QUOTA })?);
+    }
+    delete_urgent(&mut store.urgent, now_us.saturating_sub(keep))?;
+    store.ballast.keep();
+    Ok(())
+}
+
+/// Unlinks the oldest sealed segment to make room on a full disk, one that was sent if there is one; seals the current
+/// one first if it is the only one. False when nothing could be given.
+///
+/// # Errors
+/// [`StoreError`] naming the file.
+pub fn free_oldest(store: &mut Store) -> Result<bool, StoreError> {
+    let sealed = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
+    let mut chosen = None;
+    for (number, _) in sealed {
+        let acked = is_acked(store, number)?;
+        if acked || chosen.is_none() {
+            chosen = Some((number, if acked { ACKED } else { DISK_FULL }));
+        }
+        if acked {
+            break;
+        }
+    }
+    let Some((number, why)) = chosen else { return Ok(false) };
+    // Naming the gap takes room, too.
+    match unlink(store, number, why) {
+        Err(error) if error.is_full() && store.ballast.release() => unlink(store, number, why)?,
+        other => other?,
+    };
+    Ok(true)
+}
+
+/// Refuses urgent events when their reserve is full of unsent ones.
+///
+/// # Errors
+/// [`StoreError::ReserveFull`].
+pub fn keep_reserve(urgent: &mut Segment, limits: &Limits) -> Result<(), StoreError> {
+    let quota = limits.urgent_bytes();
+    let used = |urgent: &Segment| urgent.bytes().map_err(StoreError::at(&urgent.path));
+    if used(urgent)? < share(quota) {
+        return Ok(());
+    }
+    delete_urgent(urgent, i64::MAX)?;
+    if used(urgent)? < quota {
+        return Ok(());
+    }
+    Err(StoreError::ReserveFull { file: urgent.path.display().to_string(), quota })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a size below 2^50")]
+#[expect(clippy::cast_precision_loss, reason = "a share of a size below 2^50")]
+fn share(quota: u64) -> u64 {
+    (quota as f64 * CROWDED) as u64
+}
+
+/// Deletes urgent blocks that were sent and whose events are all before `before_us`, oldest first.
+fn delete_urgent(urgent: &mut Segment, before_us: i64) -> Result<(), StoreError> {
+    let at = StoreError::at(&urgent.path);
+    let tx = urgent.db.unchecked_transaction().map_err(at)?;
+    for lane in URGENT {
+        let acked = catalogue::acked(&tx, lane).map_err(at)?;
+        let mut last: Option<(i64, Head)> = None;
+        let mut count = 0;
+        urgent
+            .each_header_timed(lane, |before, after, times| {
+                let goes = after.pos <= acked.pos && times.to < before_us && count < DELETED_AT_ONCE;
+                if goes {
+                    count += 1;
+                    let first =
+                        last.filter(|(_, end)| end.epoch == after.epoch).map_or(before.pos + 1, |(first, _)| first);
+                    if let Some((first_pos, end)) = last.filter(|(_, end)| end.epoch != after.epoch) {
+                        catalogue::deleted(&tx, lane, first_pos, &end)?;
+                    }
+                    last = Some((first, after));
+                }
+                Ok(goes)
+            })
+            .map_err(at)?;
+        if let Some((first_pos, end)) = last {
+            catalogue::deleted(&tx, lane, first_pos, &end).map_err(at)?;
+            let sql = format!("DELETE FROM block_{lane} WHERE first_pos <= ?1");
+            tx.execute(&sql, params![end.pos]).map_err(at)?;
+        }
+    }
+    tx.commit().map_err(at)
+}
+
+/// Whether everything of a segment is at the relay.
+fn is_acked(store: &Store, number: i64) -> Result<bool, StoreError> {
+    let at = StoreError::at(&store.urgent.path);
+    for lane in BULK {
+        let acked = catalogue::acked(&store.urgent.db, lane).map_err(at)?;
+        let spans = catalogue::spans(&store.urgent.db, lane, number).map_err(at)?;
+        if spans.iter().any(|span| span.end.pos > acked.pos) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Unlinks a sealed segment; returns the bytes it had.
+fn unlink(store: &mut Store, number: i64, why: &str) -> Result<u64, StoreError> {
+    let path = bulk_path(&store.folder, number);
+    let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+    catalogue::gone(&store.urgent.db, number, why).map_err(StoreError::at(&store.urgent.path))?;
+    remove(&path)?;
+    match why {
+        ACKED => info!(number, "segment is removed: the relay has all of it"),
+        _ => warn!(number, why, "segment is removed before all of it was sent: a named gap"),
+    }
+    Ok(bytes)
+}
+
+/// Unlinks files that the catalogue calls gone: a crash came between.
+fn unlink_leftovers(store: &Store) -> Result<(), StoreError> {
+    let numbers = bulk_numbers(&store.folder).map_err(StoreError::file(&store.folder))?;
+    let live = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
+    let current = store.bulk.as_ref().map(|bulk| bulk.number);
+    for number in numbers {
+        let known = live.iter().any(|(live, _)| *live == number);
+        if !known && current.is_some_and(|current| number < current) {
+            remove(&bulk_path(&store.folder, number))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &std::path::Path) -> Result<(), StoreError> {
+    for end in ["", "-wal", "-shm"] {
+        let file = std::path::PathBuf::from(format!("{}{end}", path.display()));
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::file(&file)(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn bulk_bytes(store: &Store) -> Result<u64, StoreError> {
+    let numbers = bulk_numbers(&store.folder).map_err(StoreError::file(&store.folder))?;
+    let size = |number| std::fs::metadata(bulk_path(&store.folder, number)).map_or(0, |file| file.len());
+    Ok(numbers.into_iter().map(size).sum())
+}
