@@ -9,6 +9,8 @@ use shared::config::ConfigError;
 pub mod detect;
 pub mod models;
 pub mod events;
+pub mod measure;
+pub mod outbox;
 
 /// Exit code of a configuration that cannot be used; systemd does not restart on it.
 const EXIT_CONFIG: u8 = 2;
@@ -31,6 +33,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Prints the journal's events.
     Events(events::Args),
+    /// Looks at the journal and its outbox, checks and repairs them.
+    Outbox(outbox::Args),
     /// Finds objects in pictures and videos.
     Detect(detect::Args),
     /// Lists the models of the manifest, or checks their files.
@@ -69,6 +73,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Events(args) => events::run(args),
+        Command::Outbox(args) => outbox::run(args),
         Command::Detect(args) => detect::run(args),
         Command::Models(args) => models::run(args),
     }

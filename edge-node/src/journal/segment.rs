@@ -14,7 +14,7 @@ use super::block::{Block, Head, Times};
 /// Layout this build writes, in `PRAGMA user_version`.
 pub const LAYOUT: i64 = 2;
 /// Pages of the WAL that start a checkpoint: 4 MiB, so that a page is written back once for many commits.
-const CHECKPOINT_PAGES: u32 = 1000;
+pub const CHECKPOINT_PAGES: u32 = 1000;
 
 /// Why a journal file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +200,14 @@ impl Segment {
     /// SQLite's, where the file is not what was written.
     pub fn check(&self) -> rusqlite::Result<()> {
         self.lanes.iter().try_for_each(|lane| self.tail(*lane).map(|_| ()))
+    }
+
+    /// Whether SQLite finds the file's structure sound.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn quick_check(&self) -> rusqlite::Result<bool> {
+        self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)).map(|found| found == "ok")
     }
 
     /// Where each block of a lane begins and ends, oldest first.

@@ -83,13 +83,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] naming the file, for what urgent events need.
     pub fn open(folder: &Path, limits: Limits, new_epoch: fn() -> Epoch) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
-        let lock_path = folder.join("journal.lock");
-        let lock = std::fs::File::create(&lock_path).map_err(StoreError::file(&lock_path))?;
-        lock.try_lock().map_err(|_| StoreError::File {
-            file: lock_path.display().to_string(),
-            reason: "another process has this journal open".into(),
-        })?;
+        let lock = Self::lock(folder)?;
         refuse_older_layout(folder)?;
         let ballast = Ballast::new(folder, &limits);
         let urgent = damage::open(folder, &path_in(folder), open_urgent)?;
@@ -108,6 +102,19 @@ impl Store {
             error!("failed to {error}; urgent events are still kept");
         }
         Ok(store)
+    }
+
+    /// Takes the folder for this process, making it if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when another process has it.
+    pub fn lock(folder: &Path) -> Result<std::fs::File, StoreError> {
+        std::fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
+        let path = folder.join("journal.lock");
+        let lock = std::fs::File::create(&path).map_err(StoreError::file(&path))?;
+        let reason = "another process has this journal open".into();
+        lock.try_lock().map_err(|_| StoreError::File { file: path.display().to_string(), reason })?;
+        Ok(lock)
     }
 
     /// Makes a damaged file of a closed journal anew of what can be read of it.
