@@ -1,6 +1,7 @@
 //! The demo: one whole site for a while, then counted from outside.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -77,7 +78,7 @@ pub fn plan(ports: Ports) -> Plan {
 ///
 /// # Errors
 /// When something does not start, or the drain does not end.
-pub async fn run(length: Option<Duration>, say: impl Fn(&str)) -> anyhow::Result<Report> {
+pub async fn run(length: Option<Duration>, keep: Option<&Path>, say: impl Fn(&str)) -> anyhow::Result<Report> {
     // From here on a signal ends the demo in order instead of leaving servers behind.
     let mut interrupted = signal(SignalKind::interrupt()).context("watch SIGINT")?;
     let mut terminated = signal(SignalKind::terminate()).context("watch SIGTERM")?;
@@ -107,7 +108,22 @@ pub async fn run(length: Option<Duration>, say: impl Fn(&str)) -> anyhow::Result
     site.node.take().context("stop the node")?.stop(Duration::from_secs(15))?;
     site.relay.take().context("stop the relay")?.stop(Duration::from_secs(15))?;
     servers.stop()?;
+    if let Some(folder) = keep {
+        copy(&site.data(), folder)?;
+    }
     Ok(report)
+}
+
+/// Copies the files of a stopped node.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("make folder {}", to.display()))?;
+    for entry in std::fs::read_dir(from).context("read the node's folder")? {
+        let entry = entry.context("read the node's folder")?;
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).context("copy the node's files")?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the node journals nothing more, so that all witnesses count the same events.

@@ -11,6 +11,7 @@ pub mod servers;
 pub mod binaries;
 pub mod site;
 pub mod proxy;
+pub mod dictionary;
 pub mod demo;
 pub mod crash;
 pub mod bench;

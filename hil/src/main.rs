@@ -1,6 +1,7 @@
 //! `hil`: what `./dev` hands over to.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,18 @@ enum Command {
         /// Says nothing but the report.
         #[arg(long)]
         headless: bool,
+        /// Copies the node's data folder there after the run.
+        #[arg(long)]
+        keep: Option<PathBuf>,
+    },
+    /// Trains a wire dictionary on kept journals; see shared/src/dictionary.rs.
+    Dictionary {
+        /// Data folders of nodes.
+        #[arg(long = "journal", required = true)]
+        journals: Vec<PathBuf>,
+        /// New file.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Runs every test; arguments go to `cargo test`.
     Test {
@@ -35,7 +48,7 @@ enum Command {
     },
     /// Measures; without a name everything.
     Bench {
-        /// `detect`.
+        /// `detect`, `journal`, `uplink` or `ingest`.
         name: Option<String>,
     },
     /// Starts Postgres and Kafka and leaves them running.
@@ -59,7 +72,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match command {
-        Command::Demo { length, headless } => {
+        Command::Demo { length, headless, keep } => {
             anyhow::ensure!(!headless || length.is_some(), "run the demo: --headless needs --for");
             hil::binaries::built()?;
             let say = |text: &str| match headless {
@@ -67,11 +80,14 @@ fn run(command: Command) -> anyhow::Result<()> {
                 false => drop(writeln!(std::io::stdout(), "{text}")),
             };
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            let report = runtime.block_on(demo::run(length, say))?;
+            let report = runtime.block_on(demo::run(length, keep.as_deref(), say))?;
             writeln!(out, "{}", serde_json::to_string(&report)?)?;
             anyhow::ensure!(report.lost == 0 && report.duplicated == 0, "keep every event once");
             anyhow::ensure!(report.kafka_messages >= report.event_store_rows, "publish every event");
             Ok(())
+        }
+        Command::Dictionary { journals, out: file } => {
+            Ok(writeln!(out, "{}", hil::dictionary::train(&journals, &file)?)?)
         }
         Command::Test { arguments } => suite::run(&arguments, &mut out),
         Command::Bench { name } => bench::run(name.as_deref(), &mut out),

@@ -8,6 +8,7 @@ use anyhow::Context;
 use rusqlite::{Connection, OpenFlags};
 use shared::event::EVENT_TYPES;
 use shared::ids::Lane;
+use shared::record::Record;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -57,8 +58,8 @@ fn files(data: &Path) -> anyhow::Result<Vec<(Connection, &'static [Lane])>> {
     paths.into_iter().map(open).collect()
 }
 
-/// The records of a block, read by the layout that `edge-node/src/journal/block.rs` documents: (event id, type id).
-fn records(mut body: &[u8]) -> Option<Vec<(Uuid, u16)>> {
+/// The records of a block, read by the layout that `edge-node/src/journal/block.rs` documents.
+fn records(mut body: &[u8]) -> Option<Vec<Record>> {
     let mut found = Vec::new();
     while !body.is_empty() {
         let (frame, rest) = body.split_at_checked(41)?;
@@ -66,8 +67,8 @@ fn records(mut body: &[u8]) -> Option<Vec<(Uuid, u16)>> {
         let len = usize::try_from(u32::from_le_bytes(*frame.get(37..)?.first_chunk()?)).ok()?;
         let (bytes, rest) = rest.split_at_checked(len)?;
         if frame.get(32) == Some(&1) {
-            // postcard: a length of 16, then the id.
-            found.push((Uuid::from_slice(bytes.get(1..17)?).ok()?, type_id));
+            let schema_version = u16::from_le_bytes(*frame.get(35..)?.first_chunk()?);
+            found.push(Record { type_id, schema_version, bytes: bytes.to_vec() });
         }
         body = rest;
     }
@@ -80,21 +81,35 @@ fn records(mut body: &[u8]) -> Option<Vec<(Uuid, u16)>> {
 /// When it cannot be read.
 pub fn journal(data: &Path) -> anyhow::Result<Journaled> {
     let mut found = Journaled::default();
+    each_record(data, |_, record| {
+        // postcard: a length of 16, then the id.
+        let id = record.bytes.get(1..17).context("find the id of a record")?;
+        found.ids.insert(Uuid::from_slice(id).context("read the id of a record")?);
+        found.rows += 1;
+        let name = EVENT_TYPES.iter().find(|known| known.0 == record.type_id).map_or("unknown", |known| known.1);
+        *found.by_type.entry(name.to_owned()).or_default() += 1;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Gives every record of a node's journal, by file, lane and place.
+///
+/// # Errors
+/// When it cannot be read, and those of `each`.
+pub fn each_record(data: &Path, mut each: impl FnMut(Lane, Record) -> anyhow::Result<()>) -> anyhow::Result<()> {
     for (db, lanes) in files(data)? {
         for lane in lanes {
-            let mut select = db.prepare(&format!("SELECT body FROM block_{lane}"))?;
+            let mut select = db.prepare(&format!("SELECT body FROM block_{lane} ORDER BY first_pos"))?;
             for body in select.query_map([], |row| row.get::<_, Vec<u8>>(0))? {
                 let body = body.context("read the journal")?;
-                for (id, type_id) in records(&body).context("read a block of the journal")? {
-                    found.ids.insert(id);
-                    found.rows += 1;
-                    let name = EVENT_TYPES.iter().find(|known| known.0 == type_id).map_or("unknown", |known| known.1);
-                    *found.by_type.entry(name.to_owned()).or_default() += 1;
+                for record in records(&body).context("read a block of the journal")? {
+                    each(*lane, record)?;
                 }
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Items of a journal that the relay has not acknowledged.

@@ -8,5 +8,6 @@ pub mod units;
 pub mod event;
 pub mod record;
 pub mod cloudevent;
+pub mod dictionary;
 pub mod wire;
 pub mod config;

@@ -2,17 +2,20 @@
 //!
 //! Limits: [`BODY_MAX`] bytes compressed, [`INFLATED_MAX`] inflated (checked while inflating, before postcard sees a
 //! byte), [`ITEMS_MAX`] items. Layout: a zstd frame over postcard of [`Batch`]. `dict_id` is in the HTTP header
-//! `Picket-Dictionary` too, since it is needed before inflating; 0 means none. A batch covers one epoch of one lane.
+//! [`DICTIONARY_HEADER`] too, since it is needed before inflating; 0 means none. A batch covers one epoch of one lane.
 //! Answers are JSON: [`Ack`] with 200, [`Mismatch`] with 409.
 
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dictionary;
 use crate::ids::{Digest, Epoch, Lane, Name, Seq};
 use crate::record::{Opened, RECORD_MAX, Record};
 use crate::units::Uptime;
 
+/// HTTP header with the number of the dictionary; absent means 0.
+pub const DICTIONARY_HEADER: &str = "picket-dictionary";
 /// Version of this protocol.
 pub const PROTOCOL: u16 = 1;
 /// Largest compressed body.
@@ -46,6 +49,9 @@ pub enum WireError {
         /// What postcard says.
         source: postcard::Error,
     },
+    /// Made with a dictionary that this build does not have; the sender uses one that the cursor lists, or none.
+    #[error("dictionary {0} is not known here")]
+    UnknownDictionary(u32),
     /// Too many items.
     #[error("batch has {0} items, the limit is {ITEMS_MAX}")]
     TooManyItems(usize),
@@ -128,21 +134,25 @@ impl Batch {
         if plain.len() > INFLATED_MAX {
             return Err(WireError::InflatedTooLarge);
         }
-        let body = zstd::bulk::compress(&plain, ZSTD_LEVEL).map_err(WireError::Inflate)?;
+        let dictionary = dictionary::bytes(self.dict_id).ok_or(WireError::UnknownDictionary(self.dict_id))?;
+        let compressor = zstd::bulk::Compressor::with_dictionary(ZSTD_LEVEL, dictionary);
+        let body = compressor.and_then(|mut zstd| zstd.compress(&plain)).map_err(WireError::Inflate)?;
         if body.len() > BODY_MAX { Err(WireError::BodyTooLarge(body.len())) } else { Ok(body) }
     }
 
-    /// Reads a body from an untrusted sender.
+    /// Reads a body from an untrusted sender, made with the dictionary of that number.
     ///
     /// # Errors
     /// [`WireError`], each with the limit or the part that is wrong.
-    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+    pub fn decode(body: &[u8], dict_id: u32) -> Result<Self, WireError> {
         if body.len() > BODY_MAX {
             return Err(WireError::BodyTooLarge(body.len()));
         }
+        let dictionary = dictionary::bytes(dict_id).ok_or(WireError::UnknownDictionary(dict_id))?;
         let limit = INFLATED_MAX as u64 + 1;
         let mut plain = Vec::new();
-        let mut inflater = zstd::stream::read::Decoder::new(body).map_err(WireError::Inflate)?;
+        let mut inflater =
+            zstd::stream::read::Decoder::with_dictionary(body, dictionary).map_err(WireError::Inflate)?;
         inflater.window_log_max(WINDOW_LOG_MAX).map_err(WireError::Inflate)?;
         inflater.take(limit).read_to_end(&mut plain).map_err(WireError::Inflate)?;
         if plain.len() > INFLATED_MAX {
@@ -150,6 +160,9 @@ impl Batch {
         }
         let len = plain.len();
         let batch: Self = postcard::from_bytes(&plain).map_err(|source| WireError::Malformed { len, source })?;
+        if batch.dict_id != dict_id {
+            return Err(WireError::Invalid("dict_id differs from the header's"));
+        }
         batch.check()?;
         Ok(batch)
     }

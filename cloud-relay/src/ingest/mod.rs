@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use shared::dictionary;
 use shared::ids::Name;
-use shared::wire::{BODY_MAX, Batch};
+use shared::wire::{BODY_MAX, Batch, DICTIONARY_HEADER, WireError};
 use tracing::{error, warn};
 
 use crate::database::Pool;
@@ -47,8 +48,17 @@ fn problem(status: StatusCode, detail: String) -> Response {
     (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
 }
 
-async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, body: Bytes) -> Response {
-    let decoded = Batch::decode(&body).map_err(|e| e.to_string());
+async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    let dictionary = headers.get(DICTIONARY_HEADER).map_or(Some(0), |value| value.to_str().ok()?.parse().ok());
+    let decoded = match dictionary {
+        Some(number) => Batch::decode(&body, number),
+        None => Err(WireError::Invalid("the dictionary's number is not a number")),
+    };
+    if let Err(WireError::UnknownDictionary(_)) = decoded {
+        // The node has a newer build: it falls back to what the cursor lists.
+        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the dictionary is not known here".into());
+    }
+    let decoded = decoded.map_err(|e| e.to_string());
     let batch = decoded.and_then(|batch| match node == batch.node.as_str() {
         true => Ok(batch),
         false => Err(format!("batch is of node {}, the address is of node {node}", batch.node)),
@@ -80,7 +90,7 @@ async fn heads(State(ingest): State<Ingest>, Path(node): Path<String>) -> Respon
         return problem(StatusCode::BAD_REQUEST, format!("{node:?} is not a node name"));
     };
     match cursor(&ingest, &name).await {
-        Ok(heads) => Json(heads).into_response(),
+        Ok(heads) => Json(serde_json::json!({ "heads": heads, "dictionaries": dictionary::known() })).into_response(),
         Err(error) => {
             error!("failed to read cursor of {node}: {error:#}");
             problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, ask again".into())

@@ -24,7 +24,7 @@ use crate::journal::store::{Entry, Store};
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// New folder on the disk that is measured; removed afterwards.
+    /// New folder on the disk that is measured; removed afterwards, except by `fill`.
     #[arg(long)]
     data: PathBuf,
     /// What to measure.
@@ -33,7 +33,7 @@ pub struct Args {
     /// Events in one commit, for `append`.
     #[arg(long, default_value_t = 100)]
     group: usize,
-    /// Events in one run, for `append`; seconds, for `paced`; MiB, for `open`.
+    /// Events in one run, for `append` and `fill`; seconds, for `paced`; MiB, for `open`.
     #[arg(long, default_value_t = 20_000)]
     count: usize,
 }
@@ -46,6 +46,8 @@ enum What {
     Paced,
     /// Opening a journal of that size.
     Open,
+    /// Makes a journal with a backlog of that many events, and leaves it.
+    Fill,
 }
 
 /// Runs the command: one JSON object.
@@ -58,6 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         What::Append => append(args),
         What::Paced => paced(args),
         What::Open => open(args),
+        What::Fill => return fill(args),
     };
     std::fs::remove_dir_all(&args.data).context("remove the measured folder")?;
     writeln!(std::io::stdout(), "{}", measured?)?;
@@ -184,6 +187,17 @@ fn paced(args: &Args) -> anyhow::Result<Value> {
         "urgent_bytes": size(urgent) * ticks, "urgent_written": urgent_written,
         "bare_bulk_written": bare_written, "urgent_p99_ms": p99(ours), "bare_p99_ms": p99(theirs),
     }))
+}
+
+fn fill(args: &Args) -> anyhow::Result<()> {
+    let (mut journal, mut left) = (store(&args.data)?, args.count);
+    while left > 0 {
+        let group = records(left.min(1000))?;
+        commit(&mut journal, Lane::Telemetry, &group)?;
+        journal.maintain(clock::utc().0)?;
+        left -= group.len();
+    }
+    Ok(())
 }
 
 fn open(args: &Args) -> anyhow::Result<Value> {

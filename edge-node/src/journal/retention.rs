@@ -7,14 +7,14 @@ use rusqlite::params;
 use shared::ids::Lane;
 use tracing::{info, warn};
 
-use super::block::Head;
+use super::block::{Head, Times};
 use super::catalogue::{self, ACKED, DISK_FULL, QUOTA, Span};
 use super::limits::Limits;
 use super::segment::{Segment, StoreError};
 use super::store::{BULK, Store, URGENT, bulk_numbers, bulk_path};
 
 /// Most blocks of `urgent.db` that are deleted in one turn, so that a turn stays short.
-const DELETED_AT_ONCE: i64 = 500;
+const DELETED_AT_ONCE: usize = 500;
 /// Share of the urgent reserve above which sent events go before their time.
 const CROWDED: f64 = 0.9;
 
@@ -130,25 +130,25 @@ fn delete_urgent(urgent: &mut Segment, before_us: i64) -> Result<(), StoreError>
     let tx = urgent.db.unchecked_transaction().map_err(at)?;
     for lane in URGENT {
         let acked = catalogue::acked(&tx, lane).map_err(at)?;
-        let mut last: Option<(i64, Head)> = None;
-        let mut count = 0;
-        urgent
-            .each_header_timed(lane, |before, after, times| {
-                let goes = after.pos <= acked.pos && times.to < before_us && count < DELETED_AT_ONCE;
-                if goes {
-                    count += 1;
-                    let first =
-                        last.filter(|(_, end)| end.epoch == after.epoch).map_or(before.pos + 1, |(first, _)| first);
-                    if let Some((first_pos, end)) = last.filter(|(_, end)| end.epoch != after.epoch) {
-                        catalogue::deleted(&tx, lane, first_pos, &end)?;
-                    }
-                    last = Some((first, after));
-                }
-                Ok(goes)
-            })
-            .map_err(at)?;
-        if let Some((first_pos, end)) = last {
-            catalogue::deleted(&tx, lane, first_pos, &end).map_err(at)?;
+        let mut old: Vec<(Head, Head, Times)> = Vec::new();
+        let found = urgent.each_header_timed(lane, |before, after, times| {
+            let goes = after.pos <= acked.pos && times.to < before_us && old.len() < DELETED_AT_ONCE;
+            if goes {
+                old.push((before, after, times));
+            }
+            Ok(goes)
+        });
+        found.map_err(at)?;
+        // An epoch's opening has no time of its own: it goes with the first event behind it.
+        while old.last().is_some_and(|(.., times)| *times == Times::NONE) {
+            old.pop();
+        }
+        for run in old.chunk_by(|(_, a, _), (_, b, _)| a.epoch == b.epoch) {
+            if let (Some((first, ..)), Some((_, end, _))) = (run.first(), run.last()) {
+                catalogue::deleted(&tx, lane, first.pos + 1, end).map_err(at)?;
+            }
+        }
+        if let Some((_, end, _)) = old.last() {
             let sql = format!("DELETE FROM block_{lane} WHERE first_pos <= ?1");
             tx.execute(&sql, params![end.pos]).map_err(at)?;
         }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::StatusCode;
 use serde::Deserialize;
+use shared::dictionary;
 use shared::ids::{Digest, Epoch, Lane, Name, Seq};
 use shared::record::Record;
 use shared::units::Uptime;
-use shared::wire::{Ack, Batch, Item, Mismatch, PROTOCOL, Why};
+use shared::wire::{Ack, Batch, DICTIONARY_HEADER, Item, Mismatch, PROTOCOL, Why};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -40,6 +41,14 @@ struct LaneHead {
     chain: String,
 }
 
+/// What the relay tells of itself and of this node.
+#[derive(Debug, Deserialize)]
+struct Cursor {
+    heads: Vec<LaneHead>,
+    #[serde(default)]
+    dictionaries: Vec<u32>,
+}
+
 /// What the console shows.
 #[derive(Debug, Clone, Default)]
 pub struct View {
@@ -67,6 +76,8 @@ pub struct Uplink {
     pub metrics: Metrics,
     /// Set when the node ends.
     pub stop: watch::Receiver<bool>,
+    /// The dictionary in use: 0 until the relay has said what it knows.
+    pub dictionary: u32,
 }
 
 impl Uplink {
@@ -147,7 +158,7 @@ impl Uplink {
     }
 
     async fn exchange(
-        &self,
+        &mut self,
         client: &reqwest::Client,
         url: &str,
         reader: &SharedReader,
@@ -162,7 +173,7 @@ impl Uplink {
         let prev_chain = if epoch == at.epoch && first_seq > Seq(1) { at.chain } else { Digest::default() };
         let batch = Batch {
             protocol: PROTOCOL,
-            dict_id: 0,
+            dict_id: self.dictionary,
             node: self.node.clone(),
             boot_id: self.stamp.boot_id(),
             epoch,
@@ -176,7 +187,7 @@ impl Uplink {
         };
         let body = batch.encode().context("encode a batch")?;
         let failed = |retry_after| Outcome::Failed { retry_after, jitter: jitter() };
-        let answer = match client.post(url).body(body).send().await {
+        let answer = match client.post(url).header(DICTIONARY_HEADER, batch.dict_id).body(body).send().await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!("failed to reach the relay: {:#}", error.without_url());
@@ -206,6 +217,11 @@ impl Uplink {
                 Ok(mismatch) => self.mismatched(reader, lane, &mismatch).await,
                 Err(_) => Ok(failed(None)),
             },
+            StatusCode::UNSUPPORTED_MEDIA_TYPE if self.dictionary != 0 => {
+                warn!(dictionary = self.dictionary, "relay does not know the dictionary: going on without");
+                self.dictionary = 0;
+                Ok(failed(None))
+            }
             status if status.is_client_error() => {
                 error!(%status, %lane, "relay refused a batch: an operator must look, the other lanes go on");
                 Ok(Outcome::Refused(lane))
@@ -218,16 +234,23 @@ impl Uplink {
     }
 
     /// Asks the relay for its heads: a relay restored from a backup needs a lane again that may have nothing new.
-    async fn compare(&self, client: &reqwest::Client, reader: &SharedReader, s: &mut Session) -> anyhow::Result<()> {
+    async fn compare(
+        &mut self,
+        client: &reqwest::Client,
+        reader: &SharedReader,
+        s: &mut Session,
+    ) -> anyhow::Result<()> {
         let url = format!("{}/v1/nodes/{}/cursor", self.config.url, self.node);
         let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
-        let heads: Vec<LaneHead> = match answer {
+        let cursor: Cursor = match answer {
             Ok(answer) => {
                 answer.json().await.map_err(reqwest::Error::without_url).context("read the relay's cursor")?
             }
             // The next batch shows it too.
             Err(_) => return Ok(()),
         };
+        let heads = cursor.heads;
+        self.dictionary = if cursor.dictionaries.contains(&dictionary::NEWEST) { dictionary::NEWEST } else { 0 };
         for lane in Lane::ALL {
             let (_, acked) = read(reader, move |r| r.backlog(lane)).await?;
             let epoch = acked.epoch.to_string();

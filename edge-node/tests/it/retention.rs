@@ -103,6 +103,25 @@ fn what_the_relay_has_goes_after_its_time_and_is_a_rollback_when_it_asks_again()
 }
 
 #[test]
+fn sent_urgent_events_stay_for_their_time_their_epochs_opening_with_them() {
+    const HOUR_US: i64 = 3_600_000_000;
+    let folder = TempDir::new().unwrap();
+    let mut store = store(&folder);
+    store.ack(&[(Lane::Safety, last(&folder, Lane::Safety))]).unwrap();
+    store.maintain(HOUR_US).unwrap();
+    assert_eq!(read(&folder, Lane::Safety, Head::NONE), (0, vec![]), "the opening is still there");
+    for n in 0..3 {
+        for done in put(&mut store, Lane::Safety, n * HOUR_US) {
+            done.unwrap();
+        }
+    }
+    store.ack(&[(Lane::Safety, last(&folder, Lane::Safety))]).unwrap();
+    store.maintain(HOUR_US * 3 / 2).unwrap();
+    let gone = vec![(1, 2, "relay_rollback".to_owned())];
+    assert_eq!(read(&folder, Lane::Safety, Head::NONE), (2, gone), "the first hour and the opening went");
+}
+
+#[test]
 fn a_full_reserve_refuses_urgent_events_and_drops_none_until_the_relay_has_them() {
     let folder = TempDir::new().unwrap();
     let mut store = store(&folder);

@@ -1,4 +1,4 @@
-//! `./dev bench`: measurements beside a reference in the same run, since machines are noisy.
+//! `./dev bench detect`: YOLOX-nano in tract beside ONNX Runtime, part by part.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::{last_line, median, number, round};
 use crate::binaries::built;
 use crate::kafka::cache;
 use crate::media::{folder, root};
@@ -19,17 +20,6 @@ const PASSES: &str = "5";
 /// The reference's pinned packages.
 const PACKAGES: [&str; 3] = ["onnxruntime==1.31.1", "numpy==2.4.6", "pillow==13.0.0"];
 const PARTS: [&str; 3] = ["preprocess", "inference", "postprocess"];
-
-/// Runs a benchmark by name.
-///
-/// # Errors
-/// An unknown name, or a measurement that cannot be made.
-pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
-    match name {
-        None | Some("detect") => detect(out),
-        Some(other) => anyhow::bail!("run benchmark {other}: expected detect"),
-    }
-}
 
 /// A Python with the reference's packages, made once in the cache.
 fn python() -> anyhow::Result<PathBuf> {
@@ -46,7 +36,11 @@ fn python() -> anyhow::Result<PathBuf> {
     Ok(python)
 }
 
-fn detect(out: &mut impl Write) -> anyhow::Result<()> {
+/// Measures and prints.
+///
+/// # Errors
+/// When pictures or reference are missing, or a run fails.
+pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     let media = folder().context("find the pictures: ../shared/media or PICKET_MEDIA")?;
     let (python, bin) = (python()?, built()?);
     let model = media.join("../models/yolox_nano.onnx");
@@ -90,26 +84,10 @@ fn detect(out: &mut impl Write) -> anyhow::Result<()> {
             metrics.insert(format!("{part}_ratio"), json!(round(ratio)));
         }
     }
-    let line = json!({ "bench": "detect", "metrics": metrics, "targets": {}, "met": true });
-    writeln!(out, "{line}")?;
-    Ok(())
+    last_line(out, "detect", &metrics, &[])
 }
 
 fn parts(command: &mut Command) -> anyhow::Result<Value> {
     let text = output(command)?;
     serde_json::from_str(text.trim()).with_context(|| format!("read timings: {text}"))
-}
-
-fn number(parts: &Value, part: &str) -> f64 {
-    parts.get(part).and_then(Value::as_f64).unwrap_or(f64::NAN)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }

@@ -1,0 +1,75 @@
+//! `./dev bench`: measurements beside a reference in the same run, since machines are noisy.
+//!
+//! Each benchmark prints a table, what it was measured with, and one JSON object as its last line.
+
+mod detect;
+mod journal;
+mod uplink;
+mod ingest;
+
+use std::io::Write;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+/// Runs a benchmark by name; all of them without one.
+///
+/// # Errors
+/// An unknown name, or a measurement that cannot be made.
+pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
+    let all = ["detect", "journal", "uplink", "ingest"];
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    for name in name.map_or_else(|| all.to_vec(), |name| vec![name]) {
+        match name {
+            "detect" => detect::run(out),
+            "journal" => journal::run(out),
+            "uplink" => runtime.block_on(uplink::run(out)),
+            "ingest" => runtime.block_on(ingest::run(out)),
+            other => anyhow::bail!("run benchmark {other}: expected {}", all.join(", ")),
+        }
+        .with_context(|| format!("measure {name}"))?;
+    }
+    Ok(())
+}
+
+/// A target of an issue.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    /// At most.
+    Most(&'static str, f64),
+    /// At least.
+    Least(&'static str, f64),
+}
+
+/// The JSON object that a benchmark ends with.
+fn last_line(out: &mut impl Write, bench: &str, metrics: &Value, targets: &[Target]) -> anyhow::Result<()> {
+    let (mut named, mut met) = (serde_json::Map::new(), true);
+    for target in targets {
+        let (name, sign, limit, good) = match *target {
+            Target::Most(name, limit) => (name, "<=", limit, number(metrics, name) <= limit),
+            Target::Least(name, limit) => (name, ">=", limit, number(metrics, name) >= limit),
+        };
+        if !good {
+            writeln!(out, "missed: {name} {sign} {limit}, measured {}", number(metrics, name))?;
+        }
+        met &= good;
+        named.insert(name.to_owned(), json!(format!("{sign} {limit}")));
+    }
+    let line = json!({ "bench": bench, "metrics": metrics, "targets": named, "met": met });
+    writeln!(out, "{line}")?;
+    Ok(())
+}
+
+fn number(parts: &Value, part: &str) -> f64 {
+    parts.get(part).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
