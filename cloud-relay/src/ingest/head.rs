@@ -68,6 +68,10 @@ pub fn decide(head: Head, parent: Option<Head>, batch: &Batch) -> Decision<'_> {
             break;
         }
         let (last, after) = item.advance(at, chain);
+        if last > head.seq {
+            // A gap that reaches over the head: the node cuts it there, so that what lies behind gets its name.
+            return mismatch(Why::Gap);
+        }
         (at, chain) = (last.next(), after);
         duplicates += 1;
     }
@@ -144,6 +148,23 @@ mod tests {
     fn a_gap_is_refused() {
         check(5, (7, 9), None);
         check(0, (2, 3), None);
+    }
+
+    #[test]
+    fn a_gap_across_the_head_is_cut_there_and_named() {
+        let (_, head) = batch(1, 5, 0);
+        let (mut sent, _) = batch(4, 4, 0);
+        let skip = |first| Item::Skip {
+            first: Seq(first),
+            last: Seq(9),
+            reason: "quota".into(),
+            chain_after: Digest([9; 32]),
+        };
+        sent.items = vec![skip(4)];
+        assert!(matches!(decide(head, None, &sent), Decision::Mismatch { why: Why::Gap, .. }));
+        (sent.first_seq, sent.prev_chain, sent.items) = (Seq(6), head.chain, vec![skip(6)]);
+        let Decision::Store { head: after, items, .. } = decide(head, None, &sent) else { panic!("refused") };
+        assert_eq!((after, items.len()), (Head { seq: Seq(9), chain: Digest([9; 32]) }, 1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use shared::record::Record;
 use uuid::Uuid;
 
 use crate::clock::{self, Stamp};
+use crate::journal::block::Head;
 use crate::journal::inspect;
 use crate::journal::limits::Limits;
 use crate::journal::segment::{CHECKPOINT_PAGES, Segment};
@@ -88,7 +89,7 @@ fn records(count: usize) -> anyhow::Result<Vec<Record>> {
 }
 
 fn store(folder: &Path) -> anyhow::Result<Store> {
-    Ok(Store::open(folder, Limits::default(), || Epoch(Uuid::new_v4().into_bytes()))?)
+    Ok(Store::open(folder, Limits::default(), [Head::NONE; Lane::ALL.len()], || Epoch(Uuid::new_v4().into_bytes()))?)
 }
 
 fn bare(folder: &Path) -> anyhow::Result<Connection> {

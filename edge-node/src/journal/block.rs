@@ -158,6 +158,22 @@ impl Block {
         self.after.pos - self.before.pos
     }
 
+    /// A block of records behind `before` whose header was lost; `None` unless every record proves itself.
+    pub fn recover(before: Head, body: Vec<u8>) -> Option<Self> {
+        let mut block = Self { before, after: before, times: Times::NONE, body };
+        let mut rest = block.body.as_slice();
+        while let Some((entry, behind)) = Entry::read(rest) {
+            let Item::Record(record) = &entry.item else { return None };
+            if record.digest() != entry.stored {
+                return None;
+            }
+            block.times.add(record.decode().map_or(0, |decoded| decoded.envelope.occurred.at.0));
+            block.after = block.after.after(&entry.item);
+            rest = behind;
+        }
+        (rest.is_empty() && block.count() > 0).then_some(block)
+    }
+
     /// Checksum of the header, as kept beside it.
     pub fn check(&self) -> i64 {
         let mut hasher = blake3::Hasher::new();
@@ -219,6 +235,8 @@ impl Block {
 /// A `Skip` from behind `at` up to `end`, in `end`'s epoch; `None` where nothing lies between.
 pub fn skip_to(at: Head, end: &Head, reason: &str) -> Option<Row> {
     let missing = u64::try_from(end.pos.saturating_sub(at.pos)).ok().filter(|missing| *missing > 0)?;
+    // An epoch has no places before its first.
+    let missing = missing.min(end.seq.0);
     let first = Seq(end.seq.0.saturating_sub(missing) + 1);
     let item = Item::Skip { first, last: end.seq, reason: reason.to_owned(), chain_after: end.chain };
     Some(Row { pos: end.pos, epoch: end.epoch, seq: end.seq, chain: end.chain, item })

@@ -7,16 +7,18 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use shared::ids::{Digest, Epoch, Lane, Seq};
 
 use super::block::Head;
-use super::segment::int;
+use super::segment::{int, read_head};
 
 /// The catalogue's tables.
 pub const TABLES: &str = "
-    CREATE TABLE segment(number INTEGER PRIMARY KEY, sealed_us INTEGER NOT NULL, gone TEXT);
-    CREATE TABLE span(lane TEXT NOT NULL, epoch BLOB NOT NULL, first_pos INTEGER NOT NULL, last_pos INTEGER NOT NULL,
+    CREATE TABLE IF NOT EXISTS segment(number INTEGER PRIMARY KEY, sealed_us INTEGER NOT NULL, gone TEXT);
+    CREATE TABLE IF NOT EXISTS span(lane TEXT NOT NULL, epoch BLOB NOT NULL, first_pos INTEGER NOT NULL, last_pos INTEGER NOT NULL,
         last_seq INTEGER NOT NULL, chain_after BLOB NOT NULL, segment INTEGER NOT NULL, PRIMARY KEY (lane, first_pos));
-    CREATE TABLE acked(lane TEXT PRIMARY KEY, pos INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
+    CREATE TABLE IF NOT EXISTS acked(lane TEXT PRIMARY KEY, pos INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
         chain BLOB NOT NULL);
-    INSERT INTO segment(number, sealed_us, gone) VALUES (0, 0, 'acked');";
+    CREATE TABLE IF NOT EXISTS begun(lane TEXT NOT NULL, first_pos INTEGER NOT NULL, pos INTEGER NOT NULL,
+        epoch BLOB NOT NULL, seq INTEGER NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (lane, first_pos));
+    INSERT OR IGNORE INTO segment(number, sealed_us, gone) VALUES (0, 0, 'acked');";
 
 /// Why a segment is gone when all of it was acknowledged by the relay.
 pub const ACKED: &str = "acked";
@@ -40,14 +42,33 @@ pub struct Span {
     pub gone: Option<String>,
 }
 
-/// The span that holds a position.
+/// The first span that ends at a position or behind it.
 ///
 /// # Errors
 /// SQLite's.
-pub fn span_at(db: &Connection, lane: Lane, pos: i64) -> rusqlite::Result<Option<Span>> {
-    let sql =
-        format!("SELECT {SPAN} WHERE lane = ?1 AND first_pos <= ?2 AND last_pos >= ?2 ORDER BY first_pos DESC LIMIT 1");
+pub fn span_from(db: &Connection, lane: Lane, pos: i64) -> rusqlite::Result<Option<Span>> {
+    let sql = format!("SELECT {SPAN} WHERE lane = ?1 AND last_pos >= ?2 ORDER BY first_pos LIMIT 1");
     db.prepare_cached(&sql)?.query_row(params![lane.as_str(), pos], read).optional()
+}
+
+/// Notes that an epoch of a lane begins behind `parent`.
+///
+/// # Errors
+/// SQLite's.
+pub fn begun(db: &Connection, lane: Lane, parent: &Head) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO begun(lane, first_pos, pos, epoch, seq, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let Head { pos, epoch, seq, chain } = parent;
+    let first_pos = pos.saturating_add(1);
+    db.prepare_cached(sql)?.execute(params![lane.as_str(), first_pos, pos, epoch.0, int(*seq), chain.0]).map(|_| ())
+}
+
+/// Where the epoch that holds a position ended, if another has begun behind it.
+///
+/// # Errors
+/// SQLite's.
+pub fn epoch_end(db: &Connection, lane: Lane, pos: i64) -> rusqlite::Result<Option<Head>> {
+    let sql = "SELECT pos, epoch, seq, chain FROM begun WHERE lane = ?1 AND first_pos > ?2 ORDER BY first_pos LIMIT 1";
+    db.prepare_cached(sql)?.query_row(params![lane.as_str(), pos], read_head).optional()
 }
 
 /// The span that holds (epoch, seq).
@@ -97,8 +118,8 @@ pub fn add(db: &Connection, lane: Lane, span: &Span) -> rusqlite::Result<()> {
 /// # Errors
 /// SQLite's.
 pub fn deleted(db: &Connection, lane: Lane, first_pos: i64, end: &Head) -> rusqlite::Result<()> {
-    let touching = span_at(db, lane, first_pos.saturating_sub(1))?;
-    let joined = touching.filter(|span| span.segment == 0 && span.end.epoch == end.epoch);
+    let touching = span_from(db, lane, first_pos.saturating_sub(1))?;
+    let joined = touching.filter(|span| span.segment == 0 && span.end.pos < first_pos && span.end.epoch == end.epoch);
     let first_pos = joined.map_or(first_pos, |span| span.first_pos);
     add(db, lane, &Span { first_pos, end: *end, segment: 0, gone: None })
 }
@@ -109,11 +130,7 @@ pub fn deleted(db: &Connection, lane: Lane, first_pos: i64, end: &Head) -> rusql
 /// SQLite's.
 pub fn acked(db: &Connection, lane: Lane) -> rusqlite::Result<Head> {
     let sql = "SELECT pos, epoch, seq, chain FROM acked WHERE lane = ?1";
-    let read = |row: &Row<'_>| {
-        let seq = Seq(u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0));
-        Ok(Head { pos: row.get(0)?, epoch: Epoch(row.get(1)?), seq, chain: Digest(row.get(3)?) })
-    };
-    Ok(db.prepare_cached(sql)?.query_row([lane.as_str()], read).optional()?.unwrap_or(Head::NONE))
+    Ok(db.prepare_cached(sql)?.query_row([lane.as_str()], read_head).optional()?.unwrap_or(Head::NONE))
 }
 
 /// Moves the outbox cursor of a lane, forwards or backwards.
@@ -125,6 +142,14 @@ pub fn ack(db: &Connection, lane: Lane, head: &Head) -> rusqlite::Result<()> {
         ON CONFLICT (lane) DO UPDATE SET pos = ?2, epoch = ?3, seq = ?4, chain = ?5";
     let values = params![lane.as_str(), head.pos, head.epoch.0, int(head.seq), head.chain.0];
     db.prepare_cached(sql)?.execute(values).map(|_| ())
+}
+
+/// The highest number that a segment ever had.
+///
+/// # Errors
+/// SQLite's.
+pub fn last_number(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("SELECT coalesce(max(number), 0) FROM segment", [], |row| row.get(0))
 }
 
 /// Numbers of the sealed segments whose bytes are there, oldest first, with the time each was sealed (UTC µs).

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tracing::{error, warn};
 
-use super::segment::{COLUMNS, Segment, StoreError, read_block, write};
+use super::segment::{COLUMNS, Segment, StoreError, read_block, recover_block, write};
 use super::wal;
 
 /// Largest log that is looked through: SQLite's checkpoints keep it near 4 MiB.
 const LOG_MAX: u64 = 256 * 1024 * 1024;
-/// Files kept aside; the oldest go, since room for new events matters more.
-const ASIDE_MAX: usize = 12;
+/// Damages whose files are kept aside; the oldest go, since room for new events matters more.
+const INCIDENTS_MAX: u32 = 4;
 
 /// Opens `path` with `open`, with everything of it that can be read.
 ///
@@ -23,12 +23,14 @@ pub fn open(
     path: &Path,
     open: impl Fn(&Path) -> Result<Segment, StoreError>,
 ) -> Result<Segment, StoreError> {
-    let hidden = hidden_commits(folder, path)?;
+    finish_rebuild(folder, path)?;
+    let hidden = hidden_commits(folder, path);
     let opened = open(path).and_then(|segment| segment.check().map_err(StoreError::at(path)).map(|()| segment));
     let mut segment = match opened {
         Err(error) if error.is_damage() => {
             error!(file = %path.display(), "journal file is damaged: {error}");
-            rebuild(folder, path, &open)?
+            rebuild(folder, path, &open)?;
+            open(path)?
         }
         other => other?,
     };
@@ -38,67 +40,130 @@ pub fn open(
     Ok(segment)
 }
 
-/// Sets a damaged file aside and makes a new one of what can be read of it.
+/// Makes a file anew of what can be read of it, and keeps the old one aside. The new one is whole, on disk and under the
+/// name `.ready` before the old one is touched: a crash leaves one of the two.
 ///
 /// # Errors
-/// [`StoreError`] when it cannot be moved, or the new one not be written.
+/// [`StoreError`] when the new one cannot be written; the old one is then where it was.
 pub fn rebuild(
     folder: &Path,
     path: &Path,
     open: impl Fn(&Path) -> Result<Segment, StoreError>,
-) -> Result<Segment, StoreError> {
-    let aside = set_aside(folder, path)?;
-    error!(file = %path.display(), aside = %aside.display(), "journal file is set aside");
-    let mut fresh = open(path)?;
-    salvage(&aside, &mut fresh)?;
-    Ok(fresh)
-}
-
-/// Commits behind a damaged place of the log, which SQLite would silently drop: a copy of the file with its log mended.
-fn hidden_commits(folder: &Path, path: &Path) -> Result<Option<PathBuf>, StoreError> {
-    let log = with_end(path, "-wal");
-    let len = std::fs::metadata(&log).map_or(0, |file| file.len());
-    if len == 0 || len > LOG_MAX {
-        return Ok(None);
+) -> Result<(), StoreError> {
+    let (making, ready) = (with_end(path, ".new"), with_end(path, ".ready"));
+    remove(&making)?;
+    let made = open(&making).and_then(|mut fresh| {
+        salvage(path, &mut fresh)?;
+        fresh.checkpoint().map_err(StoreError::at(&making))
+    });
+    if let Err(error) = made {
+        remove(&making)?;
+        return Err(error);
     }
-    let Some(mended) = wal::mend(&std::fs::read(&log).map_err(StoreError::file(&log))?) else { return Ok(None) };
-    let copy = aside_name(folder, path)?;
-    error!(file = %log.display(), byte = mended.at, frames = mended.hidden, copy = %copy.display(),
-        "log is damaged and valid commits follow: they are read from a copy");
-    std::fs::copy(path, &copy).map_err(StoreError::file(&copy))?;
-    std::fs::copy(&log, with_end(&copy, "-wal.found")).map_err(StoreError::file(&copy))?;
-    let mended_log = with_end(&copy, "-wal");
-    std::fs::write(&mended_log, &mended.log).map_err(StoreError::file(&mended_log))?;
-    Ok(Some(copy))
+    // Closed, so that its log is gone: it is this one file.
+    remove(&with_end(&making, "-wal"))?;
+    std::fs::rename(&making, &ready).map_err(StoreError::file(&ready))?;
+    super::store::sync_folder(folder)?;
+    finish_rebuild(folder, path)
 }
 
-/// Moves a damaged file and its log away.
-fn set_aside(folder: &Path, path: &Path) -> Result<PathBuf, StoreError> {
+/// Puts a file that is ready in the place of the one it was made from, which goes to `damaged/`.
+fn finish_rebuild(folder: &Path, path: &Path) -> Result<(), StoreError> {
+    let ready = with_end(path, ".ready");
+    if !ready.exists() {
+        return Ok(());
+    }
     let aside = aside_name(folder, path)?;
-    for end in ["", "-wal"] {
+    error!(file = %path.display(), aside = %aside.display(), "journal file was made anew; the damaged one is set aside");
+    for end in ["-wal", "-shm"] {
         let from = with_end(path, end);
         if from.exists() {
             std::fs::rename(&from, with_end(&aside, end)).map_err(StoreError::file(&from))?;
         }
     }
-    // The index of a log is made anew with it.
-    let _ = std::fs::remove_file(with_end(path, "-shm"));
-    Ok(aside)
+    if path.exists() {
+        std::fs::hard_link(path, &aside).map_err(StoreError::file(&aside))?;
+    }
+    // Readers see the old one or the new one, never none.
+    std::fs::rename(&ready, path).map_err(StoreError::file(path))?;
+    super::store::sync_folder(folder)
 }
 
+/// Removes a file with its log, if it is there.
+///
+/// # Errors
+/// [`StoreError`] naming the file.
+pub fn remove(path: &Path) -> Result<(), StoreError> {
+    for end in ["", "-wal", "-shm"] {
+        let file = with_end(path, end);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::file(&file)(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Commits behind a damaged place of the log, which SQLite would silently drop: a copy of the file with its log mended.
+fn hidden_commits(folder: &Path, path: &Path) -> Option<PathBuf> {
+    let log = with_end(path, "-wal");
+    let len = std::fs::metadata(&log).map_or(0, |file| file.len());
+    if len == 0 || len > LOG_MAX {
+        return None;
+    }
+    let mended = wal::mend(&std::fs::read(&log).ok()?)?;
+    let copied = copy_mended(folder, path, &mended).or_else(|error| {
+        // The ballast is for urgent events: these may be some.
+        let freed = error.is_full() && std::fs::remove_file(folder.join("ballast")).is_ok();
+        if freed { copy_mended(folder, path, &mended) } else { Err(error) }
+    });
+    match copied {
+        Ok(copy) => {
+            error!(file = %log.display(), byte = mended.at, frames = mended.hidden, copy = %copy.display(),
+                "log is damaged and valid commits follow: they are read from a copy");
+            Some(copy)
+        }
+        Err(error) => {
+            error!(file = %log.display(), byte = mended.at, frames = mended.hidden,
+                "log is damaged and valid commits follow, but there is no copying it ({error}): they are lost");
+            None
+        }
+    }
+}
+
+fn copy_mended(folder: &Path, path: &Path, mended: &wal::Mended) -> Result<PathBuf, StoreError> {
+    let copy = aside_name(folder, path)?;
+    let written = || -> Result<(), StoreError> {
+        std::fs::copy(path, &copy).map_err(StoreError::file(&copy))?;
+        std::fs::copy(with_end(path, "-wal"), with_end(&copy, ".log")).map_err(StoreError::file(&copy))?;
+        let log = with_end(&copy, "-wal");
+        std::fs::write(&log, &mended.log).map_err(StoreError::file(&log))
+    };
+    written().map(|()| copy.clone()).inspect_err(|_| {
+        // Half a copy only takes room.
+        let _ = remove(&copy).and(remove(&with_end(&copy, ".log")));
+    })
+}
+
+/// A new name in `damaged/`, `NNN-FILE`; what belongs to the oldest numbers goes.
 fn aside_name(folder: &Path, path: &Path) -> Result<PathBuf, StoreError> {
     let aside = folder.join("damaged");
     std::fs::create_dir_all(&aside).map_err(StoreError::file(&aside))?;
-    let mut kept: Vec<PathBuf> =
-        std::fs::read_dir(&aside).map_err(StoreError::file(&aside))?.flatten().map(|entry| entry.path()).collect();
-    kept.sort_by_key(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok());
-    for oldest in kept.iter().take((kept.len() + 3).saturating_sub(ASIDE_MAX)) {
+    let number_of = |path: &Path| -> Option<u32> {
+        path.file_name()?.to_str()?.split_once('-').and_then(|(number, _)| number.parse().ok())
+    };
+    let kept: Vec<(u32, PathBuf)> = std::fs::read_dir(&aside)
+        .map_err(StoreError::file(&aside))?
+        .flatten()
+        .filter_map(|entry| Some((number_of(&entry.path())?, entry.path())))
+        .collect();
+    let newest = kept.iter().map(|(number, _)| *number).max().unwrap_or(0);
+    for (_, oldest) in kept.iter().filter(|(number, _)| number + INCIDENTS_MAX <= newest + 1) {
         warn!(file = %oldest.display(), "oldest file set aside is removed");
         std::fs::remove_file(oldest).map_err(StoreError::file(oldest))?;
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let free = (1..).map(|n| aside.join(format!("{n:03}-{name}"))).find(|path: &PathBuf| !path.exists());
-    Ok(free.unwrap_or(aside))
+    Ok(aside.join(format!("{:03}-{name}", newest + 1)))
 }
 
 /// Takes every block that can be read and is not in `into` yet.
@@ -118,8 +183,11 @@ fn salvage(from: &Path, into: &mut Segment) -> Result<(), StoreError> {
             let sql = format!("SELECT {COLUMNS} FROM block_{lane} ORDER BY first_pos {order}");
             let Ok(mut select) = db.prepare(&sql) else { continue };
             let Ok(mut rows) = select.query([]) else { continue };
+            let mut before = None;
             while let Ok(Some(row)) = rows.next() {
-                let Ok(Some(block)) = read_block(row) else { continue };
+                let read = read_block(row).ok().flatten().or_else(|| recover_block(row, before));
+                let Some(block) = read else { continue };
+                before = Some(block.after).filter(|_| order == "ASC");
                 if !tx.prepare_cached(&exists).and_then(|mut q| q.exists([block.before.pos + 1])).map_err(at)? {
                     write(&tx, *lane, &block).map_err(at)?;
                     taken += 1;
@@ -130,19 +198,20 @@ fn salvage(from: &Path, into: &mut Segment) -> Result<(), StoreError> {
     tx.commit().map_err(at)?;
     drop(db);
     if lanes.contains(&shared::ids::Lane::Safety) {
-        salvage_catalogue(from, into);
+        salvage_tables(from, into, &["segment", "span", "acked", "begun", "witness"]);
+    } else {
+        salvage_tables(from, into, &["witness"]);
     }
     warn!(file = %from.display(), blocks = taken, "salvaged");
     Ok(())
 }
 
-/// The catalogue as far as it can be read. Without cursors the relay gets what it has again and says so; without spans
-/// gaps lose their reasons, not their places.
-fn salvage_catalogue(from: &Path, into: &Segment) {
+/// The small tables as far as they can be read. Without cursors the relay gets what it has again and says so; without
+/// spans gaps lose their reasons, not their places.
+fn salvage_tables(from: &Path, into: &Segment, tables: &[&str]) {
     let taken = into.db.execute("ATTACH ?1 AS found", [from.display().to_string()]).and_then(|_| {
-        let copied = ["segment", "span", "acked"].map(|table| {
-            into.db.execute(&format!("INSERT OR IGNORE INTO main.{table} SELECT * FROM found.{table}"), [])
-        });
+        let copy = |table| format!("INSERT OR IGNORE INTO main.{table} SELECT * FROM found.{table}");
+        let copied: Vec<_> = tables.iter().map(|table| into.db.execute(&copy(table), [])).collect();
         into.db.execute("DETACH found", []).and(copied.into_iter().collect::<Result<Vec<_>, _>>())
     });
     if let Err(error) = taken {
@@ -159,6 +228,10 @@ fn readable(from: &Path, fresh: &Segment) -> rusqlite::Result<Connection> {
         Ok(db)
     };
     open().or_else(|error| {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        if !matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
+            return Err(error);
+        }
         let page = || -> std::io::Result<()> {
             use std::os::unix::fs::FileExt;
             fresh.checkpoint().map_err(std::io::Error::other)?;

@@ -13,6 +13,8 @@ use super::store::{Store, bulk_numbers, bulk_path, path_in};
 
 /// Rows read at a time: bounds memory, whatever the journal's size.
 const PAGE: usize = 1000;
+/// Bytes read at a time.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A run of places within one epoch.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -109,7 +111,7 @@ pub fn check(folder: &Path) -> Result<Status, StoreError> {
     for lane in &mut status.lanes {
         let mut pos = 0;
         loop {
-            match reader.after(lane.lane, pos, PAGE) {
+            match reader.after(lane.lane, pos, PAGE, PAGE_BYTES) {
                 Ok(rows) => {
                     let Some(last) = rows.last() else { break };
                     pos = last.pos;

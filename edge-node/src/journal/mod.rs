@@ -15,6 +15,7 @@ pub mod wal;
 pub mod damage;
 pub mod retention;
 pub mod store;
+pub mod epoch;
 pub mod reader;
 pub mod room;
 pub mod recent;

@@ -10,6 +10,8 @@ use super::segment::StoreError;
 
 /// Rows read at a time: bounds memory, whatever the journal's size.
 const PAGE: usize = 1000;
+/// Bytes read at a time.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Which events.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +53,7 @@ impl Reader {
         let mut undecodable = 0;
         for (lane, pos) in Lane::ALL.into_iter().zip(&mut cursor.0) {
             loop {
-                let rows = self.after(lane, *pos, PAGE)?;
+                let rows = self.after(lane, *pos, PAGE, PAGE_BYTES)?;
                 let Some(last) = rows.last() else { break };
                 *pos = last.pos;
                 for row in rows {

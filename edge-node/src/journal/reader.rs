@@ -2,8 +2,10 @@
 //! pins the log.
 //!
 //! A position whose bytes are gone is given as a `Skip` up to the end of its run: the catalogue says why, or it lies
-//! between blocks and counts as damaged.
+//! between blocks and counts as damaged. A file that the writer has made anew is opened again, since the old one would
+//! show damage that is mended.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use shared::ids::{Epoch, Lane, Seq};
@@ -20,8 +22,26 @@ const OPEN_MAX: usize = 3;
 /// A reader of a data folder.
 pub struct Reader {
     folder: PathBuf,
-    urgent: Segment,
-    open: Vec<(i64, Segment)>,
+    urgent: Open,
+    bulk: Vec<(i64, Open)>,
+}
+
+/// An open file, and which file it is.
+struct Open {
+    segment: Segment,
+    identity: Option<(u64, u64)>,
+}
+
+impl Open {
+    fn new(path: &Path) -> Result<Self, StoreError> {
+        // Taken first: a file that is swapped in between is opened again at the next look.
+        let identity = identity(path);
+        Ok(Self { segment: Segment::read(path)?, identity })
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Reader {
@@ -30,23 +50,24 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] naming the file.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let urgent = Segment::read(&path_in(folder))?;
-        Ok(Self { folder: folder.to_owned(), urgent, open: Vec::new() })
+        Ok(Self { folder: folder.to_owned(), urgent: Open::new(&path_in(folder))?, bulk: Vec::new() })
     }
 
-    /// Rows of a lane after `pos`, oldest first, at most `limit`.
+    /// Rows of a lane after `pos`, oldest first: at most `limit`, and no more once they hold `bytes` of records.
     ///
     /// # Errors
     /// [`StoreError`] naming the file.
-    pub fn after(&mut self, lane: Lane, pos: i64, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let mut rows: Vec<Row> = Vec::new();
-        let mut at = pos;
-        while rows.len() < limit {
-            // After an error the file may be made anew: it is opened again.
-            let found = self.rows_at(lane, at.saturating_add(1)).inspect_err(|_| self.open.clear())?;
+    pub fn after(&mut self, lane: Lane, pos: i64, limit: usize, bytes: usize) -> Result<Vec<Row>, StoreError> {
+        self.refresh()?;
+        let (mut rows, mut at, mut held): (Vec<Row>, i64, usize) = (Vec::new(), pos, 0);
+        while rows.len() < limit && held < bytes {
+            let found = self.rows_at(lane, at.saturating_add(1))?;
             let Some(last) = found.last() else { break };
             let reached = last.pos;
-            rows.extend(found.into_iter().filter(|row| row.pos > at).map(|row| cut(row, at)));
+            for row in found.into_iter().filter(|row| row.pos > at) {
+                held += if let Item::Record(record) = &row.item { record.bytes.len() } else { 0 };
+                rows.push(cut(row, at));
+            }
             at = reached;
         }
         rows.truncate(limit);
@@ -58,8 +79,9 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] naming the file.
     pub fn position(&mut self, lane: Lane, epoch: Epoch, seq: Seq) -> Result<Option<i64>, StoreError> {
+        self.refresh()?;
         let offset = |end: &Head| end.pos - i64::try_from(end.seq.0.saturating_sub(seq.0)).unwrap_or(0);
-        let span = catalogue::span_of(&self.urgent.db, lane, epoch, seq).map_err(StoreError::at(&self.urgent.path))?;
+        let span = catalogue::span_of(self.catalogue(), lane, epoch, seq).map_err(StoreError::at(&self.path()))?;
         if let Some(span) = span {
             return Ok(Some(offset(&span.end)));
         }
@@ -73,69 +95,144 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] naming the file.
     pub fn backlog(&mut self, lane: Lane) -> Result<(i64, Head), StoreError> {
-        let path = path_in(&self.folder);
+        self.refresh()?;
+        let path = self.path();
         let at = StoreError::at(&path);
-        let acked = catalogue::acked(&self.urgent.db, lane).map_err(at)?;
+        let acked = catalogue::acked(self.catalogue(), lane).map_err(at)?;
         let newest = self.newest(lane)?;
         let last = newest.map(|s| s.last_pos(lane).map_err(StoreError::at(&s.path))).transpose()?.flatten();
         let last = match last {
             Some(pos) => pos,
-            None => catalogue::last_end(&self.urgent.db, lane).map_err(at)?.map_or(0, |end| end.pos),
+            None => catalogue::last_end(self.catalogue(), lane).map_err(at)?.map_or(0, |end| end.pos),
         };
         Ok((last.max(acked.pos), acked))
     }
 
+    fn path(&self) -> PathBuf {
+        path_in(&self.folder)
+    }
+
+    fn catalogue(&self) -> &rusqlite::Connection {
+        &self.urgent.segment.db
+    }
+
+    /// Opens `urgent.db` again if it is another file now, and lets go of segments that are.
+    fn refresh(&mut self) -> Result<(), StoreError> {
+        let path = self.path();
+        if identity(&path) != self.urgent.identity {
+            self.urgent = Open::new(&path)?;
+        }
+        let folder = &self.folder;
+        self.bulk
+            .retain(|(number, open)| open.identity.is_some() && identity(&bulk_path(folder, *number)) == open.identity);
+        Ok(())
+    }
+
     /// The rows of the block or the gap that holds `pos` or, where nothing does, that comes next.
     fn rows_at(&mut self, lane: Lane, pos: i64) -> Result<Vec<Row>, StoreError> {
-        let span = catalogue::span_at(&self.urgent.db, lane, pos).map_err(StoreError::at(&self.urgent.path))?;
-        let segment = match &span {
-            Some(Span { gone: None, segment, .. }) => self.sealed(*segment)?,
-            Some(Span { gone: Some(_), .. }) => None,
-            None => self.newest(lane)?,
-        };
-        let block = segment.map(|s| s.block_at(lane, pos).map_err(StoreError::at(&s.path))).transpose()?.flatten();
         let before = Head { pos: pos - 1, ..Head::NONE };
+        let mut span = self.span_from(lane, pos)?;
+        let block = loop {
+            let block = match &span {
+                Some(Span { gone: Some(why), end, first_pos, .. }) if *first_pos <= pos => {
+                    let why = if why == ACKED { RELAY_ROLLBACK } else { why };
+                    return Ok(skip_to(before, end, why).into_iter().collect());
+                }
+                // Lost places before a segment that is gone, too: the end of that is the next that is known.
+                Some(Span { gone: Some(_), end, .. }) => return self.hole_to(lane, before, end),
+                Some(Span { gone: None, segment, first_pos, .. }) => {
+                    let segment = self.live(*segment, is_urgent(lane))?;
+                    segment.block_at(lane, pos.max(*first_pos)).map_err(StoreError::at(&segment.path))?
+                }
+                None => {
+                    let newest = self.newest(lane)?;
+                    newest.map(|s| s.block_at(lane, pos).map_err(StoreError::at(&s.path))).transpose()?.flatten()
+                }
+            };
+            if block.as_ref().is_some_and(|block| block.before.pos < pos) {
+                break block;
+            }
+            // The segment may have been sealed since the catalogue was asked.
+            let again = self.span_from(lane, pos)?;
+            if again == span {
+                break block;
+            }
+            span = again;
+        };
         match (block, span) {
             (Some(block), _) if block.before.pos < pos => Ok(block.rows()),
-            // Between blocks, within a segment or before the next one's first.
-            (Some(block), span) => Ok(hole(before, &block, span.as_ref())),
-            (None, Some(span)) => {
-                let why = match span.gone.as_deref() {
-                    Some(ACKED) => RELAY_ROLLBACK,
-                    Some(why) => why,
-                    None => DAMAGED,
-                };
-                Ok(skip_to(before, &span.end, why).into_iter().collect())
-            }
+            // Between blocks.
+            (Some(block), _) => self.hole_before(lane, before, &block),
+            (None, Some(span)) => self.hole_to(lane, before, &span.end),
             (None, None) => Ok(Vec::new()),
         }
     }
 
-    fn sealed(&mut self, number: i64) -> Result<Option<&Segment>, StoreError> {
-        let index = match self.open.iter().position(|(open, _)| *open == number) {
+    fn span_from(&self, lane: Lane, pos: i64) -> Result<Option<Span>, StoreError> {
+        catalogue::span_from(self.catalogue(), lane, pos).map_err(StoreError::at(&self.path()))
+    }
+
+    /// What lies between `before` and a block.
+    fn hole_before(&self, lane: Lane, before: Head, block: &Block) -> Result<Vec<Row>, StoreError> {
+        let rows = self.hole_to(lane, before, &block.before)?;
+        if rows.is_empty() {
+            // Places that nobody can name: what follows goes on.
+            tracing::error!(%lane, after = before.pos, "places without a trace: their epochs are not known");
+            return Ok(block.rows());
+        }
+        Ok(rows)
+    }
+
+    /// The places from behind `before` up to `end`, epoch by epoch where the catalogue knows how each of them ended.
+    fn hole_to(&self, lane: Lane, before: Head, end: &Head) -> Result<Vec<Row>, StoreError> {
+        let begin_of = |end: &Head| end.pos - i64::try_from(end.seq.0).unwrap_or(i64::MAX);
+        let (mut rows, mut at) = (Vec::new(), before);
+        while at.pos < begin_of(end) {
+            let next =
+                catalogue::epoch_end(self.catalogue(), lane, at.pos + 1).map_err(StoreError::at(&self.path()))?;
+            let Some(next) = next.filter(|next| next.pos <= begin_of(end)) else { break };
+            rows.extend(skip_to(Head { pos: at.pos.max(begin_of(&next)), ..at }, &next, DAMAGED));
+            at = next;
+        }
+        rows.extend(skip_to(Head { pos: at.pos.max(begin_of(end)), ..at }, end, DAMAGED));
+        Ok(rows)
+    }
+
+    /// A segment that the catalogue says is there.
+    fn live(&mut self, number: i64, urgent: bool) -> Result<&Segment, StoreError> {
+        if urgent {
+            return Ok(&self.urgent.segment);
+        }
+        let path = bulk_path(&self.folder, number);
+        let missing = StoreError::other(&path, "is not there, though the catalogue has it: trying again later");
+        self.opened(number)?.ok_or(missing)
+    }
+
+    fn opened(&mut self, number: i64) -> Result<Option<&Segment>, StoreError> {
+        let index = match self.bulk.iter().position(|(open, _)| *open == number) {
             Some(index) => index,
             None => {
                 let path = bulk_path(&self.folder, number);
                 if !path.exists() {
                     return Ok(None);
                 }
-                if self.open.len() >= OPEN_MAX {
-                    self.open.remove(0);
+                if self.bulk.len() >= OPEN_MAX {
+                    self.bulk.remove(0);
                 }
-                self.open.push((number, Segment::read(&path)?));
-                self.open.len() - 1
+                self.bulk.push((number, Open::new(&path)?));
+                self.bulk.len() - 1
             }
         };
-        Ok(self.open.get(index).map(|(_, segment)| segment))
+        Ok(self.bulk.get(index).map(|(_, open)| &open.segment))
     }
 
     /// The file that a lane is written to now.
     fn newest(&mut self, lane: Lane) -> Result<Option<&Segment>, StoreError> {
         if is_urgent(lane) {
-            return Ok(Some(&self.urgent));
+            return Ok(Some(&self.urgent.segment));
         }
         let numbers = bulk_numbers(&self.folder).map_err(StoreError::file(&self.folder))?;
-        numbers.last().map_or(Ok(None), |number| self.sealed(*number))
+        numbers.last().map_or(Ok(None), |number| self.opened(*number))
     }
 }
 
@@ -145,27 +242,4 @@ fn cut(row: Row, at: i64) -> Row {
     let left = u64::try_from(row.pos.saturating_sub(at)).unwrap_or(0);
     let first = first.max(Seq(last.0.saturating_sub(left) + 1));
     Row { item: Item::Skip { first, last, reason, chain_after }, ..row }
-}
-
-/// What lies between `before` and a block, as gaps: the rest of an epoch that the block's `Opened` names, then the
-/// beginning of the block's own.
-fn hole(before: Head, block: &Block, span: Option<&Span>) -> Vec<Row> {
-    let in_epoch = i64::try_from(block.before.seq.0).unwrap_or(i64::MAX);
-    let begins = block.before.pos - in_epoch;
-    if before.pos >= begins {
-        return skip_to(before, &block.before, DAMAGED).into_iter().collect();
-    }
-    // The end of the epoch before: known from the catalogue, or from what the block says it continues.
-    let end = span.map(|span| span.end).filter(|end| end.pos <= begins).or_else(|| {
-        let first = block.rows().into_iter().next()?;
-        let Item::Opened(opened) = first.item else { return None };
-        Some(Head { pos: begins, epoch: opened.parent_epoch, seq: opened.parent_seq, chain: opened.parent_chain })
-    });
-    let named = end.filter(|end| before.pos >= end.pos - i64::try_from(end.seq.0).unwrap_or(i64::MAX));
-    match named.and_then(|end| skip_to(before, &end, DAMAGED)) {
-        Some(row) => vec![row],
-        // Whole epochs without a trace: their places cannot be named, what follows can.
-        None if in_epoch > 0 => skip_to(Head { pos: begins, ..before }, &block.before, DAMAGED).into_iter().collect(),
-        None => block.rows(),
-    }
 }

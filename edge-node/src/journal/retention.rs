@@ -7,8 +7,9 @@ use rusqlite::params;
 use shared::ids::Lane;
 use tracing::{info, warn};
 
-use super::block::{Head, Times};
+use super::block::{DAMAGED, Head, Times};
 use super::catalogue::{self, ACKED, DISK_FULL, QUOTA, Span};
+use super::damage::remove;
 use super::limits::Limits;
 use super::segment::{Segment, StoreError};
 use super::store::{BULK, Store, URGENT, bulk_numbers, bulk_path};
@@ -57,7 +58,7 @@ pub fn maintain(store: &mut Store, now_us: i64) -> Result<(), StoreError> {
     if size.transpose()?.is_some_and(full) {
         store.rotate()?;
     }
-    unlink_leftovers(store)?;
+    reconcile(store)?;
     let sealed = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
     let keep = i64::try_from(store.limits.keep.as_micros()).unwrap_or(i64::MAX);
     let mut used: u64 = bulk_bytes(store)?;
@@ -71,12 +72,13 @@ pub fn maintain(store: &mut Store, now_us: i64) -> Result<(), StoreError> {
         used = used.saturating_sub(unlink(store, number, if acked { ACKED } else { QUOTA })?);
     }
     delete_urgent(&mut store.urgent, now_us.saturating_sub(keep))?;
+    store.bear_witness()?;
     store.ballast.keep();
     Ok(())
 }
 
-/// Unlinks the oldest sealed segment to make room on a full disk, one that was sent if there is one; seals the current
-/// one first if it is the only one. False when nothing could be given.
+/// Unlinks the oldest sealed segment to make room on a full disk, one that was sent if there is one. False when there is
+/// none to give.
 ///
 /// # Errors
 /// [`StoreError`] naming the file.
@@ -93,11 +95,16 @@ pub fn free_oldest(store: &mut Store) -> Result<bool, StoreError> {
         }
     }
     let Some((number, why)) = chosen else { return Ok(false) };
-    // Naming the gap takes room, too.
     match unlink(store, number, why) {
-        Err(error) if error.is_full() && store.ballast.release() => unlink(store, number, why)?,
-        other => other?,
-    };
+        Err(error) if error.is_full() => {
+            // Naming the gap takes room, too. Its places are in the catalogue: a crash here leaves a segment that is
+            // missing, which is named as damaged.
+            warn!(number, "segment is removed before it could be noted: no room for the note");
+            remove(&bulk_path(&store.folder, number))?;
+            catalogue::gone(&store.urgent.db, number, why).map_err(StoreError::at(&store.urgent.path))?;
+        }
+        other => drop(other?),
+    }
     Ok(true)
 }
 
@@ -111,7 +118,10 @@ pub fn keep_reserve(urgent: &mut Segment, limits: &Limits) -> Result<(), StoreEr
     if used(urgent)? < share(quota) {
         return Ok(());
     }
-    delete_urgent(urgent, i64::MAX)?;
+    // On a full disk even this may fail; then the commit itself shows it, and room is made.
+    if let Err(error) = delete_urgent(urgent, i64::MAX) {
+        warn!("sent urgent events cannot be deleted: {error}");
+    }
     if used(urgent)? < quota {
         return Ok(());
     }
@@ -182,8 +192,9 @@ fn unlink(store: &mut Store, number: i64, why: &str) -> Result<u64, StoreError> 
     Ok(bytes)
 }
 
-/// Unlinks files that the catalogue calls gone: a crash came between.
-fn unlink_leftovers(store: &Store) -> Result<(), StoreError> {
+/// Brings files and catalogue together where a crash came between: unlinks what the catalogue calls gone, notes what is
+/// missing.
+pub fn reconcile(store: &Store) -> Result<(), StoreError> {
     let numbers = bulk_numbers(&store.folder).map_err(StoreError::file(&store.folder))?;
     let live = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
     let current = store.bulk.as_ref().map(|bulk| bulk.number);
@@ -193,16 +204,9 @@ fn unlink_leftovers(store: &Store) -> Result<(), StoreError> {
             remove(&bulk_path(&store.folder, number))?;
         }
     }
-    Ok(())
-}
-
-fn remove(path: &std::path::Path) -> Result<(), StoreError> {
-    for end in ["", "-wal", "-shm"] {
-        let file = std::path::PathBuf::from(format!("{}{end}", path.display()));
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::file(&file)(error)),
-            Ok(()) | Err(_) => {}
-        }
+    for (number, _) in live.iter().filter(|(number, _)| !bulk_path(&store.folder, *number).exists()) {
+        warn!(number, "segment is missing: its places are named as damaged");
+        catalogue::gone(&store.urgent.db, *number, DAMAGED).map_err(StoreError::at(&store.urgent.path))?;
     }
     Ok(())
 }

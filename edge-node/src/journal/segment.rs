@@ -34,6 +34,8 @@ pub enum StoreError {
         file: String,
         /// Why.
         reason: String,
+        /// Whether the disk was full.
+        full: bool,
     },
     /// Written by a newer release.
     #[error("{file}: layout {found} is newer than this build's {LAYOUT}: install the release that wrote it")]
@@ -61,15 +63,24 @@ impl StoreError {
 
     /// For `map_err`: the system's error with its file.
     pub fn file(path: &Path) -> impl Fn(std::io::Error) -> Self + Copy + '_ {
-        |error| Self::File { file: path.display().to_string(), reason: error.to_string() }
+        |error| Self::File {
+            file: path.display().to_string(),
+            reason: error.to_string(),
+            full: error.kind() == std::io::ErrorKind::StorageFull,
+        }
     }
 
-    /// Whether the disk or the file's quota is full.
+    /// Something that is not the disk's fault.
+    pub fn other(file: &Path, reason: &str) -> Self {
+        Self::File { file: file.display().to_string(), reason: reason.to_owned(), full: false }
+    }
+
+    /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
         match self {
             Self::Sqlite { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
-            Self::ReserveFull { .. } => true,
-            Self::File { .. } | Self::Newer { .. } => false,
+            Self::File { full, .. } => *full,
+            Self::ReserveFull { .. } | Self::Newer { .. } => false,
         }
     }
 
@@ -120,7 +131,7 @@ impl Segment {
         if found < LAYOUT {
             let tables: String = lanes.iter().map(|lane| table(*lane)).collect();
             let tx = db.transaction().map_err(sqlite)?;
-            tx.execute_batch(&format!("{tables}{more}PRAGMA user_version = {LAYOUT};")).map_err(sqlite)?;
+            tx.execute_batch(&format!("{tables}{WITNESS}{more}PRAGMA user_version = {LAYOUT};")).map_err(sqlite)?;
             tx.commit().map_err(sqlite)?;
         }
         db.set_prepared_statement_cache_capacity(32);
@@ -199,7 +210,37 @@ impl Segment {
     /// # Errors
     /// SQLite's, where the file is not what was written.
     pub fn check(&self) -> rusqlite::Result<()> {
-        self.lanes.iter().try_for_each(|lane| self.tail(*lane).map(|_| ()))
+        for lane in self.lanes {
+            // A new epoch begins behind the last row: it must be known where that ends.
+            let (tail, last) = (self.tail(*lane)?, self.last_pos(*lane)?);
+            if tail.map(|head| head.pos) != last {
+                let damaged = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+                return Err(rusqlite::Error::SqliteFailure(damaged, Some(format!("last block of lane {lane}"))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where lanes of another file stood a moment ago, as kept here.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn witnessed(&self, lane: Lane) -> rusqlite::Result<Option<Head>> {
+        let sql = "SELECT pos, epoch, seq, chain FROM witness WHERE lane = ?1";
+        self.db.prepare_cached(sql)?.query_row([lane.as_str()], read_head).optional()
+    }
+
+    /// Keeps where a lane of another file stands, so that a tail lost there shows as a hole.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn witness(&self, heads: &[(Lane, Head)]) -> rusqlite::Result<()> {
+        let tx = self.db.unchecked_transaction()?;
+        for (lane, head) in heads {
+            let sql = "INSERT OR REPLACE INTO witness(lane, pos, epoch, seq, chain) VALUES (?1, ?2, ?3, ?4, ?5)";
+            tx.execute(sql, params![lane.as_str(), head.pos, head.epoch.0, int(head.seq), head.chain.0])?;
+        }
+        tx.commit()
     }
 
     /// Whether SQLite finds the file's structure sound.
@@ -290,7 +331,7 @@ pub(super) const COLUMNS: &str =
 
 fn table(lane: Lane) -> String {
     format!(
-        "CREATE TABLE block_{lane}(first_pos INTEGER PRIMARY KEY, count INTEGER NOT NULL, epoch BLOB NOT NULL,
+        "CREATE TABLE IF NOT EXISTS block_{lane}(first_pos INTEGER PRIMARY KEY, count INTEGER NOT NULL, epoch BLOB NOT NULL,
          first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, from_us INTEGER NOT NULL, to_us INTEGER NOT NULL,
          chain_before BLOB NOT NULL, chain_after BLOB NOT NULL, sum INTEGER NOT NULL, body BLOB NOT NULL);"
     )
@@ -299,8 +340,16 @@ fn table(lane: Lane) -> String {
 /// A block, or `None` where its header is not what was written.
 pub(super) fn read_block(row: &SqlRow<'_>) -> rusqlite::Result<Option<Block>> {
     let Some(mut block) = read_header(row) else { return Ok(None) };
-    block.body = row.get(10)?;
+    // A body that is no blob was not written so.
+    let Ok(body) = row.get(10) else { return Ok(None) };
+    block.body = body;
     Ok(Some(block))
+}
+
+/// A block whose header is broken, made anew behind the block before it, where its body proves itself.
+pub(super) fn recover_block(row: &SqlRow<'_>, before: Option<Head>) -> Option<Block> {
+    let before = before.filter(|before| row.get::<_, i64>(0).ok() == Some(before.pos + 1))?;
+    Block::recover(before, row.get(10).ok()?)
 }
 
 /// A block without its body.
@@ -316,6 +365,15 @@ fn read_header(row: &SqlRow<'_>) -> Option<Block> {
     let times = Times { from: row.get(5).ok()?, to: row.get(6).ok()? };
     let block = Block { before, after, times, body: Vec::new() };
     (row.get::<_, i64>(9).ok()? == block.check() && count > 0).then_some(block)
+}
+
+const WITNESS: &str = "CREATE TABLE IF NOT EXISTS witness(lane TEXT PRIMARY KEY, pos INTEGER NOT NULL,
+    epoch BLOB NOT NULL, seq INTEGER NOT NULL, chain BLOB NOT NULL);";
+
+/// A head in the columns pos, epoch, seq, chain.
+pub(super) fn read_head(row: &SqlRow<'_>) -> rusqlite::Result<Head> {
+    let seq = Seq(u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0));
+    Ok(Head { pos: row.get(0)?, epoch: Epoch(row.get(1)?), seq, chain: Digest(row.get(3)?) })
 }
 
 /// A sequence number as SQLite holds it.

@@ -13,6 +13,7 @@ use shared::record::Record;
 use tracing::{error, info, warn};
 
 use super::block::{Block, Head};
+use super::epoch::{further, seen_by_bulk};
 use super::limits::{Ballast, Limits};
 use super::segment::{Segment, StoreError, write};
 use super::{catalogue, damage, retention};
@@ -39,10 +40,14 @@ pub struct Store {
     pub(super) urgent: Segment,
     pub(super) bulk: Option<Bulk>,
     pub(super) ballast: Ballast,
-    heads: [Head; Lane::ALL.len()],
-    new_epoch: fn() -> Epoch,
+    pub(super) heads: Heads,
+    pub(super) witnessed: Heads,
+    pub(super) new_epoch: fn() -> Epoch,
     _lock: std::fs::File,
 }
+
+/// Where each lane stands.
+pub type Heads = [Head; Lane::ALL.len()];
 
 /// The segment that is filled now.
 pub(super) struct Bulk {
@@ -78,23 +83,25 @@ pub fn bulk_numbers(folder: &Path) -> std::io::Result<Vec<i64>> {
 
 impl Store {
     /// Opens the journal of a folder, making it if there is none, and begins a new epoch in every lane. A bulk segment
-    /// that cannot be opened now is left for [`Store::commit`] to try again.
+    /// that cannot be opened now is left for [`Store::open_bulk`]. `known` is where this process left the lanes.
     ///
     /// # Errors
     /// [`StoreError`] naming the file, for what urgent events need.
-    pub fn open(folder: &Path, limits: Limits, new_epoch: fn() -> Epoch) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, limits: Limits, known: Heads, new_epoch: fn() -> Epoch) -> Result<Self, StoreError> {
         let lock = Self::lock(folder)?;
         refuse_older_layout(folder)?;
         let ballast = Ballast::new(folder, &limits);
         let urgent = damage::open(folder, &path_in(folder), open_urgent)?;
-        let heads = [Head::NONE; Lane::ALL.len()];
         let folder = folder.to_owned();
-        let mut store = Self { folder, limits, urgent, bulk: None, ballast, heads, new_epoch, _lock: lock };
-        let begun = store.begin(&URGENT, None);
-        let begun = match begun {
-            Err(error) if error.is_full() && store.ballast.release() => store.begin(&URGENT, None),
-            other => other,
-        };
+        let (heads, witnessed) = (further(known, seen_by_bulk(&folder)), [Head::NONE; Lane::ALL.len()]);
+        let mut store = Self { folder, limits, urgent, bulk: None, ballast, heads, witnessed, new_epoch, _lock: lock };
+        let mut begun = store.begin(&URGENT, false);
+        if begun.as_ref().is_err_and(StoreError::is_full) && store.ballast.release() {
+            begun = store.begin(&URGENT, false);
+        }
+        while begun.as_ref().is_err_and(StoreError::is_full) && retention::free_oldest(&mut store)? {
+            begun = store.begin(&URGENT, false);
+        }
         begun?;
         sync_folder(&store.folder)?;
         store.ballast.keep();
@@ -102,6 +109,16 @@ impl Store {
             error!("failed to {error}; urgent events are still kept");
         }
         Ok(store)
+    }
+
+    /// Where each lane stands, for the next opening in this process.
+    pub fn heads(&self) -> Heads {
+        self.heads
+    }
+
+    /// Whether bulk lanes can be written now.
+    pub fn has_bulk(&self) -> bool {
+        self.bulk.is_some()
     }
 
     /// Takes the folder for this process, making it if it is not there.
@@ -112,8 +129,7 @@ impl Store {
         std::fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
         let path = folder.join("journal.lock");
         let lock = std::fs::File::create(&path).map_err(StoreError::file(&path))?;
-        let reason = "another process has this journal open".into();
-        lock.try_lock().map_err(|_| StoreError::File { file: path.display().to_string(), reason })?;
+        lock.try_lock().map_err(|_| StoreError::other(&path, "another process has this journal open"))?;
         Ok(lock)
     }
 
@@ -128,26 +144,46 @@ impl Store {
     }
 
     /// Opens the last bulk segment, sealing those before it, and begins a new epoch in its lanes.
-    pub(super) fn open_bulk(&mut self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file; urgent lanes are not touched.
+    pub fn open_bulk(&mut self) -> Result<(), StoreError> {
         let numbers = bulk_numbers(&self.folder).map_err(StoreError::file(&self.folder))?;
-        let (last, before) = numbers.split_last().map_or((1, &[][..]), |(last, before)| (*last, before));
-        for number in before {
+        // A number is never used twice: what the catalogue says of one must stay true.
+        let known = catalogue::last_number(&self.urgent.db).map_err(StoreError::at(&self.urgent.path))?;
+        let last = numbers.last().copied().filter(|last| *last > known).unwrap_or(known + 1);
+        for number in numbers.iter().filter(|number| **number < last) {
             self.seal_if_needed(*number)?;
         }
+        self.make_segment(last)?;
         let path = bulk_path(&self.folder, last);
         let segment = damage::open(&self.folder, &path, open_segment)?;
-        sync_folder(&self.folder)?;
         self.bulk = Some(Bulk { segment, number: last });
-        let begun = self.begin(&BULK, Some(last));
+        let begun = self.begin(&BULK, true);
         if begun.is_err() {
             self.bulk = None;
         }
         begun
     }
 
+    /// Makes a segment's file whole under another name first: a file half made is no segment.
+    fn make_segment(&self, number: i64) -> Result<(), StoreError> {
+        let path = bulk_path(&self.folder, number);
+        if path.exists() {
+            return Ok(());
+        }
+        let making = self.folder.join("segment.new");
+        damage::remove(&making)?;
+        let made = open_segment(&making).and_then(|segment| segment.checkpoint().map_err(StoreError::at(&making)));
+        let named = made.and_then(|()| std::fs::rename(&making, &path).map_err(StoreError::file(&path)));
+        damage::remove(&making)?;
+        named.and_then(|()| sync_folder(&self.folder))
+    }
+
     fn seal_if_needed(&mut self, number: i64) -> Result<(), StoreError> {
-        let sealed = catalogue::sealed(&self.urgent.db).map_err(StoreError::at(&self.urgent.path))?;
-        if sealed.iter().any(|(known, _)| *known == number) {
+        // A number that the catalogue has is sealed, or gone and about to be unlinked.
+        let known = catalogue::last_number(&self.urgent.db).map_err(StoreError::at(&self.urgent.path))?;
+        if number <= known {
             return Ok(());
         }
         let path = bulk_path(&self.folder, number);
@@ -168,37 +204,6 @@ impl Store {
         if current { self.open_bulk() } else { Ok(()) }
     }
 
-    /// Where each lane stands, then its `Opened` as the first item of a new epoch.
-    fn begin(&mut self, lanes: &[Lane], number: Option<i64>) -> Result<(), StoreError> {
-        let epoch = (self.new_epoch)();
-        let segment = self.bulk.as_mut().filter(|_| number.is_some()).map(|bulk| &mut bulk.segment);
-        // The catalogue is in `urgent.db`, whichever file the lanes are in.
-        let mut heads = Vec::new();
-        for lane in lanes {
-            let tail = segment.as_ref().map_or(&self.urgent, |segment| &**segment);
-            let tail = tail.tail(*lane).map_err(StoreError::at(&tail.path))?;
-            let catalogued = catalogue::last_end(&self.urgent.db, *lane).map_err(StoreError::at(&self.urgent.path))?;
-            // The relay's ack outlives a lost tail: what it has is the parent then.
-            let acked = catalogue::acked(&self.urgent.db, *lane).map_err(StoreError::at(&self.urgent.path))?;
-            // So does what this process has committed.
-            let committed = self.heads.get(*lane as usize).copied();
-            let parent = [tail, catalogued, Some(acked), committed].into_iter().flatten().max_by_key(|head| head.pos);
-            heads.push((*lane, parent.unwrap_or(Head::NONE)));
-        }
-        let segment = segment.unwrap_or(&mut self.urgent);
-        let at = StoreError::at(&segment.path);
-        let tx = segment.db.transaction().map_err(at)?;
-        for (lane, parent) in heads {
-            let mut block = Block::new(Head { pos: parent.pos, epoch, ..Head::NONE });
-            block.push_opened(&parent.opened());
-            write(&tx, lane, &block).map_err(at)?;
-            if let Some(head) = self.heads.get_mut(lane as usize) {
-                *head = block.after;
-            }
-        }
-        tx.commit().map_err(at)
-    }
-
     /// Writes entries in one durable commit a file; sequence numbers advance only where it succeeds. The first result is
     /// of the urgent lanes, the second of the bulk lanes. After an error of the first the store must be opened again.
     pub fn commit(&mut self, entries: &[Entry<'_>]) -> [Result<(), StoreError>; 2] {
@@ -211,17 +216,21 @@ impl Store {
         if !entries.iter().any(|entry| is_urgent(entry.lane)) {
             return Ok(());
         }
+        let mut done = self.put_urgent(entries);
+        if done.as_ref().is_err_and(StoreError::is_full) && self.ballast.release() {
+            warn!("disk is full: the ballast makes room for urgent events");
+            done = self.put_urgent(entries);
+        }
+        while done.as_ref().is_err_and(StoreError::is_full) && retention::free_oldest(self)? {
+            done = self.put_urgent(entries);
+        }
+        done
+    }
+
+    fn put_urgent(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
         retention::keep_reserve(&mut self.urgent, &self.limits)?;
         let mut heads = self.heads;
-        let done = match put(&mut self.urgent, &mut heads, entries, is_urgent) {
-            Err(error) if error.is_full() && self.ballast.release() => {
-                warn!("disk is full: the ballast makes room for urgent events");
-                heads = self.heads;
-                put(&mut self.urgent, &mut heads, entries, is_urgent)
-            }
-            other => other,
-        };
-        done.inspect(|()| self.heads = heads)
+        put(&mut self.urgent, &mut heads, entries, is_urgent).inspect(|()| self.heads = heads)
     }
 
     fn commit_bulk(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
@@ -239,10 +248,13 @@ impl Store {
 
     fn put_bulk(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
         if self.bulk.is_none() {
+            // Closed by this very commit: the disk was full, and room was made.
             self.open_bulk()?;
         }
         let mut heads = self.heads;
-        let Some(bulk) = &mut self.bulk else { return Ok(()) };
+        let Some(bulk) = &mut self.bulk else {
+            return Err(StoreError::other(&self.folder, "no bulk segment is open"));
+        };
         let done = put(&mut bulk.segment, &mut heads, entries, |lane| !is_urgent(lane));
         match &done {
             Ok(()) => self.heads = heads,
@@ -265,8 +277,8 @@ impl Store {
         let Some(bulk) = self.bulk.take() else { return Ok(()) };
         bulk.segment.checkpoint().map_err(StoreError::at(&bulk.segment.path))?;
         let number = bulk.number + 1;
-        let next = Segment::open(&bulk_path(&self.folder, number), &BULK, "")?;
-        sync_folder(&self.folder)?;
+        self.make_segment(number)?;
+        let next = open_segment(&bulk_path(&self.folder, number))?;
         retention::seal(&self.urgent, &bulk.segment, bulk.number)?;
         info!(number, "journal goes on in the next segment");
         self.bulk = Some(Bulk { segment: next, number });
@@ -322,7 +334,7 @@ pub fn is_urgent(lane: Lane) -> bool {
 /// Writes the entries of some lanes as blocks, in one commit.
 fn put(
     segment: &mut Segment,
-    heads: &mut [Head; Lane::ALL.len()],
+    heads: &mut Heads,
     entries: &[Entry<'_>],
     wanted: fn(Lane) -> bool,
 ) -> Result<(), StoreError> {
@@ -356,6 +368,6 @@ fn refuse_older_layout(folder: &Path) -> Result<(), StoreError> {
     if !file.exists() {
         return Ok(());
     }
-    let reason = "a journal of layout 1, written before the first release; move it away to begin a new one".into();
-    Err(StoreError::File { file: file.display().to_string(), reason })
+    let reason = "a journal of layout 1, written before the first release; move it away to begin a new one";
+    Err(StoreError::other(&file, reason))
 }

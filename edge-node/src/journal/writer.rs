@@ -18,7 +18,7 @@ use super::limits::Limits;
 use super::recent::Recent;
 use super::room::Room;
 use super::segment::StoreError;
-use super::store::{Entry, Store, is_urgent, path_in};
+use super::store::{Entry, Heads, Store, is_urgent, path_in};
 use super::{Counts, Journal, JournalError, QUEUE, Request, SAFETY_QUEUE};
 use crate::clock::{self, Stamp};
 
@@ -30,8 +30,14 @@ const RECORD_BYTES: usize = 256 * 1024;
 const GROUP_MAX: usize = 2048;
 /// How often the safety queue is looked at while nothing else comes.
 const TICK: Duration = Duration::from_millis(10);
-/// Events kept in memory while the journal cannot commit: minutes of a quiet site, some 20 MB of a busy one.
+/// Bulk events kept in memory while they cannot be committed: minutes of a quiet site. More are counted as lost.
 const KEPT_MAX: usize = 20_000;
+/// The same in bytes.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// Urgent events kept in memory while they cannot be committed. Full: the clerk waits.
+const KEPT_URGENT: usize = 1024;
+/// A file is not made anew again within this time: readers may still tell of the old one.
+const MEND_AGAIN: Duration = Duration::from_secs(30);
 /// Wait before a failed journal is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 
@@ -95,6 +101,12 @@ struct State {
     cursors: [Option<Head>; Lane::ALL.len()],
     pending: Vec<Request>,
     oldest: Uptime,
+    /// Failed, and nobody waits who could try again.
+    kept: Vec<Request>,
+    kept_bytes: usize,
+    retry_at: Uptime,
+    mended: Vec<(PathBuf, Uptime)>,
+    heads: Heads,
     counts: Arc<Counts>,
     room: Arc<Room>,
     recent: Recent,
@@ -105,7 +117,7 @@ struct State {
 /// # Errors
 /// [`StoreError`] when it cannot be opened.
 pub fn start(folder: PathBuf, limits: Limits, stamp: Stamp) -> Result<(Journal, Acks, Writer), StoreError> {
-    let (store, recent) = open(&folder, &limits)?;
+    let (store, recent) = open(&folder, &limits, [Head::NONE; Lane::ALL.len()])?;
     let (queue, requests) = sync_channel(QUEUE);
     let (safety, safety_requests) = sync_channel(SAFETY_QUEUE);
     let (ack_queue, acks) = sync_channel(64);
@@ -121,6 +133,11 @@ pub fn start(folder: PathBuf, limits: Limits, stamp: Stamp) -> Result<(Journal, 
         cursors: [None; Lane::ALL.len()],
         pending: Vec::new(),
         oldest: Uptime(0),
+        kept: Vec::new(),
+        kept_bytes: 0,
+        retry_at: Uptime(0),
+        mended: Vec::new(),
+        heads: [Head::NONE; Lane::ALL.len()],
         counts: counts.clone(),
         room: room.clone(),
         recent,
@@ -128,14 +145,14 @@ pub fn start(folder: PathBuf, limits: Limits, stamp: Stamp) -> Result<(Journal, 
     let thread = std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || run(state, &requests, &safety_requests, &acks))
-        .map_err(|e| StoreError::File { file: "thread journal".into(), reason: e.to_string() })?;
+        .map_err(StoreError::file(Path::new("thread journal")))?;
     Ok((Journal { stamp, queue, safety, counts, room }, Acks { queue: ack_queue }, Writer { thread }))
 }
 
 /// Opens the store; a file that shows damage on the way is made anew of what can be read of it.
-fn open(folder: &Path, limits: &Limits) -> Result<(Store, Recent), StoreError> {
+fn open(folder: &Path, limits: &Limits, known: Heads) -> Result<(Store, Recent), StoreError> {
     let once = || {
-        let store = Store::open(folder, limits.clone(), new_epoch)?;
+        let store = Store::open(folder, limits.clone(), known, new_epoch)?;
         Recent::read(&store).map(|recent| (store, recent))
     };
     let mut opened = once();
@@ -161,24 +178,18 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
         if state.pending.is_empty() {
             state.oldest = now;
         }
-        let before = state.pending.len();
-        state.pending.extend(safety.try_iter());
-        let urgent = state.pending.len() > before;
-        let mut bytes: usize = state.pending.iter().map(|request| request.record.bytes.len()).sum();
-        let mut next = first.ok();
-        while let Some(request) = next {
-            bytes += request.record.bytes.len();
-            state.room.give(request.record.bytes.len());
-            state.pending.push(request);
-            let room = state.pending.len() < GROUP_MAX && bytes < GROUP_BYTES;
-            next = if room { queue.try_recv().ok() } else { None };
-        }
-        let waited_for = urgent || state.pending.iter().any(|request| request.done.is_some());
+        let bytes = state.gather(first.ok(), queue, safety);
+        let waited_for = state.pending.iter().any(|request| request.done.is_some() || is_urgent(request.lane));
         let due = now.since(state.oldest) >= RECORD_DELAY - TICK || bytes >= RECORD_BYTES;
         let full = state.pending.len() >= GROUP_MAX;
-        // After a failure only those who wait for an answer are told at once; the rest waits for the reopening.
-        let open = state.store.is_some() && now >= state.bulk_at || state.store.is_none() && now >= state.reopen_at;
-        if !state.pending.is_empty() && (waited_for || (open && (due || full)) || closed) {
+        let retry = !state.kept.is_empty() && now >= state.retry_at;
+        if retry || closed {
+            // In the order in which they came.
+            let newer = std::mem::replace(&mut state.pending, std::mem::take(&mut state.kept));
+            state.pending.extend(newer);
+            state.kept_bytes = 0;
+        }
+        if !state.pending.is_empty() && (waited_for || due || full || retry || closed) {
             state.commit(now);
         }
         state.look_after(acks, now, closed);
@@ -190,42 +201,70 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
 }
 
 impl State {
-    fn commit(&mut self, now: Uptime) {
-        let requests = self.new_ones();
-        let (urgent, bulk): (Vec<Request>, Vec<Request>) = requests.into_iter().partition(|r| is_urgent(r.lane));
-        let bulk_waits = now < self.bulk_at;
-        let outcomes = match self.ready(now) {
-            Ok(store) => {
-                let wanted = urgent.iter().chain(bulk.iter().filter(|_| !bulk_waits));
-                let entries: Vec<Entry<'_>> =
-                    wanted.map(|Request { lane, at, record, .. }| Entry { lane: *lane, at: *at, record }).collect();
-                store.commit(&entries)
-            }
-            Err(error) => {
-                let text = error.to_string();
-                [Err(error), Err(StoreError::File { file: "journal".into(), reason: text })]
-            }
-        };
-        let [urgent_done, bulk_done] = outcomes;
-        if let Err(error) = &urgent_done
-            && !matches!(error, StoreError::ReserveFull { .. })
-        {
-            self.closed(&error.to_string(), now);
+    /// Takes what waits in the queues, as much as one commit should have; gives its bytes.
+    fn gather(&mut self, first: Option<Request>, queue: &Receiver<Request>, safety: &Receiver<Request>) -> usize {
+        let kept_urgent = self.kept.iter().filter(|request| is_urgent(request.lane)).count();
+        self.pending.extend(safety.try_iter().take(KEPT_URGENT.saturating_sub(kept_urgent)));
+        let mut bytes: usize = self.pending.iter().map(|request| request.record.bytes.len()).sum();
+        let mut next = first;
+        while let Some(request) = next {
+            bytes += request.record.bytes.len();
+            self.room.give(request.record.bytes.len());
+            self.pending.push(request);
+            let room = self.pending.len() < GROUP_MAX && bytes < GROUP_BYTES;
+            next = if room { queue.try_recv().ok() } else { None };
         }
-        if bulk_done.is_err() && self.store.is_some() {
-            self.bulk_at = now.plus(REOPEN);
-        }
-        self.finish(urgent, urgent_done.map_err(|e| e.to_string()));
-        let waiting = StoreError::File { file: "bulk segment".into(), reason: "waiting to open again".into() };
-        let bulk_done = if bulk_waits && self.store.is_some() { Err(waiting) } else { bulk_done };
-        self.finish(bulk, bulk_done.map_err(|e| e.to_string()));
+        bytes
     }
 
-    fn finish(&mut self, requests: Vec<Request>, outcome: Result<(), String>) {
+    fn commit(&mut self, now: Uptime) {
+        let ready = self.ready(now);
+        let requests = self.new_ones();
+        let (urgent, bulk): (Vec<Request>, Vec<Request>) = requests.into_iter().partition(|r| is_urgent(r.lane));
+        let Some(store) = self.store.as_mut().filter(|_| ready.is_ok()) else {
+            let reason = ready.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
+            self.finish(urgent, Err(reason.clone()), now);
+            return self.finish(bulk, Err(reason), now);
+        };
+        let has_bulk = store.has_bulk();
+        let wanted = urgent.iter().chain(bulk.iter().filter(|_| has_bulk));
+        let entries: Vec<Entry<'_>> =
+            wanted.map(|Request { lane, at, record, .. }| Entry { lane: *lane, at: *at, record }).collect();
+        let [urgent_done, bulk_done] = store.commit(&entries);
+        self.heads = store.heads();
+        let urgent_done = urgent_done.map_err(|error| self.urgent_failed(&error, now));
+        // What was not handed to the store is not done, whatever it says of the rest.
+        let bulk_done = match bulk_done {
+            Ok(()) if !has_bulk && !bulk.is_empty() => Err("bulk segment waits to be opened again".to_owned()),
+            other => other.map_err(|error| self.bulk_failed(&error, now)),
+        };
+        self.finish(urgent, urgent_done, now);
+        self.finish(bulk, bulk_done, now);
+    }
+
+    fn urgent_failed(&mut self, error: &StoreError, now: Uptime) -> String {
+        match error.damaged_file() {
+            _ if matches!(error, StoreError::ReserveFull { .. }) => {}
+            Some(file) => self.mend(file, now),
+            None => self.closed(&error.to_string(), now),
+        }
+        error.to_string()
+    }
+
+    fn bulk_failed(&mut self, error: &StoreError, now: Uptime) -> String {
+        error!("bulk segment cannot be written: {error}");
+        self.bulk_at = now.plus(REOPEN);
+        if let Some(file) = error.damaged_file() {
+            self.mend(file, now);
+        }
+        error.to_string()
+    }
+
+    fn finish(&mut self, requests: Vec<Request>, outcome: Result<(), String>, now: Uptime) {
         match outcome {
             _ if requests.is_empty() => {}
             Ok(()) => self.committed(requests),
-            Err(reason) => self.failed(requests, &reason),
+            Err(reason) => self.failed(requests, &reason, now),
         }
     }
 
@@ -249,12 +288,18 @@ impl State {
         }
     }
 
-    fn failed(&mut self, requests: Vec<Request>, reason: &str) {
+    fn failed(&mut self, requests: Vec<Request>, reason: &str, now: Uptime) {
+        self.retry_at = now.plus(REOPEN);
         for mut request in requests {
+            let bytes = request.record.bytes.len();
+            let room = self.kept.len() < KEPT_MAX && self.kept_bytes + bytes <= KEPT_BYTES;
             match request.done.take() {
                 Some(done) => drop(done.send(Err(JournalError::Failed(reason.to_owned())))),
-                // Nobody waits who could try again: kept here until the journal is open, the most urgent lanes longest.
-                None if self.pending.len() < KEPT_MAX || request.lane <= Lane::Alert => self.pending.push(request),
+                // Nobody waits who could try again: kept here until it can be written.
+                None if room || is_urgent(request.lane) => {
+                    self.kept_bytes += bytes;
+                    self.kept.push(request);
+                }
                 None => drop(self.counts.failed.fetch_add(1, Ordering::Relaxed)),
             }
         }
@@ -279,28 +324,46 @@ impl State {
         new
     }
 
-    fn ready(&mut self, now: Uptime) -> Result<&mut Store, StoreError> {
-        let closed = |reason: &str| StoreError::File { file: "journal".into(), reason: reason.into() };
-        if self.store.is_none() {
+    /// Opens what is closed, if it is time to try. What is on the disk then decides which ids are known.
+    fn ready(&mut self, now: Uptime) -> Result<(), StoreError> {
+        let Some(store) = &mut self.store else {
             if now < self.reopen_at {
-                return Err(closed("closed after an error, waiting to open again"));
+                return Err(StoreError::other(&self.folder, "closed after an error, waiting to open again"));
             }
-            let (store, recent) = open(&self.folder, &self.limits)?;
+            self.reopen_at = now.plus(REOPEN);
+            let (store, recent) = open(&self.folder, &self.limits, self.heads)?;
             (self.store, self.recent) = (Some(store), recent);
             info!("journal is open again");
+            return Ok(());
+        };
+        if !store.has_bulk() && now >= self.bulk_at {
+            self.bulk_at = now.plus(REOPEN);
+            match store.open_bulk().and_then(|()| Recent::read(store)) {
+                Ok(recent) => self.recent = recent,
+                Err(error) => {
+                    self.bulk_failed(&error, now);
+                }
+            }
         }
-        self.store.as_mut().ok_or_else(|| closed("closed"))
+        Ok(())
     }
 
     fn mend(&mut self, file: &Path, now: Uptime) {
-        if file == path_in(&self.folder) {
-            self.closed("urgent.db cannot be read", now);
-            if let Err(error) = Store::rebuild(&self.folder, file) {
-                error!("journal cannot be mended: {error}");
-            }
+        self.mended.retain(|(_, at)| now.since(*at) < MEND_AGAIN);
+        if self.mended.iter().any(|(mended, _)| mended == file) {
             return;
         }
-        if let Some(Err(error)) = self.store.as_mut().map(|store| store.mend(file)) {
+        self.mended.push((file.to_owned(), now));
+        let urgent = file == path_in(&self.folder);
+        let mended = match &mut self.store {
+            Some(store) if !urgent => store.mend(file),
+            _ => {
+                // Closed first: nothing may write to the old file.
+                self.closed("urgent.db is damaged", now);
+                Store::rebuild(&self.folder, file)
+            }
+        };
+        if let Err(error) = mended {
             error!("journal cannot be mended: {error}");
         }
     }

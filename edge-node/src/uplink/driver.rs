@@ -91,7 +91,14 @@ impl Uplink {
         let url = format!("{}/v1/nodes/{}/batches", self.config.url, self.node);
         let mut cursors = [Head::NONE; Lane::ALL.len()];
         for (lane, cursor) in Lane::ALL.into_iter().zip(&mut cursors) {
-            *cursor = read(&reader, move |r| r.backlog(lane)).await?.1;
+            // From the beginning where it cannot be read now: the relay recognises what it has.
+            *cursor = match read(&reader, move |r| r.backlog(lane)).await {
+                Ok((_, acked)) => acked,
+                Err(error) => {
+                    error!(%lane, "failed to {error:#}");
+                    Head::NONE
+                }
+            };
         }
         let mut session = Session::new(cursors);
         let mut ended = self.stop.clone();
@@ -165,7 +172,7 @@ impl Uplink {
         lane: Lane,
         at: Head,
     ) -> anyhow::Result<Outcome> {
-        let rows = read(reader, move |r| r.after(lane, at.pos, ROWS)).await?;
+        let rows = read(reader, move |r| r.after(lane, at.pos, ROWS, BYTES)).await?;
         let rows = one_batch(rows);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Outcome::Empty(lane)) };
         let (epoch, first_seq, end) = (first.epoch, first.first_seq(), last.head());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use edge_node::clock::Stamp;
+use edge_node::journal::block::Head;
 use edge_node::journal::limits::Limits;
 use edge_node::journal::reader::Reader;
 use edge_node::journal::segment::StoreError;
@@ -56,7 +57,7 @@ fn cut() -> Cut {
 }
 
 fn open(folder: &Path) -> Result<Store, StoreError> {
-    Store::open(folder, limits(), || Epoch(uuid::Uuid::new_v4().into_bytes()))
+    Store::open(folder, limits(), [Head::NONE; 5], || Epoch(uuid::Uuid::new_v4().into_bytes()))
 }
 
 /// Opens the journal again and reads every lane: each place is a record or inside a gap, the chain leads from first to
@@ -65,14 +66,14 @@ fn open(folder: &Path) -> Result<Store, StoreError> {
 fn check(cut: &Cut, what: &str) -> u64 {
     let (journal, acks, thread) =
         writer::start(cut.folder.path().to_owned(), limits(), Stamp::new()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    // One reader for all of it, as the uplink has: it must see files that are made anew.
     let mut reader = Reader::open(cut.folder.path()).unwrap();
     let (mut found, mut named) = (std::collections::HashSet::new(), 0);
     for lane in Lane::ALL {
         // As the uplink does: an unreadable file is told, and read again when it has been mended.
         let rows = until(what, Duration::from_secs(10), || {
-            reader.after(lane, 0, 100_000).map_err(|error| {
+            reader.after(lane, 0, 100_000, usize::MAX).map_err(|error| {
                 acks.damaged(error.damaged_file().unwrap_or_else(|| panic!("{what}: {error}")));
-                reader = Reader::open(cut.folder.path()).unwrap();
                 error.to_string()
             })
         });
@@ -139,9 +140,16 @@ fn a_flipped_byte_mid_log_hides_no_commit() {
     }
 }
 
-/// As [`cut`], with everything in the files themselves and the segment not the last.
+/// As [`cut`] a second later, when each file has seen where the other's lanes stand, and with everything in the files
+/// themselves.
 fn checkpointed() -> Cut {
     let whole = cut();
+    open(whole.folder.path()).unwrap().maintain(0).unwrap();
+    settled(whole)
+}
+
+/// With everything in the files themselves and nothing in their logs.
+fn settled(whole: Cut) -> Cut {
     for name in ["urgent.db", "bulk-0001.db"] {
         let db = rusqlite::Connection::open(whole.folder.path().join(name)).unwrap();
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
@@ -172,6 +180,96 @@ fn a_file_of_noise_is_set_aside_and_its_places_are_named_where_the_relay_knew_th
     let aside: Vec<_> = std::fs::read_dir(whole.folder.path().join("damaged")).unwrap().flatten().collect();
     assert!(aside.iter().any(|entry| entry.file_name().to_string_lossy().contains("bulk-0001.db")), "{aside:?}");
     assert!(path_in(whole.folder.path()).exists());
-    let rows = Reader::open(whole.folder.path()).unwrap().after(Lane::Telemetry, 0, 10).unwrap();
+    let rows = Reader::open(whole.folder.path()).unwrap().after(Lane::Telemetry, 0, 10, usize::MAX).unwrap();
     assert!(!rows.is_empty(), "a new epoch has begun");
+}
+
+fn sql(folder: &Path, file: &str, text: &str) -> usize {
+    rusqlite::Connection::open(folder.join(file)).unwrap().execute(text, []).unwrap()
+}
+
+#[test]
+fn a_last_block_with_a_broken_header_is_recovered_by_its_body() {
+    for (file, lane) in [("urgent.db", "alert"), ("bulk-0001.db", "telemetry")] {
+        let whole = settled(cut());
+        let last = format!("WHERE first_pos = (SELECT max(first_pos) FROM block_{lane})");
+        for broken in ["sum = sum + 1", "count = count + 7", "last_seq = 1", "chain_after = zeroblob(32)"] {
+            let damaged = copy_of(&whole);
+            sql(damaged.folder.path(), file, &format!("UPDATE block_{lane} SET {broken} {last}"));
+            assert_eq!(check(&damaged, &format!("{lane} {broken}")), 0, "{lane} {broken}: nothing is lost");
+        }
+        let damaged = checkpointed();
+        sql(damaged.folder.path(), file, &format!("UPDATE block_{lane} SET body = 'no blob' {last}"));
+        check(&damaged, &format!("{lane}, a body that is no blob"));
+    }
+}
+
+#[test]
+fn a_lost_tail_that_the_other_file_has_seen_is_a_named_gap() {
+    for (file, lane) in [("urgent.db", "alert"), ("bulk-0001.db", "telemetry")] {
+        let whole = checkpointed();
+        let lost = sql(whole.folder.path(), file, &format!("DELETE FROM block_{lane} WHERE first_pos > 60"));
+        assert!(lost > 20, "{lost}");
+        assert!(check(&whole, &format!("{lane} without its tail")) >= lost as u64 - 1);
+    }
+}
+
+#[test]
+fn whole_epochs_that_are_lost_are_named_epoch_by_epoch() {
+    let whole = checkpointed();
+    for _ in 0..8 {
+        drop(open(whole.folder.path()).unwrap());
+    }
+    let all = |lane: &str| {
+        sql(whole.folder.path(), "bulk-0001.db", &format!("DELETE FROM block_{lane} WHERE first_pos BETWEEN 3 AND 6"))
+    };
+    assert_eq!(all("media"), 4);
+    let rows = Reader::open(whole.folder.path()).unwrap().after(Lane::Media, 0, 100, usize::MAX).unwrap();
+    let gaps = rows.iter().filter(|row| matches!(row.item, Item::Skip { .. })).count();
+    assert_eq!((rows.len(), gaps), (10, 4), "{rows:?}");
+    check(&whole, "media without four epochs");
+}
+
+#[test]
+fn a_rebuild_that_cannot_be_written_leaves_the_damaged_file_for_the_next_try() {
+    let whole = checkpointed();
+    let path = path_in(whole.folder.path());
+    flip(&path, 50_616);
+    // Where the new file would be made: a folder that cannot be removed as a file.
+    std::fs::create_dir_all(whole.folder.path().join("urgent.db.new/x")).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(Store::rebuild(whole.folder.path(), &path).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "the damaged file is untouched");
+    std::fs::remove_dir_all(whole.folder.path().join("urgent.db.new")).unwrap();
+    let named = check(&whole, "after a failed rebuild");
+    assert!(named <= u64::from(EVENTS), "{named}");
+}
+
+#[test]
+fn nothing_is_acknowledged_while_neither_file_can_be_written() {
+    let folder = TempDir::new().unwrap();
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let append = |payload| runtime.block_on(journal.append(journal.event("s", payload)));
+    append(reading(0)).unwrap();
+    sql(folder.path(), "bulk-0001.db", "ALTER TABLE block_telemetry RENAME TO away");
+    assert!(append(reading(1)).is_err());
+    // Within the second in which the bulk segment waits to be opened again, the urgent file fails too.
+    sql(folder.path(), "urgent.db", "ALTER TABLE block_alert RENAME TO away");
+    let (urgent, bulk) = (journal.append(journal.event("s", alert(2))), journal.append(journal.event("s", reading(2))));
+    let (urgent, bulk) = runtime.block_on(async { tokio::join!(urgent, bulk) });
+    assert!(urgent.is_err() && bulk.is_err(), "{urgent:?} {bulk:?}");
+    sql(folder.path(), "bulk-0001.db", "ALTER TABLE away RENAME TO block_telemetry");
+    sql(folder.path(), "urgent.db", "ALTER TABLE away RENAME TO block_alert");
+    until("both to be written again", Duration::from_secs(10), || {
+        append(reading(3)).and(append(alert(3))).map_err(|error| error.to_string())
+    })
+    .unwrap();
+    drop((journal, acks));
+    thread.join();
+    let mut reader = Reader::open(folder.path()).unwrap();
+    for lane in [Lane::Telemetry, Lane::Alert] {
+        let rows = reader.after(lane, 0, 100, usize::MAX).unwrap();
+        assert!(!rows.iter().any(|row| matches!(row.item, Item::Skip { .. })), "no place was used up by failures");
+    }
 }

@@ -1,6 +1,7 @@
 //! The journal's file: what was acknowledged is there, in order, chained; damage and newer files are told.
 
 use edge_node::clock::Stamp;
+use edge_node::journal::block::Head;
 use edge_node::journal::limits::Limits;
 use edge_node::journal::query::{Cursor, Filter};
 use edge_node::journal::reader::Reader;
@@ -23,7 +24,7 @@ fn limits() -> Limits {
 }
 
 fn open(folder: &TempDir) -> Result<Store, StoreError> {
-    Store::open(folder.path(), limits(), || Epoch([1; 16]))
+    Store::open(folder.path(), limits(), [Head::NONE; 5], || Epoch([1; 16]))
 }
 
 /// Opens, appends `count` events durably and `count` more soon, closes.
@@ -44,7 +45,7 @@ fn each_opening_names_its_parent_and_the_chain_holds_over_all() {
     for _ in 0..3 {
         fill(&folder, 10);
     }
-    let rows = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 0, 1000).unwrap();
+    let rows = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 0, 1000, usize::MAX).unwrap();
     assert_eq!(rows.len(), 3 * 21);
     let (mut chain, mut last) = (Digest::default(), Opened::FIRST);
     for row in rows {
@@ -114,7 +115,7 @@ fn a_journal_that_fails_opens_again_and_keeps_what_was_recorded_meanwhile() {
     hil::wait::until("an append to succeed again", opened, || append(4.0).map_err(|e| e.to_string())).unwrap();
     drop((journal, acks));
     thread.join();
-    let rows = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 0, 1000).unwrap();
+    let rows = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 0, 1000, usize::MAX).unwrap();
     let kept =
         rows.iter().filter(|row| matches!(&row.item, Item::Record(r) if r.event_id() == Some(meanwhile))).count();
     assert_eq!(kept, 1, "recorded while it was closed");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 fn store(folder: &TempDir) -> Store {
     let limits: Limits =
         toml::from_str("segment_mib = 1\nbulk_mib = 3\nurgent_mib = 1\nballast_mib = 0\nkeep = \"1h\"").unwrap();
-    Store::open(folder.path(), limits, || Epoch(*uuid::Uuid::new_v4().as_bytes())).unwrap()
+    Store::open(folder.path(), limits, [Head::NONE; 5], || Epoch(*uuid::Uuid::new_v4().as_bytes())).unwrap()
 }
 
 /// One commit of 100 KiB at `at` (UTC microseconds).
@@ -25,7 +25,7 @@ fn put(store: &mut Store, lane: Lane, at: i64) -> [Result<(), StoreError>; 2] {
 /// Every place of the lane once and in order, as the relay would check it; gives records and gaps with their reasons.
 #[track_caller]
 fn read(folder: &TempDir, lane: Lane, from: Head) -> (u64, Vec<(u64, u64, String)>) {
-    let rows = Reader::open(folder.path()).unwrap().after(lane, from.pos, 10_000).unwrap();
+    let rows = Reader::open(folder.path()).unwrap().after(lane, from.pos, 10_000, usize::MAX).unwrap();
     let (mut at, mut records, mut gaps) = (from, 0, Vec::new());
     for row in rows {
         if row.epoch != at.epoch {
@@ -43,7 +43,7 @@ fn read(folder: &TempDir, lane: Lane, from: Head) -> (u64, Vec<(u64, u64, String
 }
 
 fn last(folder: &TempDir, lane: Lane) -> Head {
-    Reader::open(folder.path()).unwrap().after(lane, 0, 10_000).unwrap().last().unwrap().head()
+    Reader::open(folder.path()).unwrap().after(lane, 0, 10_000, usize::MAX).unwrap().last().unwrap().head()
 }
 
 fn bytes(folder: &TempDir) -> u64 {
@@ -68,12 +68,45 @@ fn over_the_quota_the_oldest_segment_goes_and_the_gap_is_named() {
     assert_eq!(records + named, 61);
     assert!(!gaps.is_empty() && gaps.iter().all(|(.., reason)| reason == "quota"), "{gaps:?}");
     // A cursor in the middle of the gap gets the rest of it.
-    let rest = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 3, 1).unwrap();
+    let rest = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 3, 1, usize::MAX).unwrap();
     assert!(matches!(&rest[0].item, Item::Skip { first: Seq(4), .. }), "{rest:?}");
     // The journal goes on over a restart.
     drop(store);
     drop(self::store(&folder));
     assert_eq!(read(&folder, Lane::Telemetry, Head::NONE).0, records);
+}
+
+#[test]
+fn places_lost_at_the_end_of_a_sealed_segment_cost_no_later_one() {
+    let folder = TempDir::new().unwrap();
+    let mut store = store(&folder);
+    for n in 0..25 {
+        for done in put(&mut store, Lane::Telemetry, n) {
+            done.unwrap();
+        }
+        store.maintain(n).unwrap();
+    }
+    drop(store);
+    let numbers = bulk_numbers(folder.path()).unwrap();
+    assert!(numbers.len() >= 3, "{numbers:?}");
+    // The catalogue is as a rebuild at the time of sealing would have made it: without the lost end.
+    let lost = "DELETE FROM block_telemetry WHERE first_pos > (SELECT max(first_pos) FROM block_telemetry) - 2";
+    let db = rusqlite::Connection::open(bulk_path(folder.path(), 1)).unwrap();
+    assert_eq!(db.execute(lost, []).unwrap(), 2);
+    let end = "(SELECT first_pos + count - 1 FROM b.block_telemetry ORDER BY first_pos DESC LIMIT 1)";
+    let urgent = rusqlite::Connection::open(folder.path().join("urgent.db")).unwrap();
+    urgent.execute("ATTACH ?1 AS b", [bulk_path(folder.path(), 1).display().to_string()]).unwrap();
+    let shorten = format!(
+        "UPDATE span SET last_pos = {end}, last_seq = {end}, chain_after = (SELECT chain_after FROM b.block_telemetry
+         ORDER BY first_pos DESC LIMIT 1) WHERE lane = 'telemetry' AND segment = 1"
+    );
+    assert_eq!(urgent.execute(&shorten, []).unwrap(), 1);
+    let (records, gaps) = read(&folder, Lane::Telemetry, Head::NONE);
+    assert_eq!(
+        gaps.iter().map(|(first, last, reason)| (last - first + 1, reason.as_str())).collect::<Vec<_>>(),
+        [(2, "damaged")]
+    );
+    assert_eq!(records, 23);
 }
 
 #[test]
