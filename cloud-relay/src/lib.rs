@@ -9,4 +9,5 @@ pub mod publish;
 pub mod consume;
 pub mod projections;
 pub mod query;
+pub mod operate;
 pub mod relay;

@@ -43,8 +43,9 @@ pub enum Decision<'a> {
     },
 }
 
-/// Decides on a batch. `head` is the relay's of the batch's epoch; `parent` that of the epoch its `Opened` names.
-pub fn decide(head: Head, parent: Option<Head>, batch: &Batch) -> Decision<'_> {
+/// Decides on a batch. `head` is the relay's of the batch's epoch; `parent` that of the epoch its `Opened` names;
+/// `adopted` when an operator has said that this epoch goes on with the node's history, whatever its parent.
+pub fn decide(head: Head, parent: Option<Head>, adopted: bool, batch: &Batch) -> Decision<'_> {
     let mismatch = |why| Decision::Mismatch { epoch: batch.epoch, head, why };
     if batch.first_seq > head.seq.next() {
         return mismatch(Why::Gap);
@@ -57,7 +58,9 @@ pub fn decide(head: Head, parent: Option<Head>, batch: &Batch) -> Decision<'_> {
         if known.seq < opened.parent_seq {
             return Decision::Mismatch { epoch: opened.parent_epoch, head: known, why: Why::Behind };
         }
-        if known.seq == opened.parent_seq && known.chain != opened.parent_chain {
+        // The relay has more of the parent than the node remembers: a restored image, and the original may still run.
+        let shorter = known.seq > opened.parent_seq;
+        if !adopted && (shorter || known.chain != opened.parent_chain) {
             return Decision::Mismatch { epoch: opened.parent_epoch, head: known, why: Why::Fork };
         }
     }
@@ -125,7 +128,7 @@ mod tests {
     fn check(has: u64, sent: (u64, u64), stored: Option<(u64, usize)>) {
         let head = if has == 0 { Head::NONE } else { batch(1, has, 0).1 };
         let (sent, after) = batch(sent.0, sent.1, 0);
-        match (decide(head, None, &sent), stored) {
+        match (decide(head, None, false, &sent), stored) {
             (Decision::Store { first, items, head: new, .. }, Some((at, count))) => {
                 assert_eq!((first, items.len()), (Seq(at), count));
                 assert_eq!(new, if count == 0 { head } else { after });
@@ -161,9 +164,9 @@ mod tests {
             chain_after: Digest([9; 32]),
         };
         sent.items = vec![skip(4)];
-        assert!(matches!(decide(head, None, &sent), Decision::Mismatch { why: Why::Gap, .. }));
+        assert!(matches!(decide(head, None, false, &sent), Decision::Mismatch { why: Why::Gap, .. }));
         (sent.first_seq, sent.prev_chain, sent.items) = (Seq(6), head.chain, vec![skip(6)]);
-        let Decision::Store { head: after, items, .. } = decide(head, None, &sent) else { panic!("refused") };
+        let Decision::Store { head: after, items, .. } = decide(head, None, false, &sent) else { panic!("refused") };
         assert_eq!((after, items.len()), (Head { seq: Seq(9), chain: Digest([9; 32]) }, 1));
     }
 
@@ -172,7 +175,7 @@ mod tests {
         let head = batch(1, 5, 0).1;
         for (first, last) in [(6, 7), (3, 8), (1, 5)] {
             let (forged, _) = batch(first, last, 1);
-            let decision = decide(head, None, &forged);
+            let decision = decide(head, None, false, &forged);
             assert!(matches!(decision, Decision::Mismatch { why: Why::Fork, .. }), "{first}..={last}: {decision:?}");
         }
     }
@@ -183,11 +186,15 @@ mod tests {
         let parent_epoch = Epoch([9; 16]);
         sent.items[0] = Item::Opened(Opened { parent_epoch, parent_seq: Seq(7), parent_chain: Digest([3; 32]) });
         let short = Head { seq: Seq(4), chain: Digest([2; 32]) };
-        let behind = decide(Head::NONE, Some(short), &sent);
+        let behind = decide(Head::NONE, Some(short), false, &sent);
         assert_eq!(behind, Decision::Mismatch { epoch: parent_epoch, head: short, why: Why::Behind });
         let forked = Head { seq: Seq(7), chain: Digest([2; 32]) };
-        assert!(matches!(decide(Head::NONE, Some(forked), &sent), Decision::Mismatch { why: Why::Fork, .. }));
+        assert!(matches!(decide(Head::NONE, Some(forked), false, &sent), Decision::Mismatch { why: Why::Fork, .. }));
         let known = Head { seq: Seq(7), chain: Digest([3; 32]) };
-        assert!(matches!(decide(Head::NONE, Some(known), &sent), Decision::Store { .. }));
+        assert!(matches!(decide(Head::NONE, Some(known), false, &sent), Decision::Store { .. }));
+        let further = Head { seq: Seq(9), chain: Digest([4; 32]) };
+        let restored = decide(Head::NONE, Some(further), false, &sent);
+        assert!(matches!(restored, Decision::Mismatch { why: Why::Fork, .. }), "a restored image: {restored:?}");
+        assert!(matches!(decide(Head::NONE, Some(further), true, &sent), Decision::Store { .. }), "adopted");
     }
 }

@@ -4,6 +4,7 @@
 //! the HTTP side.
 
 pub mod head;
+pub mod history;
 pub mod store;
 
 use std::sync::Arc;
@@ -71,7 +72,7 @@ async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, headers
             return problem(StatusCode::BAD_REQUEST, detail);
         }
     };
-    match store(&ingest, &batch).await {
+    match store(&ingest, &batch, &body).await {
         Ok(Outcome::Stored(ack)) => Json(ack).into_response(),
         Ok(Outcome::Mismatch(mismatch)) => {
             ingest.metrics.mismatches.inc();

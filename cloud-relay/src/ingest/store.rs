@@ -7,8 +7,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::cloudevent::CloudEvent;
-use shared::ids::{Digest, Epoch, Name, Seq};
-use shared::record::{Opened, Record};
+use shared::ids::{Digest, Name, Seq};
+use shared::record::Record;
 use shared::units::UtcMicros;
 use shared::wire::{Ack, Batch, Item, Mismatch, Why};
 use tokio_postgres::Transaction;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::Ingest;
 use super::head::{Decision, Head, decide};
+use super::history::{Key, int, uuid};
 
 /// Channel that publishers listen on; one notification a batch.
 pub const CHANNEL: &str = "picket_outbox";
@@ -72,11 +73,11 @@ pub async fn cursor(ingest: &Ingest, node: &Name) -> anyhow::Result<Vec<LaneCurs
     Ok(rows.iter().map(head).collect())
 }
 
-/// Stores a batch once, however often it comes.
+/// Stores a batch once, however often it comes; `body` is what it came in.
 ///
 /// # Errors
 /// When Postgres fails: nothing is stored, or the outcome is unknown and a repeat is recognised.
-pub async fn store(ingest: &Ingest, batch: &Batch) -> anyhow::Result<Outcome> {
+pub async fn store(ingest: &Ingest, batch: &Batch, body: &[u8]) -> anyhow::Result<Outcome> {
     let mut pooled = ingest.pool.get().await?;
     let tx = pooled.client()?.transaction().await.context("begin")?;
     let key = Key { tenant: ingest.place.tenant.as_str(), node: batch.node.as_str(), lane: batch.lane.as_str() };
@@ -86,24 +87,36 @@ pub async fn store(ingest: &Ingest, batch: &Batch) -> anyhow::Result<Outcome> {
     let epoch = uuid(batch.epoch);
     let zero = Head::NONE.chain.0;
     tx.execute(make, &[&key.tenant, &key.node, &key.lane, &epoch, &zero.as_slice()]).await.context("make head")?;
-    let head = key.head(&tx, batch.epoch, " FOR UPDATE").await?.unwrap_or(Head::NONE);
-    let parent = match batch.items.first() {
-        Some(Item::Opened(opened)) => key.head(&tx, opened.parent_epoch, "").await?,
+    let (head, closed) = key.head(&tx, batch.epoch, " FOR UPDATE").await?.unwrap_or((Head::NONE, false));
+    let opened = match batch.items.first() {
+        Some(Item::Opened(opened)) if head == Head::NONE => Some(opened),
         _ => None,
     };
-    if let Some(Item::Opened(opened)) = batch.items.first()
-        && key.has_other_child(&tx, batch.epoch, opened).await?
-    {
-        let (epoch, chain) = (opened.parent_epoch.to_string(), opened.parent_chain.to_string());
-        return Ok(Outcome::Mismatch(Mismatch { epoch, seq: opened.parent_seq, chain, why: Why::Fork }));
+    let (mut parent, mut adopted) = (None, false);
+    if let Some(opened) = opened {
+        parent = key.head(&tx, opened.parent_epoch, "").await?;
+        adopted = key.is_adopted(&tx, batch.epoch).await?;
+        let taken = key.has_other_child(&tx, batch.epoch, opened).await?;
+        let ended = parent.is_some_and(|(_, closed)| closed);
+        if !adopted && (taken || ended) {
+            let why = if taken { "its parent has another child" } else { "another history was adopted" };
+            return refuse(tx, &key, batch, parent.map_or(Head::NONE, |(head, _)| head), why).await;
+        }
     }
-    let (first, items, new_head, duplicates) = match decide(head, parent, batch) {
+    let (first, items, new_head, duplicates) = match decide(head, parent.map(|(head, _)| head), adopted, batch) {
         Decision::Store { first, items, head, duplicates } => (first, items, head, duplicates),
+        Decision::Mismatch { head, why: Why::Fork, .. } => {
+            return refuse(tx, &key, batch, head, "other content at the same place, or a shorter parent").await;
+        }
         Decision::Mismatch { epoch, head, why } => {
             let (epoch, chain) = (epoch.to_string(), head.chain.to_string());
             return Ok(Outcome::Mismatch(Mismatch { epoch, seq: head.seq, chain, why }));
         }
     };
+    // Whoever goes on behind the place where another went on is the other of two.
+    if !items.is_empty() && (closed || key.goes_on_elsewhere(&tx, batch.epoch, new_head.seq).await?) {
+        return refuse(tx, &key, batch, head, "another epoch continues an earlier place of this one").await;
+    }
     let mut stored = 0;
     if !items.is_empty() {
         stored = copy(ingest, &tx, &key, batch, first, items).await?;
@@ -112,6 +125,7 @@ pub async fn store(ingest: &Ingest, batch: &Batch) -> anyhow::Result<Outcome> {
         let (seq, chain) = (int(new_head.seq), new_head.chain.0);
         let values: [&(dyn ToSql + Sync); 6] = [&key.tenant, &key.node, &key.lane, &epoch, &seq, &chain.as_slice()];
         tx.execute(sql, &values).await.context("move head")?;
+        key.log(&tx, batch, (first, new_head.seq), body).await?;
         tx.execute(&format!("NOTIFY {CHANNEL}"), &[]).await.context("notify")?;
     }
     tx.commit().await.context("commit batch")?;
@@ -122,43 +136,13 @@ pub async fn store(ingest: &Ingest, batch: &Batch) -> anyhow::Result<Outcome> {
     Ok(Outcome::Stored(Ack { lane: batch.lane, epoch, acked_seq: new_head.seq, chain }))
 }
 
-struct Key<'a> {
-    tenant: &'a str,
-    node: &'a str,
-    lane: &'a str,
-}
-
-impl Key<'_> {
-    async fn head(&self, tx: &Transaction<'_>, epoch: Epoch, lock: &str) -> anyhow::Result<Option<Head>> {
-        let sql = format!(
-            "SELECT seq, chain FROM lane_head WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4{lock}"
-        );
-        let row =
-            tx.query_opt(&sql, &[&self.tenant, &self.node, &self.lane, &uuid(epoch)]).await.context("read head")?;
-        Ok(row.map(|row| {
-            let (seq, chain): (i64, Vec<u8>) = (row.get(0), row.get(1));
-            Head { seq: Seq(u64::try_from(seq).unwrap_or(0)), chain: Digest(chain.try_into().unwrap_or_default()) }
-        }))
-    }
-
-    /// Whether another epoch continues the same parent: two nodes write under one name.
-    async fn has_other_child(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<bool> {
-        let sql = "SELECT 1 FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4
-            AND parent_seq = $5 AND epoch <> $6";
-        let (parent, seq) = (uuid(opened.parent_epoch), int(opened.parent_seq));
-        let values: [&(dyn ToSql + Sync); 6] = [&self.tenant, &self.node, &self.lane, &parent, &seq, &uuid(epoch)];
-        Ok(tx.query_opt(sql, &values).await.context("look for a clone")?.is_some())
-    }
-
-    async fn opened(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<()> {
-        let sql = "INSERT INTO epoch(tenant, node, lane, epoch, parent_epoch, parent_seq, parent_chain)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let (parent, seq, chain) = (uuid(opened.parent_epoch), int(opened.parent_seq), opened.parent_chain.0);
-        let values: [&(dyn ToSql + Sync); 7] =
-            [&self.tenant, &self.node, &self.lane, &uuid(epoch), &parent, &seq, &chain.as_slice()];
-        tx.execute(sql, &values).await.context("record epoch")?;
-        Ok(())
-    }
+/// Refuses a history that does not go on from the node's one, and keeps that for the operator.
+async fn refuse(tx: Transaction<'_>, key: &Key<'_>, batch: &Batch, head: Head, why: &str) -> anyhow::Result<Outcome> {
+    tracing::error!(node = key.node, lane = key.lane, epoch = %batch.epoch, why, "two histories of one node: an operator must adopt one");
+    key.remember_fork(&tx, batch, why).await?;
+    tx.commit().await.context("commit a refusal")?;
+    let (epoch, chain) = (batch.epoch.to_string(), head.chain.to_string());
+    Ok(Outcome::Mismatch(Mismatch { epoch, seq: head.seq, chain, why: Why::Fork }))
 }
 
 async fn copy(
@@ -308,12 +292,4 @@ fn now_since_epoch() -> Duration {
 
 fn first_16(digest: Digest) -> [u8; 16] {
     digest.0.first_chunk().copied().unwrap_or_default()
-}
-
-fn uuid(epoch: Epoch) -> Uuid {
-    Uuid::from_bytes(epoch.0)
-}
-
-fn int(seq: Seq) -> i64 {
-    i64::try_from(seq.0).unwrap_or(i64::MAX)
 }

@@ -29,7 +29,7 @@ const ROWS: usize = 1000;
 const BYTES: usize = 512 * 1024;
 
 /// The relay is asked for its heads this often, and after each failure.
-const CURSOR_PERIOD: Duration = Duration::from_secs(60);
+const CURSOR_PERIOD: Duration = Duration::from_secs(15);
 
 /// One lane's head at the relay.
 #[derive(Debug, Deserialize)]

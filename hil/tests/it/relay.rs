@@ -257,3 +257,76 @@ async fn json_that_is_not_an_event_is_refused_with_its_place_and_counted() {
         "{metrics}"
     );
 }
+
+/// Runs `cloud-relay` on the site's database; gives success and what it printed.
+fn operate(site: &Site, arguments: &[&str]) -> (bool, String) {
+    let mut command = std::process::Command::new(hil::binaries::built().unwrap().join("cloud-relay"));
+    let config = site.folder().join("relay.toml");
+    let done = command.args(arguments).arg("--config").arg(config).output().unwrap();
+    (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_is_proved_or_its_gaps_are_named() {
+    let site = relay("verify").await;
+    for (first, last) in [(1, 4), (3, 6)] {
+        assert_eq!(post(&site, "gate-1", batch(first, last).encode().unwrap()).await.0, 200);
+    }
+    let mut gap = batch(7, 7);
+    let chain_after = Digest([7; 32]);
+    gap.items = vec![Item::Skip { first: Seq(7), last: Seq(9), reason: "quota".into(), chain_after }];
+    assert_eq!(post(&site, "gate-1", gap.encode().unwrap()).await.0, 200);
+    let mut next = batch(10, 12);
+    next.prev_chain = chain_after;
+    assert_eq!(post(&site, "gate-1", next.encode().unwrap()).await.0, 200);
+    let (proved, printed) = operate(&site, &["verify", "--node", "gate-1"]);
+    let lines: Vec<&str> = printed.lines().filter(|line| line.starts_with("telemetry")).collect();
+    let ends: Vec<&str> = lines.iter().filter_map(|line| line.splitn(3, ' ').nth(2)).collect();
+    assert_eq!(ends, ["complete from 1 to 6", "gap (quota) from 7 to 9", "complete from 10 to 12"], "{printed}");
+    assert!(proved, "{printed}");
+    assert!(!operate(&site, &["verify", "--node", "nobody"]).0);
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    let tamper = "UPDATE batch_log SET body = set_byte(body, length(body) - 30, get_byte(body, length(body) - 30) # 1) WHERE first_seq = 5";
+    assert_eq!(db.execute(tamper, &[]).await.unwrap(), 1);
+    let (proved, printed) = operate(&site, &["verify", "--node", "gate-1"]);
+    assert!(!proved && printed.contains("NOT PROVED"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_image_is_refused_until_it_is_adopted_and_then_the_original_is() {
+    let site = relay("clone").await;
+    assert_eq!(post(&site, "gate-1", batch(1, 6).encode().unwrap()).await.0, 200);
+    // The image was taken at 4; the original went on to 6.
+    let mut image = batch(1, 1);
+    image.epoch = Epoch([6; 16]);
+    image.items = vec![Item::Opened(Opened {
+        parent_epoch: Epoch([5; 16]),
+        parent_seq: Seq(4),
+        parent_chain: batch(5, 5).prev_chain,
+    })];
+    let (status, fork) = post(&site, "gate-1", image.encode().unwrap()).await;
+    assert_eq!((status, &fork["why"]), (409, &Value::from("fork")), "{fork}");
+    assert_eq!(post(&site, "gate-1", batch(7, 8).encode().unwrap()).await.0, 200, "the original goes on");
+    let (_, listed) = operate(&site, &["node", "list"]);
+    assert!(listed.contains("refused: gate-1 telemetry epoch 06060606060606060606060606060606"), "{listed}");
+    let (adopted, printed) = operate(&site, &["node", "adopt", "--node", "gate-1", "--by", "ann"]);
+    assert!(adopted, "{printed}");
+    assert_eq!(post(&site, "gate-1", image.encode().unwrap()).await.0, 200, "adopted");
+    let (status, fork) = post(&site, "gate-1", batch(9, 10).encode().unwrap()).await;
+    assert_eq!((status, &fork["why"]), (409, &Value::from("fork")), "now the original is the other: {fork}");
+    assert!(!operate(&site, &["node", "adopt", "--node", "gate-2", "--by", "ann"]).0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_original_that_goes_on_behind_its_clone_is_refused() {
+    let site = relay("late").await;
+    assert_eq!(post(&site, "gate-1", batch(1, 4).encode().unwrap()).await.0, 200);
+    let mut image = batch(1, 1);
+    image.epoch = Epoch([6; 16]);
+    let parent_chain = batch(5, 5).prev_chain;
+    image.items = vec![Item::Opened(Opened { parent_epoch: Epoch([5; 16]), parent_seq: Seq(4), parent_chain })];
+    assert_eq!(post(&site, "gate-1", image.encode().unwrap()).await.0, 200, "it continues all that is known");
+    let (status, fork) = post(&site, "gate-1", batch(5, 6).encode().unwrap()).await;
+    assert_eq!((status, &fork["why"]), (409, &Value::from("fork")), "{fork}");
+    assert_eq!(post(&site, "gate-1", batch(1, 4).encode().unwrap()).await.0, 200, "what is known is known");
+}

@@ -1,0 +1,139 @@
+//! What the relay remembers of a node's history: heads, epochs and their parents, refused histories, batches as they
+//! came. Each function is one statement in the caller's transaction.
+
+use anyhow::Context;
+use shared::ids::{Digest, Epoch, Seq};
+use shared::record::Opened;
+use shared::wire::{Batch, Item};
+use tokio_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::head::Head;
+
+/// A lane of a node.
+pub struct Key<'a> {
+    /// Tenant.
+    pub tenant: &'a str,
+    /// Node.
+    pub node: &'a str,
+    /// Lane.
+    pub lane: &'a str,
+}
+
+impl Key<'_> {
+    /// The relay's head of an epoch, and whether the epoch is closed.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn head(&self, tx: &Transaction<'_>, epoch: Epoch, lock: &str) -> anyhow::Result<Option<(Head, bool)>> {
+        let sql = format!(
+            "SELECT seq, chain, closed_at IS NOT NULL FROM lane_head WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4{lock}"
+        );
+        let row =
+            tx.query_opt(&sql, &[&self.tenant, &self.node, &self.lane, &uuid(epoch)]).await.context("read head")?;
+        Ok(row.map(|row| {
+            let (seq, chain): (i64, Vec<u8>) = (row.get(0), row.get(1));
+            let head =
+                Head { seq: Seq(u64::try_from(seq).unwrap_or(0)), chain: Digest(chain.try_into().unwrap_or_default()) };
+            (head, row.get(2))
+        }))
+    }
+
+    /// Whether another epoch continues the same parent: two nodes write under one name.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn has_other_child(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<bool> {
+        let sql = "SELECT 1 FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4
+            AND parent_seq = $5 AND epoch <> $6";
+        let (parent, seq) = (uuid(opened.parent_epoch), int(opened.parent_seq));
+        let values: [&(dyn ToSql + Sync); 6] = [&self.tenant, &self.node, &self.lane, &parent, &seq, &uuid(epoch)];
+        Ok(tx.query_opt(sql, &values).await.context("look for a clone")?.is_some())
+    }
+
+    /// Whether an epoch continues this one from before `last`.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn goes_on_elsewhere(&self, tx: &Transaction<'_>, epoch: Epoch, last: Seq) -> anyhow::Result<bool> {
+        let sql = "SELECT 1 FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4
+            AND parent_seq < $5 LIMIT 1";
+        let values: [&(dyn ToSql + Sync); 5] = [&self.tenant, &self.node, &self.lane, &uuid(epoch), &int(last)];
+        Ok(tx.query_opt(sql, &values).await.context("look for a child")?.is_some())
+    }
+
+    /// Whether an operator has adopted the epoch.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn is_adopted(&self, tx: &Transaction<'_>, epoch: Epoch) -> anyhow::Result<bool> {
+        let sql = "SELECT 1 FROM fork WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4
+            AND adopted_at IS NOT NULL";
+        let values: [&(dyn ToSql + Sync); 4] = [&self.tenant, &self.node, &self.lane, &uuid(epoch)];
+        Ok(tx.query_opt(sql, &values).await.context("look for an adoption")?.is_some())
+    }
+
+    /// Keeps a refused history for the operator.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn remember_fork(&self, tx: &Transaction<'_>, batch: &Batch, why: &str) -> anyhow::Result<()> {
+        let (parent, parent_seq) = match batch.items.first() {
+            Some(Item::Opened(opened)) => (opened.parent_epoch, opened.parent_seq),
+            _ => (batch.epoch, batch.first_seq),
+        };
+        let sql = "INSERT INTO fork(tenant, node, lane, epoch, parent_epoch, parent_seq, why)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)
+            ON CONFLICT (tenant, node, lane, epoch) DO UPDATE SET last_seen = now(), why = $7";
+        let (epoch, parent, parent_seq) = (uuid(batch.epoch), uuid(parent), int(parent_seq));
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&self.tenant, &self.node, &self.lane, &epoch, &parent, &parent_seq, &why];
+        tx.execute(sql, &values).await.context("keep a refused history")?;
+        Ok(())
+    }
+
+    /// Keeps a batch as it came.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn log(
+        &self,
+        tx: &Transaction<'_>,
+        batch: &Batch,
+        (first, last): (Seq, Seq),
+        body: &[u8],
+    ) -> anyhow::Result<()> {
+        let sql = "INSERT INTO batch_log(tenant, node, lane, epoch, first_seq, last_seq, dict_id, body)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let (first, last, dictionary) = (int(first), int(last), i32::try_from(batch.dict_id).unwrap_or(0));
+        let values: [&(dyn ToSql + Sync); 8] =
+            [&self.tenant, &self.node, &self.lane, &uuid(batch.epoch), &first, &last, &dictionary, &body];
+        tx.execute(sql, &values).await.context("log a batch")?;
+        Ok(())
+    }
+
+    /// Keeps which head an epoch continues.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn opened(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<()> {
+        let sql = "INSERT INTO epoch(tenant, node, lane, epoch, parent_epoch, parent_seq, parent_chain)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let (parent, seq, chain) = (uuid(opened.parent_epoch), int(opened.parent_seq), opened.parent_chain.0);
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&self.tenant, &self.node, &self.lane, &uuid(epoch), &parent, &seq, &chain.as_slice()];
+        tx.execute(sql, &values).await.context("record epoch")?;
+        Ok(())
+    }
+}
+
+/// An epoch as Postgres holds it.
+pub fn uuid(epoch: Epoch) -> Uuid {
+    Uuid::from_bytes(epoch.0)
+}
+
+/// A sequence number as Postgres holds it.
+pub fn int(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,197 @@
+//! What an operator does by hand: proves a node's history, lists nodes, adopts one of two histories.
+
+use std::io::Write;
+
+use anyhow::Context;
+use shared::ids::{Digest, Lane, Name, Seq};
+use shared::wire::{Batch, Item};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::database;
+
+/// Batches of the log read at a time: bounds memory, whatever the history's length.
+const PAGE: i64 = 64;
+
+/// A run of places of one lane and epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Range {
+    first: u64,
+    last: u64,
+    gap: Option<String>,
+}
+
+/// Prints, per lane and epoch, `complete from A to B` or each gap with its reason. Recomputes the chain from the batches
+/// as they came, and counts the events in event_store and outbox.
+///
+/// # Errors
+/// When Postgres fails, or a history cannot be proved.
+pub async fn verify(config: &Config, node: &Name, out: &mut impl Write) -> anyhow::Result<()> {
+    let client = database::connect(&config.postgres).await?;
+    let sql = "SELECT h.lane, h.epoch, h.seq, h.chain, h.closed_at IS NOT NULL FROM lane_head h
+        LEFT JOIN epoch e USING (tenant, node, lane, epoch)
+        WHERE h.tenant = $1 AND h.node = $2 AND h.seq > 0 ORDER BY h.lane, e.opened_at, h.updated_at";
+    let heads = client.query(sql, &[&config.tenant.as_str(), &node.as_str()]).await.context("read heads")?;
+    anyhow::ensure!(!heads.is_empty(), "verify {node}: nothing was ever received of it");
+    let mut broken = 0;
+    for lane in Lane::ALL {
+        for head in heads.iter().filter(|head| head.get::<_, &str>(0) == lane.as_str()) {
+            let (epoch, seq, chain): (Uuid, i64, Vec<u8>) = (head.get(1), head.get(2), head.get(3));
+            let closed = if head.get(4) { ", closed: another history was adopted" } else { "" };
+            let place = Place { tenant: config.tenant.as_str(), node: node.as_str(), lane, epoch };
+            let (ranges, problem) = place.prove(&client, seq.unsigned_abs(), &chain).await?;
+            for Range { first, last, gap } in ranges {
+                let what = gap.map_or_else(|| "complete".to_owned(), |reason| format!("gap ({reason})"));
+                writeln!(out, "{lane} {} {what} from {first} to {last}{closed}", epoch.simple())?;
+            }
+            if let Some(problem) = problem {
+                broken += 1;
+                writeln!(out, "{lane} {} NOT PROVED: {problem}", epoch.simple())?;
+            }
+        }
+    }
+    anyhow::ensure!(broken == 0, "verify {node}: {broken} histories cannot be proved");
+    Ok(())
+}
+
+struct Place<'a> {
+    tenant: &'a str,
+    node: &'a str,
+    lane: Lane,
+    epoch: Uuid,
+}
+
+impl Place<'_> {
+    /// Follows the chain from the oldest batch kept to the head.
+    async fn prove(&self, client: &Client, head: u64, chain: &[u8]) -> anyhow::Result<(Vec<Range>, Option<String>)> {
+        let (mut ranges, mut at, mut running): (Vec<Range>, Option<u64>, Digest) =
+            (Vec::new(), None, Digest::default());
+        let mut records = 0i64;
+        loop {
+            let sql = "SELECT first_seq, dict_id, body FROM batch_log WHERE tenant = $1 AND node = $2 AND lane = $3
+                AND epoch = $4 AND first_seq > $5 ORDER BY first_seq LIMIT $6";
+            let after = i64::try_from(at.unwrap_or(0)).unwrap_or(i64::MAX);
+            let rows = client
+                .query(sql, &[&self.tenant, &self.node, &self.lane.as_str(), &self.epoch, &after, &PAGE])
+                .await
+                .context("read the batch log")?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                let (first, dictionary, body): (i64, i32, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+                let first = first.unsigned_abs();
+                if at.is_some_and(|at| first != at + 1) {
+                    return Ok((
+                        ranges,
+                        Some(format!("the batch that begins at {} is not in the log", at.unwrap_or(0) + 1)),
+                    ));
+                }
+                let batch = match Batch::decode(&body, dictionary.unsigned_abs()) {
+                    Ok(batch) => batch,
+                    Err(error) => return Ok((ranges, Some(format!("the batch that begins at {first}: {error}")))),
+                };
+                let (mut place, mut chained) = (batch.first_seq, batch.prev_chain);
+                for item in &batch.items {
+                    let (last, after) = item.advance(place, chained);
+                    if place == Seq(first) && at.is_some() && chained != running {
+                        return Ok((ranges, Some(format!("the chain breaks before {first}"))));
+                    }
+                    if last.0 >= first {
+                        add(&mut ranges, place.0, last.0, item);
+                        records += i64::from(matches!(item, Item::Record(_)));
+                        (at, running) = (Some(last.0), after);
+                    }
+                    (place, chained) = (last.next(), after);
+                }
+            }
+        }
+        let oldest = ranges.first().map_or(1, |range| range.first);
+        if at != Some(head) || running.0 != chain {
+            let reached = at.map_or("no batch is in the log".to_owned(), |at| format!("the log ends at {at}"));
+            return Ok((ranges, Some(format!("{reached}, the head is {head}"))));
+        }
+        let stored = self.stored(client, oldest).await?;
+        let missing = (stored != records).then(|| format!("{records} events were received and {stored} are stored"));
+        Ok((ranges, missing))
+    }
+
+    /// Events of the epoch from a place on, in event_store and on their way there.
+    async fn stored(&self, client: &Client, from: u64) -> anyhow::Result<i64> {
+        let sql =
+            "SELECT (SELECT count(*) FROM event_store WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4
+                AND seq >= $5)
+            + (SELECT count(*) FROM outbox WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4 AND seq >= $5)";
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let row = client.query_one(sql, &[&self.tenant, &self.node, &self.lane.as_str(), &self.epoch, &from]).await;
+        Ok(row.context("count events")?.get(0))
+    }
+}
+
+fn add(ranges: &mut Vec<Range>, first: u64, last: u64, item: &Item) {
+    let gap = if let Item::Skip { reason, .. } = item { Some(reason.clone()) } else { None };
+    match ranges.last_mut() {
+        Some(range) if range.gap == gap && range.last + 1 == first => range.last = last,
+        _ => ranges.push(Range { first, last, gap }),
+    }
+}
+
+/// Prints every node: last heard, events received, gaps, and histories that wait for an operator.
+///
+/// # Errors
+/// When Postgres fails.
+pub async fn list(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    let client = database::connect(&config.postgres).await?;
+    let sql =
+        "SELECT node, to_char(max(updated_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), sum(seq)::bigint,
+            (SELECT count(*) FROM gap g WHERE g.tenant = h.tenant AND g.node = h.node),
+            (SELECT count(*) FROM fork f WHERE f.tenant = h.tenant AND f.node = h.node AND adopted_at IS NULL)
+        FROM lane_head h WHERE tenant = $1 GROUP BY tenant, node ORDER BY node";
+    writeln!(out, "{:<24} {:<22} {:>12} {:>6} {:>8}", "node", "last heard", "items", "gaps", "refused")?;
+    for row in client.query(sql, &[&config.tenant.as_str()]).await.context("list nodes")? {
+        let (node, heard): (&str, &str) = (row.get(0), row.get(1));
+        let (items, gaps, refused): (i64, i64, i64) = (row.get(2), row.get(3), row.get(4));
+        writeln!(out, "{node:<24} {heard:<22} {items:>12} {gaps:>6} {refused:>8}")?;
+    }
+    let sql =
+        "SELECT node, lane, epoch, parent_epoch, parent_seq, why FROM fork WHERE tenant = $1 AND adopted_at IS NULL
+        ORDER BY node, last_seen, lane";
+    for row in client.query(sql, &[&config.tenant.as_str()]).await.context("list refused histories")? {
+        let (node, lane, why): (&str, &str, &str) = (row.get(0), row.get(1), row.get(5));
+        let (epoch, parent, seq): (Uuid, Uuid, i64) = (row.get(2), row.get(3), row.get(4));
+        writeln!(out, "refused: {node} {lane} epoch {} behind {} at {seq}: {why}", epoch.simple(), parent.simple())?;
+    }
+    Ok(())
+}
+
+/// Adopts the refused histories of a node, or those of some epochs: they go on with its history, and what went on
+/// instead in those lanes is closed.
+///
+/// # Errors
+/// When Postgres fails, or nothing of the node waits for it.
+pub async fn adopt(
+    config: &Config,
+    node: &Name,
+    epochs: &[Uuid],
+    by: &str,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut client = database::connect(&config.postgres).await?;
+    let tx = client.transaction().await.context("begin")?;
+    let sql = "UPDATE fork SET adopted_at = now(), adopted_by = $4 WHERE tenant = $1 AND node = $2
+        AND adopted_at IS NULL AND (cardinality($3::uuid[]) = 0 OR epoch = ANY($3)) RETURNING lane, epoch";
+    let adopted = tx.query(sql, &[&config.tenant.as_str(), &node.as_str(), &epochs, &by]).await.context("adopt")?;
+    anyhow::ensure!(!adopted.is_empty(), "adopt {node}: no refused history of it waits; see `cloud-relay node list`");
+    for row in &adopted {
+        let (lane, epoch): (&str, Uuid) = (row.get(0), row.get(1));
+        let close =
+            "UPDATE lane_head SET closed_at = now() WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch <> $4
+            AND closed_at IS NULL";
+        tx.execute(close, &[&config.tenant.as_str(), &node.as_str(), &lane, &epoch]).await.context("close")?;
+        let open = "UPDATE lane_head SET closed_at = NULL WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
+        tx.execute(open, &[&config.tenant.as_str(), &node.as_str(), &lane, &epoch]).await.context("open")?;
+        writeln!(out, "adopted: {node} {lane} epoch {}", epoch.simple())?;
+    }
+    tx.commit().await.context("commit the adoption")
+}
