@@ -1,4 +1,5 @@
-//! kill -9 of the node at seeded moments, mid-commit and mid-acknowledgement among them; then the count from outside.
+//! kill -9 of node, relay, Postgres and Kafka at seeded moments, mid-commit and mid-acknowledgement among them; then the
+//! count from outside.
 //!
 //! Mid-commit: strace delivers SIGKILL as the journal's thread enters its n-th `pwrite64` or `fsync`, so the kill
 //! falls between the writes of one commit, or after them and before they are durable. Mid-acknowledgement: the relay
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 use crate::demo::{Report, count, plan};
 use crate::proxy::Proxy;
-use crate::servers::Addresses;
+use crate::servers::Servers;
 use crate::site::{Plan, Ports, Site};
 use crate::wait::until;
 
@@ -39,6 +40,19 @@ pub enum Moment {
     Acknowledgement(u64),
     /// After this many more events were acknowledged to their senders.
     Acknowledged(usize),
+    /// After this many more events were journaled, of a part of the centre, which is back after as many more.
+    Centre(Part, usize),
+}
+
+/// A part of the centre.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// cloud-relay.
+    Relay,
+    /// Postgres.
+    Postgres,
+    /// The Kafka broker.
+    Kafka,
 }
 
 /// What the rounds came to.
@@ -51,6 +65,8 @@ pub struct Outcome {
     pub report: Report,
     /// Acknowledged and not central.
     pub lost: usize,
+    /// Gaps that the relay has named, by SQL.
+    pub gaps_named: i64,
 }
 
 /// The moments of a seed: the same seed gives the same moments.
@@ -65,21 +81,27 @@ pub fn moments(seed: u64, rounds: usize) -> Vec<Moment> {
         (z ^ (z >> 31)) % below
     };
     (0..rounds)
-        .map(|round| match round % 4 {
+        .map(|round| match round % 7 {
             0 => Moment::Write(80 + next(400)),
             1 => Moment::Acknowledgement(1 + next(3)),
             2 => Moment::Sync(20 + next(60)),
-            _ => Moment::Acknowledged(5 + usize::try_from(next(60)).unwrap_or(0)),
+            3 => Moment::Acknowledged(5 + usize::try_from(next(60)).unwrap_or(0)),
+            kind => {
+                let part = [Part::Relay, Part::Postgres, Part::Kafka].into_iter().cycle().nth(kind - 4);
+                let count = 50 + usize::try_from(next(1500)).unwrap_or(0);
+                Moment::Centre(part.unwrap_or(Part::Relay), count)
+            }
         })
         .collect()
 }
 
-/// Runs the rounds on the servers of this test run.
+/// Runs the rounds on servers of their own.
 ///
 /// # Errors
 /// When something does not start, or a kill does not fall in time.
 pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
-    let place = Addresses::find()?.place("crash").await?;
+    let mut servers = Servers::start()?;
+    let place = servers.addresses().place("crash").await?;
     let ports = Ports::free()?;
     let proxy = Proxy::start(ports.relay)?;
     // The demo's vehicles, without its camera: the journal is what is under test.
@@ -93,7 +115,7 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     let posters: Vec<_> = (0..POSTERS).map(|n| tokio::spawn(post(site.console(), n, stop.clone()))).collect();
     let mut falls = Vec::new();
     for (round, moment) in moments(seed, rounds).into_iter().enumerate() {
-        falls.push(format!("round {round}, {moment:?}: {}", kill_at(&mut site, &proxy, moment).await?));
+        falls.push(format!("round {round}, {moment:?}: {}", kill_at(&mut site, &mut servers, &proxy, moment).await?));
     }
     proxy.withhold(false);
     site.start_node()?;
@@ -107,7 +129,11 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     let report = count(&site).await?;
     let central = crate::witness::central(&site.place.postgres).await?;
     let lost = acknowledged.difference(&central.ids).count();
-    Ok(Outcome { falls, acknowledged, report, lost })
+    let db = crate::witness::sql(&site.place.postgres).await?;
+    let gaps_named = db.query_one("SELECT count(*) FROM gap", &[]).await?.get(0);
+    drop(site);
+    servers.stop()?;
+    Ok(Outcome { falls, acknowledged, report, lost, gaps_named })
 }
 
 fn event(n: u64) -> serde_json::Value {
@@ -140,7 +166,7 @@ async fn post(console: String, seed: u64, stop: Arc<AtomicBool>) -> HashSet<Uuid
 }
 
 /// Starts the node, kills it at the moment; tells where the kill fell.
-async fn kill_at(site: &mut Site, proxy: &Proxy, moment: Moment) -> anyhow::Result<String> {
+async fn kill_at(site: &mut Site, servers: &mut Servers, proxy: &Proxy, moment: Moment) -> anyhow::Result<String> {
     proxy.withhold(false);
     match moment {
         Moment::Write(n) => kill_in_syscall(site, "pwrite64", n),
@@ -157,17 +183,40 @@ async fn kill_at(site: &mut Site, proxy: &Proxy, moment: Moment) -> anyhow::Resu
         }
         Moment::Acknowledged(count) => {
             site.start_node()?;
-            let data = site.data();
-            let begun = crate::witness::journal(&data)?.rows;
-            until("events to be journaled", ROUND, || match crate::witness::journal(&data) {
-                Ok(found) if found.rows >= begun + count => Ok(()),
-                Ok(found) => Err(format!("{} rows of {}", found.rows, begun + count)),
-                Err(error) => Err(format!("{error:#}")),
-            })?;
+            wait_for_events(site, count)?;
             kill(site)?;
             Ok(format!("at least {count} events after the start"))
         }
+        Moment::Centre(part, count) => {
+            site.start_node()?;
+            wait_for_events(site, count)?;
+            match part {
+                Part::Relay => site.relay.take().context("kill the relay")?.kill()?,
+                Part::Postgres => servers.postgres().kill()?,
+                Part::Kafka => servers.kafka().kill()?,
+            }
+            // The site goes on without it.
+            wait_for_events(site, count)?;
+            match part {
+                Part::Relay => site.start_relay()?,
+                Part::Postgres => servers.postgres().revive()?,
+                Part::Kafka => servers.kafka().revive()?,
+            }
+            kill(site)?;
+            Ok(format!("{part:?} after {count} events, back after {count} more, then the node"))
+        }
     }
+}
+
+/// Waits until the node has journaled that many more events.
+fn wait_for_events(site: &Site, count: usize) -> anyhow::Result<()> {
+    let data = site.data();
+    let begun = crate::witness::journal(&data)?.rows;
+    until("events to be journaled", ROUND, || match crate::witness::journal(&data) {
+        Ok(found) if found.rows >= begun + count => Ok(()),
+        Ok(found) => Err(format!("{} rows of {}", found.rows, begun + count)),
+        Err(error) => Err(format!("{error:#}")),
+    })
 }
 
 fn kill(site: &mut Site) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ use crate::wait::{now, until};
 use crate::witness;
 
 /// How long the outbox may take to drain after the run.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_secs(120);
 
 /// How long a site without vehicles and cameras may go on telling of it.
 const QUIET: Duration = Duration::from_secs(30);

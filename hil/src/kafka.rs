@@ -26,6 +26,7 @@ pub struct Kafka {
     process: Process,
     port: u16,
     project: Option<Project>,
+    folder: PathBuf,
 }
 
 /// A compose project: the broker's container, where an engine runs it.
@@ -65,15 +66,46 @@ impl Kafka {
     /// When the jars or the image cannot be fetched, or the broker does not start.
     pub fn start(folder: &Path) -> anyhow::Result<Self> {
         let mut made = if Project::possible() { Self::contained(folder)? } else { Self::from_jars(folder)? };
-        let broker = made.brokers();
+        made.wait()?;
+        Ok(made)
+    }
+
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let broker = self.brokers();
         // An engine may have to fetch the image first.
-        let deadline = Duration::from_secs(if made.project.is_some() { 300 } else { 90 });
+        let deadline = Duration::from_secs(if self.project.is_some() { 300 } else { 90 });
         until("Kafka to answer", deadline, || {
             let asked = output(Command::new("kcat").args(["-b", &broker, "-L", "-m", "2"]));
-            let text = made.process.ended().map_or(String::new(), |status| format!("it ended with {status}: "));
-            asked.map_err(|e| format!("{text}{e:#}: {}", made.process.output()))
-        })?;
-        Ok(made)
+            let text = self.process.ended().map_or(String::new(), |status| format!("it ended with {status}: "));
+            asked.map(|_| ()).map_err(|e| format!("{text}{e:#}: {}", self.process.output()))
+        })
+    }
+
+    /// kill -9 of the broker; nothing serves until [`Kafka::revive`].
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        match &self.project {
+            // The container dies; the process that is attached to it ends by itself.
+            Some(project) => output(project.compose().args(["kill", "--signal", "KILL"])).map(|_| ()),
+            None => self.process.kill_group(),
+        }
+    }
+
+    /// Starts it again on its data, at its port.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn revive(&mut self) -> anyhow::Result<()> {
+        self.process = match &self.project {
+            Some(project) => Process::start("kafka", project.compose().args(["up", "--no-color"]), &self.folder)?,
+            None => {
+                let properties = self.folder.join("kafka/server.properties");
+                Process::start("kafka", java(&fetch()?, "kafka.Kafka").arg(properties), &self.folder)?
+            }
+        };
+        self.wait()
     }
 
     fn contained(folder: &Path) -> anyhow::Result<Self> {
@@ -81,7 +113,7 @@ impl Kafka {
         let project = Project { name: format!("picket-{port}"), port };
         // Attached: it lives as long as the container does, and stops it when asked to end.
         let process = Process::start("kafka", project.compose().args(["up", "--no-color"]), folder)?;
-        Ok(Self { process, port, project: Some(project) })
+        Ok(Self { process, port, project: Some(project), folder: folder.to_owned() })
     }
 
     fn from_jars(folder: &Path) -> anyhow::Result<Self> {
@@ -103,16 +135,10 @@ impl Kafka {
             home.join("logs").display()
         );
         std::fs::write(&properties, settings).context("write server.properties")?;
-        let java = |class: &str| {
-            let mut command = Command::new("java");
-            command.args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-            command.arg("-cp").arg(format!("{}/*", jars.display())).arg(class);
-            command
-        };
-        let mut format = java("kafka.tools.StorageTool");
+        let mut format = java(&jars, "kafka.tools.StorageTool");
         output(format.args(["format", "-t", CLUSTER, "-c"]).arg(&properties))?;
-        let process = Process::start("kafka", java("kafka.Kafka").arg(&properties), folder)?;
-        Ok(Self { process, port, project: None })
+        let process = Process::start("kafka", java(&jars, "kafka.Kafka").arg(&properties), folder)?;
+        Ok(Self { process, port, project: None, folder: folder.to_owned() })
     }
 
     /// `host:port`.
@@ -138,6 +164,13 @@ impl Kafka {
         self.process.stop(Duration::from_secs(60))?;
         self.project.map_or(Ok(()), |project| project.remove())
     }
+}
+
+fn java(jars: &Path, class: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.arg("-cp").arg(format!("{}/*", jars.display())).arg(class);
+    command
 }
 
 impl Project {

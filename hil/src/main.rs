@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use hil::servers::Servers;
 use hil::{bench, demo, servers, suite};
@@ -45,6 +46,15 @@ enum Command {
         /// For `cargo test`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// kill -9 of node, relay, Postgres and Kafka in seeded rounds; then counts what was acknowledged.
+    Faults {
+        /// Rounds; seven kinds of moment take turns.
+        #[arg(long, default_value_t = 200)]
+        rounds: usize,
+        /// The same seed gives the same moments.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Measures; without a name everything.
     Bench {
@@ -90,6 +100,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(writeln!(out, "{}", hil::dictionary::train(&journals, &file)?)?)
         }
         Command::Test { arguments } => suite::run(&arguments, &mut out),
+        Command::Faults { rounds, seed } => faults(rounds, seed, &mut out),
         Command::Bench { name } => bench::run(name.as_deref(), &mut out),
         Command::Up => {
             let addresses = Servers::start()?.leave()?;
@@ -98,4 +109,21 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Down => servers::down(),
     }
+}
+
+/// Prints where each kill fell and, last, one JSON object.
+fn faults(rounds: usize, seed: u64, out: &mut impl Write) -> anyhow::Result<()> {
+    hil::binaries::built()?;
+    let repeat = format!("to repeat: cargo run -p hil -- faults --rounds {rounds} --seed {seed}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(hil::crash::run(seed, rounds)).context(repeat.clone())?;
+    outcome.falls.iter().try_for_each(|fall| writeln!(out, "{fall}"))?;
+    let lost = outcome.lost + outcome.report.lost;
+    let line = serde_json::json!({
+        "rounds": rounds, "acknowledged": outcome.acknowledged.len(), "lost": lost,
+        "duplicated": outcome.report.duplicated, "gaps_named": outcome.gaps_named, "seed": seed,
+    });
+    writeln!(out, "{line}")?;
+    anyhow::ensure!(lost == 0 && outcome.report.duplicated == 0, "keep every event once; {repeat}");
+    Ok(())
 }

@@ -15,7 +15,16 @@ use crate::wait::until;
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
+    installed: Installed,
+}
+
+/// How it is started, the first time and again.
+#[derive(Debug)]
+struct Installed {
     bin: PathBuf,
+    home: PathBuf,
+    folder: PathBuf,
+    owner: Option<(u32, u32)>,
     port: u16,
 }
 
@@ -40,34 +49,32 @@ impl Postgres {
             }
             chown(&home, Some(uid), Some(gid)).context("give the Postgres folder to its user")?;
         }
-        let data = home.join("data");
-        let as_owner = |mut command: Command| {
-            if let Some((uid, gid)) = owner {
-                command.uid(uid).gid(gid);
-            }
-            command.current_dir(&home);
-            command
-        };
-        let mut initdb = as_owner(Command::new(bin.join("initdb")));
-        output(initdb.args(["-U", "picket", "-A", "trust", "-E", "UTF8", "--locale=C", "-D"]).arg(&data))?;
-        let port = free_tcp_port()?;
-        let mut server = as_owner(Command::new(bin.join("postgres")));
-        let settings = ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", "-c", "shared_buffers=256MB"];
-        server.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(&home).args(settings);
-        let process = Process::start("postgres", &mut server, folder)?;
-        let made = Self { process, bin, port };
-        let ready = made.bin.join("pg_isready");
-        let port_text = port.to_string();
-        let probe = ["-q", "-h", "127.0.0.1", "-p", &port_text];
-        until("Postgres to be ready", Duration::from_secs(60), || {
-            output(Command::new(&ready).args(probe)).map_err(|_| made.process.output())
-        })?;
-        Ok(made)
+        let installed = Installed { bin, home, folder: folder.to_owned(), owner, port: free_tcp_port()? };
+        let mut initdb = installed.as_owner("initdb");
+        output(initdb.args(["-U", "picket", "-A", "trust", "-E", "UTF8", "--locale=C", "-D", "data"]))?;
+        Ok(Self { process: installed.launch()?, installed })
+    }
+
+    /// kill -9 of the server and its children; nothing serves until [`Postgres::revive`].
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill_group()
+    }
+
+    /// Starts it again on its data, at its port.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn revive(&mut self) -> anyhow::Result<()> {
+        self.process = self.installed.launch()?;
+        Ok(())
     }
 
     /// Port on loopback.
     pub fn port(&self) -> u16 {
-        self.port
+        self.installed.port
     }
 
     /// Process id.
@@ -83,6 +90,40 @@ impl Postgres {
         // SIGINT is Postgres's fast shutdown; SIGTERM would wait for clients.
         self.process.signal(rustix::process::Signal::INT)?;
         self.process.stop(Duration::from_secs(30)).map(|_| ())
+    }
+}
+
+impl Installed {
+    fn as_owner(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        if let Some((uid, gid)) = self.owner {
+            command.uid(uid).gid(gid);
+        }
+        command.current_dir(&self.home);
+        command
+    }
+
+    fn spawn(&self) -> anyhow::Result<Process> {
+        let mut server = self.as_owner("postgres");
+        let settings = ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", "-c", "shared_buffers=256MB"];
+        server.args(["-D", "data", "-p", &self.port.to_string(), "-k"]).arg(&self.home).args(settings);
+        Process::start("postgres", &mut server, &self.folder)
+    }
+
+    /// Starts the server and waits until it answers. After a kill its children hold its memory for a moment: it is
+    /// started until it stays.
+    fn launch(&self) -> anyhow::Result<Process> {
+        let mut process = self.spawn()?;
+        let (ready, port) = (self.bin.join("pg_isready"), self.port.to_string());
+        until("Postgres to be ready", Duration::from_secs(60), || {
+            let said = process.output();
+            if process.ended().is_some() {
+                process = self.spawn().map_err(|error| format!("{error:#}"))?;
+            }
+            let asked = output(Command::new(&ready).args(["-q", "-h", "127.0.0.1", "-p", &port]));
+            asked.map(|_| ()).map_err(|_| said)
+        })?;
+        Ok(process)
     }
 }
 

@@ -93,6 +93,16 @@ impl Servers {
         self.postgres.stop()
     }
 
+    /// Postgres, to be killed and revived.
+    pub fn postgres(&mut self) -> &mut Postgres {
+        &mut self.postgres
+    }
+
+    /// Kafka, to be killed and revived.
+    pub fn kafka(&mut self) -> &mut Kafka {
+        &mut self.kafka
+    }
+
     /// Lets both run on after this process; `down` stops them.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 
 use hil::crash::{moments, run};
 
-/// Rounds in CI; each restarts the node. Four kinds of moment take turns.
-const ROUNDS: usize = 12;
+/// Rounds in CI; each restarts the node. Seven kinds of moment take turns: four of the node, then one each of relay,
+/// Postgres and Kafka.
+const ROUNDS: usize = 14;
 const SEED: u64 = 20261121;
 
 #[tokio::test(flavor = "multi_thread")]
