@@ -107,7 +107,9 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     // The demo's vehicles, without its camera: the journal is what is under test.
     let vehicles_of = |text: String| text.split("\n[[camera]]").next().unwrap_or_default().to_owned();
     let Plan { node, sim, .. } = plan(ports);
-    let quiet = Plan { node: vehicles_of(node), sim: vehicles_of(sim), model: false };
+    // Small segments, so that kills fall around their change, too.
+    let node = vehicles_of(node) + "\n[journal]\nsegment_mib = 1\nballast_mib = 1\n";
+    let quiet = Plan { node, sim: vehicles_of(sim), model: false };
     let mut site = Site::prepare(place, ports, &quiet, proxy.port())?;
     site.start_relay()?;
     site.start_sim()?;

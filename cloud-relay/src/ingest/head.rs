@@ -1,11 +1,10 @@
 //! Whether a batch continues what the relay has of its lane: a pure decision.
 
 use shared::ids::{Digest, Epoch, Seq};
-use shared::record::Opened;
 use shared::wire::{Batch, Item, Why};
 
 /// How far the relay is in one (lane, epoch).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
     /// Last stored sequence number; 0 for none.
     pub seq: Seq,
@@ -16,6 +15,25 @@ pub struct Head {
 impl Head {
     /// Nothing stored yet.
     pub const NONE: Self = Self { seq: Seq(0), chain: Digest([0; 32]) };
+}
+
+/// What the relay knows that bears on a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Its head in the batch's epoch.
+    pub head: Head,
+    /// Whether another history was adopted in the place of this epoch.
+    pub closed: bool,
+    /// The earliest place of this epoch behind which another epoch goes on.
+    pub continued_at: Option<Seq>,
+    /// Its head in the epoch that the batch's `Opened` continues, while the batch's own epoch is new.
+    pub parent: Option<Head>,
+    /// Whether another history was adopted in the place of that parent.
+    pub parent_closed: bool,
+    /// Whether another epoch continues the very place that the batch's `Opened` names.
+    pub parent_taken: bool,
+    /// Whether an operator has said that this epoch goes on with the node's history, whatever its parent.
+    pub adopted: bool,
 }
 
 /// What to do with a batch.
@@ -41,27 +59,36 @@ pub enum Decision<'a> {
         /// Why.
         why: Why,
     },
+    /// Refuse: another history of this node. An operator adopts one.
+    Fork {
+        /// What shows it.
+        shown_by: &'static str,
+    },
 }
 
-/// Decides on a batch. `head` is the relay's of the batch's epoch; `parent` that of the epoch its `Opened` names;
-/// `adopted` when an operator has said that this epoch goes on with the node's history, whatever its parent.
-pub fn decide(head: Head, parent: Option<Head>, adopted: bool, batch: &Batch) -> Decision<'_> {
+/// Decides on a batch.
+pub fn decide<'a>(facts: &Facts, batch: &'a Batch) -> Decision<'a> {
+    let head = facts.head;
     let mismatch = |why| Decision::Mismatch { epoch: batch.epoch, head, why };
+    let fork = |shown_by| Decision::Fork { shown_by };
     if batch.first_seq > head.seq.next() {
         return mismatch(Why::Gap);
     }
     if let Some(Item::Opened(opened)) = batch.items.first()
         && head == Head::NONE
-        && *opened != Opened::FIRST
     {
-        let known = parent.unwrap_or(Head::NONE);
+        let known = facts.parent.unwrap_or(Head::NONE);
         if known.seq < opened.parent_seq {
             return Decision::Mismatch { epoch: opened.parent_epoch, head: known, why: Why::Behind };
         }
-        // The relay has more of the parent than the node remembers: a restored image, and the original may still run.
-        let shorter = known.seq > opened.parent_seq;
-        if !adopted && (shorter || known.chain != opened.parent_chain) {
-            return Decision::Mismatch { epoch: opened.parent_epoch, head: known, why: Why::Fork };
+        match () {
+            () if facts.adopted => {}
+            () if facts.parent_taken => return fork("its parent has another child"),
+            () if facts.parent_closed => return fork("another history was adopted in its parent's place"),
+            // The relay has more of the parent than the node remembers: a restored image, and the original may run.
+            () if known.seq > opened.parent_seq => return fork("the relay has more of its parent than it remembers"),
+            () if known.chain != opened.parent_chain => return fork("its parent has other content"),
+            () => {}
         }
     }
     let (mut at, mut chain) = (batch.first_seq, batch.prev_chain);
@@ -79,7 +106,7 @@ pub fn decide(head: Head, parent: Option<Head>, adopted: bool, batch: &Batch) ->
         duplicates += 1;
     }
     if at == head.seq.next() && chain != head.chain {
-        return mismatch(Why::Fork);
+        return fork("other content at the same place");
     }
     let (_, items) = batch.items.split_at(duplicates);
     let first = at;
@@ -89,12 +116,17 @@ pub fn decide(head: Head, parent: Option<Head>, adopted: bool, batch: &Batch) ->
         new_head = Head { seq: last, chain: after };
         (at, chain) = (last.next(), after);
     }
+    // Whoever goes on behind the place where another went on is the other of two.
+    let left_behind = facts.closed || facts.continued_at.is_some_and(|at| at < new_head.seq);
+    if !items.is_empty() && left_behind {
+        return fork("another epoch continues an earlier place of this one");
+    }
     Decision::Store { first, items, head: new_head, duplicates }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Decision, Head, decide};
+    use super::{Decision, Facts, Head, decide};
     use shared::ids::{Digest, Epoch, Lane, Seq};
     use shared::record::{Opened, Record};
     use shared::units::Uptime;
@@ -124,11 +156,19 @@ mod tests {
         (batch, Head { seq: Seq(last), chain: chain_to(last) })
     }
 
+    fn at(head: Head) -> Facts {
+        Facts { head, ..Facts::default() }
+    }
+
+    fn below(parent: Head) -> Facts {
+        Facts { parent: Some(parent), ..Facts::default() }
+    }
+
     #[track_caller]
     fn check(has: u64, sent: (u64, u64), stored: Option<(u64, usize)>) {
         let head = if has == 0 { Head::NONE } else { batch(1, has, 0).1 };
         let (sent, after) = batch(sent.0, sent.1, 0);
-        match (decide(head, None, false, &sent), stored) {
+        match (decide(&at(head), &sent), stored) {
             (Decision::Store { first, items, head: new, .. }, Some((at, count))) => {
                 assert_eq!((first, items.len()), (Seq(at), count));
                 assert_eq!(new, if count == 0 { head } else { after });
@@ -164,9 +204,9 @@ mod tests {
             chain_after: Digest([9; 32]),
         };
         sent.items = vec![skip(4)];
-        assert!(matches!(decide(head, None, false, &sent), Decision::Mismatch { why: Why::Gap, .. }));
+        assert!(matches!(decide(&at(head), &sent), Decision::Mismatch { why: Why::Gap, .. }));
         (sent.first_seq, sent.prev_chain, sent.items) = (Seq(6), head.chain, vec![skip(6)]);
-        let Decision::Store { head: after, items, .. } = decide(head, None, false, &sent) else { panic!("refused") };
+        let Decision::Store { head: after, items, .. } = decide(&at(head), &sent) else { panic!("refused") };
         assert_eq!((after, items.len()), (Head { seq: Seq(9), chain: Digest([9; 32]) }, 1));
     }
 
@@ -175,8 +215,8 @@ mod tests {
         let head = batch(1, 5, 0).1;
         for (first, last) in [(6, 7), (3, 8), (1, 5)] {
             let (forged, _) = batch(first, last, 1);
-            let decision = decide(head, None, false, &forged);
-            assert!(matches!(decision, Decision::Mismatch { why: Why::Fork, .. }), "{first}..={last}: {decision:?}");
+            let decision = decide(&at(head), &forged);
+            assert!(matches!(decision, Decision::Fork { .. }), "{first}..={last}: {decision:?}");
         }
     }
 
@@ -186,15 +226,15 @@ mod tests {
         let parent_epoch = Epoch([9; 16]);
         sent.items[0] = Item::Opened(Opened { parent_epoch, parent_seq: Seq(7), parent_chain: Digest([3; 32]) });
         let short = Head { seq: Seq(4), chain: Digest([2; 32]) };
-        let behind = decide(Head::NONE, Some(short), false, &sent);
+        let behind = decide(&below(short), &sent);
         assert_eq!(behind, Decision::Mismatch { epoch: parent_epoch, head: short, why: Why::Behind });
         let forked = Head { seq: Seq(7), chain: Digest([2; 32]) };
-        assert!(matches!(decide(Head::NONE, Some(forked), false, &sent), Decision::Mismatch { why: Why::Fork, .. }));
+        assert!(matches!(decide(&below(forked), &sent), Decision::Fork { .. }));
         let known = Head { seq: Seq(7), chain: Digest([3; 32]) };
-        assert!(matches!(decide(Head::NONE, Some(known), false, &sent), Decision::Store { .. }));
+        assert!(matches!(decide(&below(known), &sent), Decision::Store { .. }));
         let further = Head { seq: Seq(9), chain: Digest([4; 32]) };
-        let restored = decide(Head::NONE, Some(further), false, &sent);
-        assert!(matches!(restored, Decision::Mismatch { why: Why::Fork, .. }), "a restored image: {restored:?}");
-        assert!(matches!(decide(Head::NONE, Some(further), true, &sent), Decision::Store { .. }), "adopted");
+        let restored = decide(&below(further), &sent);
+        assert!(matches!(restored, Decision::Fork { .. }), "a restored image: {restored:?}");
+        assert!(matches!(decide(&Facts { adopted: true, ..below(further) }, &sent), Decision::Store { .. }), "adopted");
     }
 }

@@ -9,7 +9,7 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::head::Head;
+use super::head::{Facts, Head};
 
 /// A lane of a node.
 pub struct Key<'a> {
@@ -23,10 +23,7 @@ pub struct Key<'a> {
 
 impl Key<'_> {
     /// The relay's head of an epoch, and whether the epoch is closed.
-    ///
-    /// # Errors
-    /// When Postgres fails.
-    pub async fn head(&self, tx: &Transaction<'_>, epoch: Epoch, lock: &str) -> anyhow::Result<Option<(Head, bool)>> {
+    async fn head(&self, tx: &Transaction<'_>, epoch: Epoch, lock: &str) -> anyhow::Result<Option<(Head, bool)>> {
         let sql = format!(
             "SELECT seq, chain, closed_at IS NOT NULL FROM lane_head WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4{lock}"
         );
@@ -40,34 +37,46 @@ impl Key<'_> {
         }))
     }
 
-    /// Whether another epoch continues the same parent: two nodes write under one name.
+    /// What is known that bears on a batch; locks the head of its epoch.
     ///
     /// # Errors
     /// When Postgres fails.
-    pub async fn has_other_child(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<bool> {
+    pub async fn facts(&self, tx: &Transaction<'_>, batch: &Batch) -> anyhow::Result<Facts> {
+        let (head, closed) = self.head(tx, batch.epoch, " FOR UPDATE").await?.unwrap_or_default();
+        let continued_at = self.continued_at(tx, batch.epoch).await?;
+        let mut facts = Facts { head, closed, continued_at, ..Facts::default() };
+        if let Some(Item::Opened(opened)) = batch.items.first()
+            && head == Head::NONE
+        {
+            let parent = self.head(tx, opened.parent_epoch, "").await?;
+            facts.parent = parent.map(|(head, _)| head);
+            facts.parent_closed = parent.is_some_and(|(_, closed)| closed);
+            facts.parent_taken = self.has_other_child(tx, batch.epoch, opened).await?;
+            facts.adopted = self.is_adopted(tx, batch.epoch).await?;
+        }
+        Ok(facts)
+    }
+
+    /// Whether another epoch continues the same parent: two nodes write under one name.
+    async fn has_other_child(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<bool> {
         let sql = "SELECT 1 FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4
-            AND parent_seq = $5 AND epoch <> $6";
+            AND parent_seq = $5 AND epoch <> $6 LIMIT 1";
         let (parent, seq) = (uuid(opened.parent_epoch), int(opened.parent_seq));
         let values: [&(dyn ToSql + Sync); 6] = [&self.tenant, &self.node, &self.lane, &parent, &seq, &uuid(epoch)];
         Ok(tx.query_opt(sql, &values).await.context("look for a clone")?.is_some())
     }
 
-    /// Whether an epoch continues this one from before `last`.
-    ///
-    /// # Errors
-    /// When Postgres fails.
-    pub async fn goes_on_elsewhere(&self, tx: &Transaction<'_>, epoch: Epoch, last: Seq) -> anyhow::Result<bool> {
-        let sql = "SELECT 1 FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4
-            AND parent_seq < $5 LIMIT 1";
-        let values: [&(dyn ToSql + Sync); 5] = [&self.tenant, &self.node, &self.lane, &uuid(epoch), &int(last)];
-        Ok(tx.query_opt(sql, &values).await.context("look for a child")?.is_some())
+    /// The earliest place behind which another epoch continues this one.
+    async fn continued_at(&self, tx: &Transaction<'_>, epoch: Epoch) -> anyhow::Result<Option<Seq>> {
+        let sql =
+            "SELECT min(parent_seq) FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4";
+        let values: [&(dyn ToSql + Sync); 4] = [&self.tenant, &self.node, &self.lane, &uuid(epoch)];
+        let earliest: Option<i64> = tx.query_one(sql, &values).await.context("look for children")?.get(0);
+        Ok(earliest.map(|seq| Seq(seq.unsigned_abs())))
     }
 
     /// Whether an operator has adopted the epoch.
-    ///
-    /// # Errors
-    /// When Postgres fails.
-    pub async fn is_adopted(&self, tx: &Transaction<'_>, epoch: Epoch) -> anyhow::Result<bool> {
+    async fn is_adopted(&self, tx: &Transaction<'_>, epoch: Epoch) -> anyhow::Result<bool> {
         let sql = "SELECT 1 FROM fork WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4
             AND adopted_at IS NOT NULL";
         let values: [&(dyn ToSql + Sync); 4] = [&self.tenant, &self.node, &self.lane, &uuid(epoch)];

@@ -87,36 +87,15 @@ pub async fn store(ingest: &Ingest, batch: &Batch, body: &[u8]) -> anyhow::Resul
     let epoch = uuid(batch.epoch);
     let zero = Head::NONE.chain.0;
     tx.execute(make, &[&key.tenant, &key.node, &key.lane, &epoch, &zero.as_slice()]).await.context("make head")?;
-    let (head, closed) = key.head(&tx, batch.epoch, " FOR UPDATE").await?.unwrap_or((Head::NONE, false));
-    let opened = match batch.items.first() {
-        Some(Item::Opened(opened)) if head == Head::NONE => Some(opened),
-        _ => None,
-    };
-    let (mut parent, mut adopted) = (None, false);
-    if let Some(opened) = opened {
-        parent = key.head(&tx, opened.parent_epoch, "").await?;
-        adopted = key.is_adopted(&tx, batch.epoch).await?;
-        let taken = key.has_other_child(&tx, batch.epoch, opened).await?;
-        let ended = parent.is_some_and(|(_, closed)| closed);
-        if !adopted && (taken || ended) {
-            let why = if taken { "its parent has another child" } else { "another history was adopted" };
-            return refuse(tx, &key, batch, parent.map_or(Head::NONE, |(head, _)| head), why).await;
-        }
-    }
-    let (first, items, new_head, duplicates) = match decide(head, parent.map(|(head, _)| head), adopted, batch) {
+    let facts = key.facts(&tx, batch).await?;
+    let (first, items, new_head, duplicates) = match decide(&facts, batch) {
         Decision::Store { first, items, head, duplicates } => (first, items, head, duplicates),
-        Decision::Mismatch { head, why: Why::Fork, .. } => {
-            return refuse(tx, &key, batch, head, "other content at the same place, or a shorter parent").await;
-        }
         Decision::Mismatch { epoch, head, why } => {
             let (epoch, chain) = (epoch.to_string(), head.chain.to_string());
             return Ok(Outcome::Mismatch(Mismatch { epoch, seq: head.seq, chain, why }));
         }
+        Decision::Fork { shown_by } => return refuse(tx, &key, batch, facts.head, shown_by).await,
     };
-    // Whoever goes on behind the place where another went on is the other of two.
-    if !items.is_empty() && (closed || key.goes_on_elsewhere(&tx, batch.epoch, new_head.seq).await?) {
-        return refuse(tx, &key, batch, head, "another epoch continues an earlier place of this one").await;
-    }
     let mut stored = 0;
     if !items.is_empty() {
         stored = copy(ingest, &tx, &key, batch, first, items).await?;

@@ -170,17 +170,15 @@ impl Segment {
     /// # Errors
     /// SQLite's.
     pub fn block_at(&self, lane: Lane, pos: i64) -> rusqlite::Result<Option<Block>> {
-        let holding =
-            format!("SELECT {COLUMNS} FROM block_{lane} WHERE first_pos <= ?1 ORDER BY first_pos DESC LIMIT 1");
-        let found = self.db.prepare_cached(&holding)?.query_row([pos], read_block).optional()?.flatten();
-        if let Some(block) = found.filter(|block| block.after.pos >= pos) {
-            return Ok(Some(block));
-        }
-        let next = format!("SELECT {COLUMNS} FROM block_{lane} WHERE first_pos > ?1 ORDER BY first_pos");
-        let mut select = self.db.prepare_cached(&next)?;
+        // One statement, so one snapshot: between two, the very block could be written and taken for missing.
+        let sql = format!(
+            "SELECT {COLUMNS} FROM block_{lane} WHERE first_pos >=
+             coalesce((SELECT max(first_pos) FROM block_{lane} WHERE first_pos <= ?1), 0) ORDER BY first_pos"
+        );
+        let mut select = self.db.prepare_cached(&sql)?;
         let mut rows = select.query([pos])?;
         while let Some(row) = rows.next()? {
-            if let Some(block) = read_block(row)? {
+            if let Some(block) = read_block(row)?.filter(|block| block.after.pos >= pos) {
                 return Ok(Some(block));
             }
         }

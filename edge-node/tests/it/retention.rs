@@ -177,3 +177,42 @@ fn a_full_reserve_refuses_urgent_events_and_drops_none_until_the_relay_has_them(
         done.unwrap();
     }
 }
+
+#[test]
+fn a_reader_at_the_tail_sees_every_place_once_while_it_is_written() {
+    let folder = TempDir::new().unwrap();
+    let mut store = store(&folder);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut reader = Reader::open(folder.path()).unwrap();
+            let (mut at, mut looks) = (0, 0u64);
+            loop {
+                let last = done.load(std::sync::atomic::Ordering::SeqCst);
+                let rows = reader.after(Lane::Telemetry, at, 1000, usize::MAX).unwrap();
+                for row in &rows {
+                    assert!(!matches!(row.item, Item::Skip { .. }), "after {looks} looks, behind {at}: {row:?}");
+                    assert_eq!(row.pos, at + 1, "after {looks} looks");
+                    at = row.pos;
+                }
+                looks += 1;
+                if last && rows.is_empty() {
+                    return at;
+                }
+            }
+        });
+        let mut written = 1;
+        while written < 20_000 {
+            let record = Record { type_id: 1, schema_version: 1, bytes: vec![7; 300] };
+            for done in store.commit(&[Entry { lane: Lane::Telemetry, at: written, record: &record }]) {
+                done.unwrap();
+            }
+            written += 1;
+            if written % 500 == 0 {
+                store.maintain(0).unwrap();
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(reading.join().unwrap(), written);
+    });
+}

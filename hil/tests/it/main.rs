@@ -10,6 +10,7 @@
 )]
 
 mod crash;
+mod disk;
 mod interlock;
 mod relay;
 mod shape;

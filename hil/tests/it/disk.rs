@@ -1,0 +1,91 @@
+//! A disk that fails under the real node: strace makes the kernel's answer an error, for a while, on one file.
+
+use std::process::Command;
+use std::time::Duration;
+
+use hil::demo::count;
+use hil::servers::Addresses;
+use hil::site::{Plan, Ports, Site};
+use hil::wait::now;
+use hil::witness;
+use serde_json::json;
+use uuid::Uuid;
+
+/// A site whose node gets `error` from `call` on a file of its data folder, from the `from`-th time to the `to`-th.
+async fn site(name: &str, file: &str, call: &str, error: &str, (from, to): (u32, u32)) -> Site {
+    let place = Addresses::find().unwrap().place(name).await.unwrap();
+    let ports = Ports::free().unwrap();
+    let mut site = Site::prepare(place, ports, &Plan::default(), ports.relay).unwrap();
+    site.start_relay().unwrap();
+    std::fs::create_dir_all(site.data()).unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(site.data().join(file));
+    strace.arg("-e").arg(format!("trace={call}")).arg("-e");
+    strace.arg(format!("inject={call}:error={error}:when={from}..{to}")).arg("--");
+    site.trace_node(&mut strace).unwrap();
+    site.node.as_mut().unwrap().wait_for_output("node is ready", Duration::from_secs(60)).unwrap();
+    site
+}
+
+/// Posts events until each was accepted, as a careful sender does: again, with the same id. Gives the ids, and how many
+/// answers were refusals.
+async fn post(site: &Site, events: u32) -> (Vec<Uuid>, u32) {
+    let (mut ids, mut refused, begun) = (Vec::new(), 0, now());
+    for n in 0..events {
+        let id = Uuid::now_v7();
+        let reading = json!({ "sensor": "load", "value": n, "unit": "1" });
+        let event = json!({ "id": id, "type": "sensor.reading", "subject": "sensor/load", "data": reading });
+        loop {
+            let (status, answer) = site.post("/api/v1/events", &event).await.unwrap();
+            if status == 202 {
+                break;
+            }
+            assert_eq!(status, 503, "{answer}");
+            refused += 1;
+            assert!(begun.elapsed() < Duration::from_secs(60), "wait 60 s for the disk: {answer}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ids.push(id);
+    }
+    (ids, refused)
+}
+
+/// Nothing accepted is missing centrally or there twice.
+async fn check(site: &Site, ids: &[Uuid]) {
+    let report = count(site).await.unwrap();
+    let central = witness::central(&site.place.postgres).await.unwrap();
+    let missing = ids.iter().filter(|id| !central.ids.contains(id)).count();
+    assert_eq!((missing, report.lost, report.duplicated), (0, 0, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_events_and_loses_none_that_were_accepted() {
+    let site = site("full", "bulk-0001.db-wal", "pwrite64", "ENOSPC", (60, 75)).await;
+    let (ids, refused) = post(&site, 200).await;
+    assert!(refused > 0, "the disk was never full");
+    check(&site, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_is_not_taken_for_one_that_worked() {
+    let site = site("sync", "bulk-0001.db-wal", "fsync", "EIO", (30, 34)).await;
+    let (ids, refused) = post(&site, 200).await;
+    assert!(refused > 0, "no sync failed");
+    check(&site, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_the_ballast_makes_room_for_urgent_events_and_the_stop_acts() {
+    let site = site("ballast", "urgent.db-wal", "pwrite64", "ENOSPC", (70, 72)).await;
+    let begun = now();
+    let mut presses = 0;
+    while !site.node.as_ref().unwrap().output().contains("the ballast makes room for urgent events") {
+        let (status, _) = site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap();
+        assert_eq!(status, 202, "a press needs no disk");
+        presses += 1;
+        assert!(begun.elapsed() < Duration::from_secs(60), "wait 60 s for the ballast: {presses} presses");
+    }
+    let journaled = witness::journal(&site.data()).unwrap();
+    assert!(journaled.by_type.get("estop.changed").copied().unwrap_or(0) > 0, "{journaled:?}");
+    check(&site, &[]).await;
+}
