@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use shared::ids::{Digest, Lane, Name, Seq};
 use shared::wire::{Batch, Item};
-use tokio_postgres::Client;
+use tokio_postgres::{IsolationLevel, Transaction};
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -28,8 +28,12 @@ struct Range {
 /// # Errors
 /// When Postgres fails, or a history cannot be proved.
 pub async fn verify(config: &Config, node: &Name, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = database::connect(&config.postgres).await?;
-    let sql = "SELECT h.lane, h.epoch, h.seq, h.chain, h.closed_at IS NOT NULL FROM lane_head h
+    let mut client = database::connect(&config.postgres).await?;
+    // One snapshot of all of it: the node goes on sending.
+    let client = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    let client = client.start().await.context("begin")?;
+    let sql = "SELECT h.lane, h.epoch, h.seq, h.chain, h.closed_at IS NOT NULL,
+            coalesce(h.updated_at < (SELECT min(received_at) FROM batch_log), false) FROM lane_head h
         LEFT JOIN epoch e USING (tenant, node, lane, epoch)
         WHERE h.tenant = $1 AND h.node = $2 AND h.seq > 0 ORDER BY h.lane, e.opened_at, h.updated_at";
     let heads = client.query(sql, &[&config.tenant.as_str(), &node.as_str()]).await.context("read heads")?;
@@ -39,6 +43,10 @@ pub async fn verify(config: &Config, node: &Name, out: &mut impl Write) -> anyho
         for head in heads.iter().filter(|head| head.get::<_, &str>(0) == lane.as_str()) {
             let (epoch, seq, chain): (Uuid, i64, Vec<u8>) = (head.get(1), head.get(2), head.get(3));
             let closed = if head.get(4) { ", closed: another history was adopted" } else { "" };
+            if head.get(5) {
+                writeln!(out, "{lane} {} from 1 to {seq}: received before the log begins, not proved", epoch.simple())?;
+                continue;
+            }
             let place = Place { tenant: config.tenant.as_str(), node: node.as_str(), lane, epoch };
             let (ranges, problem) = place.prove(&client, seq.unsigned_abs(), &chain).await?;
             for Range { first, last, gap } in ranges {
@@ -64,7 +72,12 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// Follows the chain from the oldest batch kept to the head.
-    async fn prove(&self, client: &Client, head: u64, chain: &[u8]) -> anyhow::Result<(Vec<Range>, Option<String>)> {
+    async fn prove(
+        &self,
+        client: &Transaction<'_>,
+        head: u64,
+        chain: &[u8],
+    ) -> anyhow::Result<(Vec<Range>, Option<String>)> {
         let (mut ranges, mut at, mut running): (Vec<Range>, Option<u64>, Digest) =
             (Vec::new(), None, Digest::default());
         let mut records = 0i64;
@@ -118,7 +131,7 @@ impl Place<'_> {
     }
 
     /// Events of the epoch from a place on, in event_store and on their way there.
-    async fn stored(&self, client: &Client, from: u64) -> anyhow::Result<i64> {
+    async fn stored(&self, client: &Transaction<'_>, from: u64) -> anyhow::Result<i64> {
         let sql =
             "SELECT (SELECT count(*) FROM event_store WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4
                 AND seq >= $5)

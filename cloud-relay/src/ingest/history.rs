@@ -37,6 +37,17 @@ impl Key<'_> {
         }))
     }
 
+    /// Lets one batch of the lane in at a time: two children of one parent must see each other. Another seed than the
+    /// publisher's, which holds its lock for as long as it lives.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn lock(&self, tx: &Transaction<'_>) -> anyhow::Result<()> {
+        let name = format!("{}/{}/{}", self.tenant, self.node, self.lane);
+        tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", &[&name]).await.context("lock the lane")?;
+        Ok(())
+    }
+
     /// What is known that bears on a batch; locks the head of its epoch.
     ///
     /// # Errors
@@ -59,8 +70,9 @@ impl Key<'_> {
 
     /// Whether another epoch continues the same parent: two nodes write under one name.
     async fn has_other_child(&self, tx: &Transaction<'_>, epoch: Epoch, opened: &Opened) -> anyhow::Result<bool> {
-        let sql = "SELECT 1 FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4
-            AND parent_seq = $5 AND epoch <> $6 LIMIT 1";
+        let sql = "SELECT 1 FROM epoch JOIN lane_head USING (tenant, node, lane, epoch)
+            WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4 AND parent_seq = $5 AND epoch <> $6
+            AND closed_at IS NULL LIMIT 1";
         let (parent, seq) = (uuid(opened.parent_epoch), int(opened.parent_seq));
         let values: [&(dyn ToSql + Sync); 6] = [&self.tenant, &self.node, &self.lane, &parent, &seq, &uuid(epoch)];
         Ok(tx.query_opt(sql, &values).await.context("look for a clone")?.is_some())
@@ -68,8 +80,8 @@ impl Key<'_> {
 
     /// The earliest place behind which another epoch continues this one.
     async fn continued_at(&self, tx: &Transaction<'_>, epoch: Epoch) -> anyhow::Result<Option<Seq>> {
-        let sql =
-            "SELECT min(parent_seq) FROM epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4";
+        let sql = "SELECT min(parent_seq) FROM epoch JOIN lane_head USING (tenant, node, lane, epoch)
+            WHERE tenant = $1 AND node = $2 AND lane = $3 AND parent_epoch = $4 AND closed_at IS NULL";
         let values: [&(dyn ToSql + Sync); 4] = [&self.tenant, &self.node, &self.lane, &uuid(epoch)];
         let earliest: Option<i64> = tx.query_one(sql, &values).await.context("look for children")?.get(0);
         Ok(earliest.map(|seq| Seq(seq.unsigned_abs())))
@@ -94,7 +106,8 @@ impl Key<'_> {
         };
         let sql = "INSERT INTO fork(tenant, node, lane, epoch, parent_epoch, parent_seq, why)
             VALUES ($1, $2, $3, $4, $5, $6, $7)
-            ON CONFLICT (tenant, node, lane, epoch) DO UPDATE SET last_seen = now(), why = $7";
+            ON CONFLICT (tenant, node, lane, epoch) DO UPDATE SET last_seen = now(), why = $7,
+            adopted_at = NULL, adopted_by = NULL";
         let (epoch, parent, parent_seq) = (uuid(batch.epoch), uuid(parent), int(parent_seq));
         let values: [&(dyn ToSql + Sync); 7] =
             [&self.tenant, &self.node, &self.lane, &epoch, &parent, &parent_seq, &why];

@@ -81,6 +81,7 @@ pub async fn store(ingest: &Ingest, batch: &Batch, body: &[u8]) -> anyhow::Resul
     let mut pooled = ingest.pool.get().await?;
     let tx = pooled.client()?.transaction().await.context("begin")?;
     let key = Key { tenant: ingest.place.tenant.as_str(), node: batch.node.as_str(), lane: batch.lane.as_str() };
+    key.lock(&tx).await?;
     // The row is made first, so that FOR UPDATE has something to lock: two copies of a batch cannot pass each other.
     let make = "INSERT INTO lane_head(tenant, node, lane, epoch, seq, chain) VALUES ($1, $2, $3, $4, 0, $5)
         ON CONFLICT DO NOTHING";

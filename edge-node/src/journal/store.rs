@@ -91,7 +91,15 @@ impl Store {
         let lock = Self::lock(folder)?;
         refuse_older_layout(folder)?;
         let ballast = Ballast::new(folder, &limits);
-        let urgent = damage::open(folder, &path_in(folder), open_urgent)?;
+        let path = path_in(folder);
+        // Even opening takes room: for the log's index, or for making a damaged file anew.
+        let opened = damage::open(folder, &path, open_urgent);
+        let urgent = match opened {
+            Err(error) if !matches!(error, StoreError::Newer { .. }) && ballast.release() => {
+                damage::open(folder, &path, open_urgent)?
+            }
+            other => other?,
+        };
         let folder = folder.to_owned();
         let (heads, witnessed) = (further(known, seen_by_bulk(&folder)), [Head::NONE; Lane::ALL.len()]);
         let mut store = Self { folder, limits, urgent, bulk: None, ballast, heads, witnessed, new_epoch, _lock: lock };

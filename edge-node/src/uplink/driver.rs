@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use shared::dictionary;
 use shared::ids::{Digest, Epoch, Lane, Name, Seq};
-use shared::record::Record;
+use shared::record::{Opened, Record};
 use shared::units::Uptime;
 use shared::wire::{Ack, Batch, DICTIONARY_HEADER, Item, Mismatch, PROTOCOL, Why};
 use tokio::sync::watch;
@@ -176,6 +176,7 @@ impl Uplink {
         let rows = one_batch(rows);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Outcome::Empty(lane)) };
         let (epoch, first_seq, end) = (first.epoch, first.first_seq(), last.head());
+        let parent = continued(first);
         // Each epoch's chain begins with its first item.
         let prev_chain = if epoch == at.epoch && first_seq > Seq(1) { at.chain } else { Digest::default() };
         let batch = Batch {
@@ -221,7 +222,7 @@ impl Uplink {
                 }
             },
             StatusCode::CONFLICT => match answer.json::<Mismatch>().await {
-                Ok(mismatch) => self.mismatched(reader, lane, &mismatch).await,
+                Ok(mismatch) => self.mismatched(reader, lane, &mismatch, [Some(end), parent]).await,
                 Err(_) => Ok(failed(None)),
             },
             StatusCode::UNSUPPORTED_MEDIA_TYPE if self.dictionary != 0 => {
@@ -273,24 +274,42 @@ impl Uplink {
         Ok(())
     }
 
-    async fn mismatched(&self, reader: &SharedReader, lane: Lane, at: &Mismatch) -> anyhow::Result<Outcome> {
+    async fn mismatched(
+        &self,
+        reader: &SharedReader,
+        lane: Lane,
+        at: &Mismatch,
+        behind: [Option<Head>; 2],
+    ) -> anyhow::Result<Outcome> {
         let why = at.why;
         if why == Why::Fork {
             error!(%lane, epoch = at.epoch, seq = at.seq.0, "relay has another history of this node: an operator must adopt one");
             return Ok(Outcome::Refused(lane));
         }
         let Ok(epoch) = at.epoch.parse::<Epoch>() else { return Ok(Outcome::Refused(lane)) };
-        // The relay's head is before what it wants; at 0 it has nothing of the epoch.
-        let seq = at.seq.max(Seq(1));
-        let Some(pos) = read(reader, move |r| r.position(lane, epoch, seq)).await? else {
-            error!(%lane, %epoch, seq = seq.0, "relay asks for what this journal never had: an operator must look");
-            return Ok(Outcome::Refused(lane));
+        // Places are dense within an epoch: the end of the batch, or what its opening continues, tells where the relay is.
+        let known = behind.into_iter().flatten().find(|head| head.epoch == epoch);
+        let known = match known {
+            Some(head) => head,
+            None => {
+                let seq = at.seq.max(Seq(1));
+                let Some(pos) = read(reader, move |r| r.position(lane, epoch, seq)).await? else {
+                    error!(%lane, %epoch, seq = seq.0, "relay asks for what this journal never had: an operator must look");
+                    return Ok(Outcome::Refused(lane));
+                };
+                Head { pos, epoch, seq, chain: Digest::default() }
+            }
         };
-        let known = Head { pos, epoch, seq, chain: Digest::default() };
         let at = head(known, at.seq, &at.chain);
         warn!(%lane, seq = at.seq.0, why = ?why, "relay is behind: sending again");
         Ok(Outcome::Rewind { lane, at })
     }
+}
+
+/// The end of what an opening continues: right before it.
+fn continued(row: &Row) -> Option<Head> {
+    let Item::Opened(Opened { parent_epoch, parent_seq, parent_chain }) = row.item else { return None };
+    Some(Head { pos: row.pos - 1, epoch: parent_epoch, seq: parent_seq, chain: parent_chain })
 }
 
 /// The head at `seq` of the same epoch, given one behind it and the relay's chain there.

@@ -329,4 +329,12 @@ async fn an_original_that_goes_on_behind_its_clone_is_refused() {
     let (status, fork) = post(&site, "gate-1", batch(5, 6).encode().unwrap()).await;
     assert_eq!((status, &fork["why"]), (409, &Value::from("fork")), "{fork}");
     assert_eq!(post(&site, "gate-1", batch(1, 4).encode().unwrap()).await.0, 200, "what is known is known");
+    // The operator knows which one is real.
+    let (adopted, printed) = operate(&site, &["node", "adopt", "--node", "gate-1", "--by", "ann"]);
+    assert!(adopted, "{printed}");
+    assert_eq!(post(&site, "gate-1", batch(5, 6).encode().unwrap()).await.0, 200, "the original goes on");
+    let mut further = batch(2, 3);
+    (further.epoch, further.prev_chain) = (image.epoch, image.items[0].advance(Seq(1), Digest::default()).1);
+    let (status, fork) = post(&site, "gate-1", further.encode().unwrap()).await;
+    assert_eq!((status, &fork["why"]), (409, &Value::from("fork")), "its clone does not: {fork}");
 }
