@@ -90,6 +90,9 @@ impl Process {
     /// # Errors
     /// When it cannot be killed.
     pub fn kill_group(&mut self) -> anyhow::Result<()> {
+        if self.ended().is_some() {
+            return Ok(());
+        }
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("find a process group")?;
         kill_process_group(group, Signal::KILL).with_context(|| format!("kill {}", self.name))?;
         self.child.wait().with_context(|| format!("wait for {}", self.name))?;
@@ -124,8 +127,8 @@ fn tail(output: &str) -> String {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already gone is the usual case.
-        let _ = self.child.kill();
+        // Already gone is the usual case. With its group: a tracer that is killed leaves what it traced.
+        let _ = self.kill_group();
         let _ = self.child.wait();
     }
 }
