@@ -27,3 +27,24 @@ pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Result
         }
     }
 }
+
+/// As [`until`], for a condition that is asked over the network.
+///
+/// # Errors
+/// What was waited for, and what was seen last.
+pub async fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> anyhow::Result<T> {
+    let begun = now();
+    loop {
+        match look().await {
+            Ok(value) => return Ok(value),
+            Err(seen) if begun.elapsed() > deadline => {
+                anyhow::bail!("wait {deadline:?} for {what}: last seen: {seen}");
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}

@@ -23,7 +23,7 @@ use crate::dictionary::batches;
 use crate::process::{Process, output};
 use crate::servers::Servers;
 use crate::site::{Plan, Ports, Site};
-use crate::wait::now;
+use crate::wait::{eventually, now};
 use crate::witness::sql;
 
 /// Events of the backlog.
@@ -209,21 +209,17 @@ async fn drain(out: &mut impl Write, metrics: &mut serde_json::Map<String, Value
     site.start_relay()?;
     let begun = now();
     let db = sql(&site.place.postgres).await?;
-    let mut looks = tokio::time::interval(Duration::from_millis(500));
-    let stored = loop {
-        looks.tick().await;
-        // Counting a million rows costs: the relay's own heads tell when it is worth it.
-        let row = db.query_one("SELECT coalesce(sum(seq), 0)::bigint, (SELECT count(*) FROM outbox LIMIT 1) FROM lane_head WHERE lane = 'telemetry'", &[]).await?;
-        let (seq, waiting): (i64, i64) = (row.get(0), row.get(1));
-        if seq.unsigned_abs() > BACKLOG && waiting == 0 {
-            break db.query_one("SELECT count(*) FROM event_store", &[]).await?.get::<_, i64>(0);
-        }
-        anyhow::ensure!(
-            begun.elapsed() < DRAIN,
-            "drain within {DRAIN:?}: the relay is at {seq}, {waiting} wait in its outbox"
-        );
+    // Counting a million rows costs: the relay's own heads tell when it is worth it.
+    let sql =
+        "SELECT coalesce(sum(seq), 0)::bigint, EXISTS (SELECT FROM outbox) FROM lane_head WHERE lane = 'telemetry'";
+    let look = async || {
+        let row = db.query_one(sql, &[]).await.map_err(|error| error.to_string())?;
+        let (seq, waiting): (i64, bool) = (row.get(0), row.get(1));
+        if seq.unsigned_abs() > BACKLOG && !waiting { Ok(()) } else { Err(format!("the relay is at {seq}")) }
     };
+    eventually("the drain", DRAIN, look).await?;
     let seconds = begun.elapsed().as_secs_f64();
+    let stored: i64 = db.query_one("SELECT count(*) FROM event_store", &[]).await?.get(0);
     let (_, most) = resident(site.node.as_ref().context("run the node")?)?;
     let messages = kafka_messages(&site.place.kafka, &site.place.topic_prefix)?;
     anyhow::ensure!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hil::media;
 use hil::servers::Addresses;
 use hil::site::{Plan, Ports, Site};
-use hil::wait::{now, until};
+use hil::wait::{eventually, until};
 use hil::witness;
 use serde_json::{Value, json};
 
@@ -54,15 +54,11 @@ fn wait_for(site: &Site, what: &str, deadline: Duration, seen: impl Fn(&[Value])
 }
 
 async fn wait_for_state(site: &Site, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    let begun = now();
-    loop {
-        let state = site.state().await.unwrap();
-        if holds(&state) {
-            return state;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "wait 20 s for {what}: last seen: {state}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let look = async || {
+        let state = site.state().await.map_err(|error| format!("{error:#}"))?;
+        if holds(&state) { Ok(state) } else { Err(state.to_string()) }
+    };
+    eventually(what, Duration::from_secs(20), look).await.unwrap()
 }
 
 fn vehicle<'a>(state: &'a Value, name: &str) -> &'a Value {
@@ -176,21 +172,20 @@ async fn six_people_are_six_presence_episodes_and_each_holds_the_moving_rover() 
         plan
     })
     .await;
-    let begun = now();
     // An operator who sends the rover on whenever the interlock lets it go, until the video has ended.
     let ended = |s: &Value| s["cameras"][0]["frame"].as_u64() >= Some(1390);
-    loop {
-        let state = site.state().await.unwrap();
+    let watch = async || {
+        let state = site.state().await.map_err(|error| format!("{error:#}"))?;
         if ended(&state) {
-            break;
+            return Ok(());
         }
-        assert!(begun.elapsed() < Duration::from_secs(200), "the video did not end: {state}");
         let rover = vehicle(&state, "rover");
         if rover["demand"] == "none" && rover["mode"] != 10 {
-            site.command_vehicle("rover", "resume").await.unwrap();
+            site.command_vehicle("rover", "resume").await.map_err(|error| format!("{error:#}"))?;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        Err(state.to_string())
+    };
+    eventually("the video to end", Duration::from_secs(200), watch).await.unwrap();
     // Before the camera goes stale at the video's end, which holds the rover too.
     let trace = site.trace();
     let report = hil::demo::count(&site).await.unwrap();

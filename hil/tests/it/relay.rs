@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hil::servers::Addresses;
 use hil::site::{Plan, Ports, Site};
-use hil::wait::{now, until};
+use hil::wait::{eventually, until};
 use hil::witness;
 use serde_json::Value;
 use shared::event::{Event, Occurred, Payload, SensorReading, VehicleSampled};
@@ -82,15 +82,12 @@ async fn get(site: &Site, path: &str) -> (u16, Value) {
 }
 
 async fn wait_for_rows(site: &Site, rows: usize) -> witness::Central {
-    let begun = now();
-    loop {
-        let central = witness::central(&site.place.postgres).await.unwrap();
-        if central.rows >= rows && central.outbox == 0 {
-            return central;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(30), "wait 30 s for {rows} rows: last seen {}", central.rows);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let look = async || {
+        let central = witness::central(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
+        let done = central.rows >= rows && central.outbox == 0;
+        if done { Ok(central) } else { Err(format!("{} rows, {} in the outbox", central.rows, central.outbox)) }
+    };
+    eventually(&format!("{rows} rows"), Duration::from_secs(30), look).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,15 +116,11 @@ async fn a_batch_is_stored_once_published_projected_and_served() {
         assert_eq!(get(&site, &format!("/api/v1/events?{bad}")).await.0, 400, "{bad}");
     }
 
-    let begun = now();
-    loop {
-        let (_, answer) = get(&site, "/api/v1/vehicles").await;
-        if answer["vehicles"][0]["mode"] == 11 {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "wait 20 s for the projection: last seen {answer}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let look = async || match get(&site, "/api/v1/vehicles").await {
+        (_, answer) if answer["vehicles"][0]["mode"] == 11 => Ok(()),
+        (_, answer) => Err(answer.to_string()),
+    };
+    eventually("the projection", Duration::from_secs(20), look).await.unwrap();
     let db = witness::sql(&site.place.postgres).await.unwrap();
     for sql in ["DELETE FROM event_store", "UPDATE event_store SET node = 'x'", "TRUNCATE event_store"] {
         assert!(db.execute(sql, &[]).await.is_err(), "{sql}: event_store is append-only");
