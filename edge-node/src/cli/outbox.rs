@@ -22,7 +22,8 @@ enum Verb {
     Status(Folder),
     /// Reads everything and checks every record against its digest and chain; fails if something is damaged.
     Check(Folder),
-    /// Makes damaged files anew of what can be read of them. The node must be stopped.
+    /// Makes damaged files anew of what can be read of them. The node must be stopped; its next start names what is
+    /// missing.
     Repair(Folder),
     /// Measures what this machine's disk makes of the journal, beside bare SQLite. Writes to a new folder only.
     Measure(measure::Args),

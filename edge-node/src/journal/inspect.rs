@@ -6,7 +6,7 @@ use serde::Serialize;
 use shared::ids::Lane;
 use shared::wire::Item;
 
-use super::block::Row;
+use super::block::{Head, Row};
 use super::reader::Reader;
 use super::segment::{Segment, StoreError};
 use super::store::{Store, bulk_numbers, bulk_path, path_in};
@@ -49,7 +49,7 @@ pub struct LaneStatus {
 /// Where a journal stands.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    /// Lanes, most urgent first.
+    /// Lanes whose newest file can be read, most urgent first.
     pub lanes: Vec<LaneStatus>,
     /// Bytes of `urgent.db`.
     pub urgent_bytes: u64,
@@ -61,7 +61,7 @@ pub struct Status {
     pub ballast: bool,
     /// Files set aside.
     pub set_aside: Vec<String>,
-    /// Files that cannot be read, and why; filled by [`check`].
+    /// Files that cannot be read, and why; [`check`] reads all of each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
 }
@@ -77,13 +77,17 @@ impl Status {
 /// Where the journal of a folder stands; reads tails and the catalogue only.
 ///
 /// # Errors
-/// [`StoreError`] naming the file.
+/// [`StoreError`] when not even the catalogue can be read.
 pub fn status(folder: &Path) -> Result<Status, StoreError> {
     let mut reader = Reader::open(folder)?;
-    let mut lanes = Vec::new();
+    let (mut lanes, mut unreadable) = (Vec::new(), Vec::new());
     for lane in Lane::ALL {
-        let (kept, acked) = reader.backlog(lane)?;
-        lanes.push(LaneStatus { lane, kept, acked: acked.pos, waiting: kept - acked.pos, ranges: Vec::new() });
+        match reader.backlog(lane) {
+            Ok((kept, Head { pos: acked, .. })) => {
+                lanes.push(LaneStatus { lane, kept, acked, waiting: kept - acked, ranges: Vec::new() });
+            }
+            Err(error) => unreadable.push(format!("{lane}: {error}")),
+        }
     }
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
     let numbers = bulk_numbers(folder).map_err(StoreError::file(folder))?;
@@ -97,7 +101,7 @@ pub fn status(folder: &Path) -> Result<Status, StoreError> {
         bulk_bytes: numbers.iter().map(|number| size(&bulk_path(folder, *number))).sum(),
         ballast: folder.join("ballast").exists(),
         set_aside,
-        unreadable: Vec::new(),
+        unreadable,
     })
 }
 

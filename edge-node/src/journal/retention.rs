@@ -16,8 +16,8 @@ use super::store::{BULK, Store, URGENT, bulk_numbers, bulk_path};
 
 /// Most blocks of `urgent.db` that are deleted in one turn, so that a turn stays short.
 const DELETED_AT_ONCE: usize = 500;
-/// Share of the urgent reserve above which sent events go before their time.
-const CROWDED: f64 = 0.9;
+/// Percent of the urgent reserve above which sent events go before their time.
+const CROWDED: u64 = 90;
 
 /// Puts the places that a full segment holds into the catalogue.
 ///
@@ -115,7 +115,7 @@ pub fn free_oldest(store: &mut Store) -> Result<bool, StoreError> {
 pub fn keep_reserve(urgent: &mut Segment, limits: &Limits) -> Result<(), StoreError> {
     let quota = limits.urgent_bytes();
     let used = |urgent: &Segment| urgent.bytes().map_err(StoreError::at(&urgent.path));
-    if used(urgent)? < share(quota) {
+    if used(urgent)? < quota / 100 * CROWDED {
         return Ok(());
     }
     // On a full disk even this may fail; then the commit itself shows it, and room is made.
@@ -126,12 +126,6 @@ pub fn keep_reserve(urgent: &mut Segment, limits: &Limits) -> Result<(), StoreEr
         return Ok(());
     }
     Err(StoreError::ReserveFull { file: urgent.path.display().to_string(), quota })
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a size below 2^50")]
-#[expect(clippy::cast_precision_loss, reason = "a share of a size below 2^50")]
-fn share(quota: u64) -> u64 {
-    (quota as f64 * CROWDED) as u64
 }
 
 /// Deletes urgent blocks that were sent and whose events are all before `before_us`, oldest first.

@@ -390,7 +390,7 @@ impl State {
                 Err(error) => error!("outbox cursors cannot be moved: {error}"),
             }
         }
-        if now.since(self.maintained) >= MAINTAIN_PERIOD {
+        if closing || now.since(self.maintained) >= MAINTAIN_PERIOD {
             self.maintained = now;
             if let Err(error) = store.maintain(clock::utc().0) {
                 error!("journal cannot be looked after: {error}");

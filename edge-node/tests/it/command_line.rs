@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use edge_node::journal::limits::Limits;
+use edge_node::journal::writer;
+use shared::event::{Payload, SensorReading};
 use tempfile::TempDir;
 
 fn node(arguments: &[&str]) -> Output {
@@ -33,7 +36,7 @@ fn path(path: &Path) -> String {
 
 #[test]
 fn every_command_answers_help() {
-    for command in ["run", "check", "events", "detect", "models"] {
+    for command in ["run", "check", "events", "outbox", "detect", "models"] {
         let done = node(&[command, "--help"]);
         assert!(done.status.success(), "{command}");
         assert!(String::from_utf8_lossy(&done.stdout).contains("Usage:"), "{command}");
@@ -75,6 +78,7 @@ fn a_wrong_configuration_is_refused_with_file_key_and_expectation() {
             format!("{head}[[keep_out]]\nzone = \"z\"\nvehicles = []\nclear_after = \"0s\"\n"),
             vec!["keep_out[0].clear_after", "500ms"],
         ),
+        ("journal.toml", format!("{head}[journal]\nsegment_mib = 0\n"), vec!["journal.segment_mib", "expected"]),
         ("relay.toml", format!("{head}[relay]\nurl = \"http://example.com\"\n"), vec!["relay.url", "127.0.0.1"]),
     ];
     for (name, text, words) in cases {
@@ -162,4 +166,54 @@ fn a_model_that_disagrees_with_its_manifest_is_refused() {
 fn the_shipped_example_is_a_valid_configuration() {
     let example = hil::media::root().join("systemd/picket.toml");
     edge_node::config::Config::read(&example).unwrap();
+}
+
+#[test]
+fn an_outbox_is_counted_checked_and_repaired() {
+    let folder = TempDir::new().unwrap();
+    let data = path(folder.path());
+    let (journal, acks, thread) =
+        writer::start(folder.path().to_owned(), Limits::default(), edge_node::clock::Stamp::new()).unwrap();
+    for n in 0..500 {
+        let reading = SensorReading { sensor: "s".repeat(200), value: f64::from(n), unit: "kN".into() };
+        journal.record(journal.event("sensor/s", Payload::SensorReading(reading))).unwrap();
+    }
+    drop((journal, acks));
+    thread.join();
+    let ask = |verb: &str| {
+        let done = node(&["outbox", verb, "--data", &data, "--json"]);
+        let answer: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        (done.status.code(), answer)
+    };
+    let waiting = |answer: &serde_json::Value| {
+        let lanes = answer["lanes"].as_array().unwrap();
+        lanes.iter().find(|lane| lane["lane"] == "telemetry").unwrap()["waiting"].as_u64().unwrap()
+    };
+    // The lane's opening is an item, too.
+    let (code, status) = ask("status");
+    assert_eq!((code, waiting(&status)), (Some(0), 501), "{status}");
+    assert_eq!(ask("check").0, Some(0));
+
+    // The root page of every table, and with it all that SQLite finds its way by.
+    let file = edge_node::journal::store::bulk_path(folder.path(), 1);
+    let mut bytes = std::fs::read(&file).unwrap();
+    for at in (4096..bytes.len()).step_by(4096) {
+        bytes[at] ^= 0xFF;
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let (code, broken) = ask("check");
+    assert_eq!(code, Some(1), "{broken}");
+    assert!(broken["unreadable"].to_string().contains("bulk-0001.db"), "{broken}");
+    let (code, repaired) = ask("repair");
+    assert_eq!(code, Some(0), "{repaired}");
+    assert!(repaired["rebuilt"].to_string().contains("bulk-0001.db"), "{repaired}");
+    // The node's next start names what is missing.
+    let (journal, acks, thread) =
+        writer::start(folder.path().to_owned(), Limits::default(), edge_node::clock::Stamp::new()).unwrap();
+    drop((journal, acks));
+    thread.join();
+    let (code, after) = ask("check");
+    assert_eq!((code, waiting(&after)), (Some(1), 502), "{after}");
+    assert!(after["unreadable"].is_null() && after.to_string().contains("\"gap\":\"damaged\""), "{after}");
+    check_fails(&["outbox", "status", "--data", "/nowhere"], 1, &["/nowhere"]);
 }
