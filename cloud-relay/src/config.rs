@@ -1,7 +1,8 @@
 //! The relay's typed configuration.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, parse};
@@ -11,16 +12,33 @@ use shared::ids::Name;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Address of ingest and query. Loopback only, until enrolment brings TLS.
+    /// Address of the read API, loopback only; of nodes over plain HTTP, too, where there is no `fleet`.
     pub listen: SocketAddr,
-    /// Tenant and site of the nodes that reach this address; from the certificate once nodes enrol.
+    /// Tenant of what an operator asks and of new tokens, unless another is named. A node's own is in its certificate.
     pub tenant: Name,
     /// See `tenant`.
     pub site: Name,
+    /// Nodes with certificates; without it only nodes on this machine are served.
+    pub fleet: Option<FleetConfig>,
     /// Postgres.
     pub postgres: Postgres,
     /// Kafka or Redpanda.
     pub kafka: Kafka,
+}
+
+/// The side of the relay that nodes reach: HTTPS with mutual TLS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FleetConfig {
+    /// Address for nodes.
+    pub listen: SocketAddr,
+    /// Host names and addresses by which nodes reach it: they stand in its certificate.
+    pub names: Vec<String>,
+    /// Folder of the relay's own certificate authorities. Back it up apart from Postgres.
+    pub authority: PathBuf,
+    /// How long a node's certificate lives; it is renewed when a third of that is left.
+    #[serde(default = "ninety_days", with = "shared::config::duration")]
+    pub certificate_life: Duration,
 }
 
 /// Postgres.
@@ -45,6 +63,10 @@ pub struct Kafka {
     pub partitions: i32,
 }
 
+fn ninety_days() -> Duration {
+    Duration::from_secs(90 * 86_400)
+}
+
 fn six() -> i32 {
     6
 }
@@ -59,12 +81,37 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|e| ConfigError::new(&file, "file", e.to_string()))?;
         let config: Self = parse(&file, &text)?;
         if !config.listen.ip().is_loopback() {
-            let text = format!("expected a loopback address until enrolment brings TLS, found {}", config.listen);
+            let text =
+                format!("expected a loopback address: the read API has no accounts yet, found {}", config.listen);
             return Err(ConfigError::new(&file, "listen", text));
         }
         if !(1..=1000).contains(&config.kafka.partitions) {
             return Err(ConfigError::new(&file, "kafka.partitions", "expected 1 to 1000"));
         }
+        if let Some((key, expected)) = config.fleet.as_ref().and_then(FleetConfig::problem) {
+            return Err(ConfigError::new(&file, format!("fleet.{key}"), expected));
+        }
         Ok(config)
+    }
+
+    /// The fleet's part, for what needs it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where there is none.
+    pub fn fleet(&self, path: &Path) -> Result<&FleetConfig, ConfigError> {
+        let file = path.display().to_string();
+        self.fleet.as_ref().ok_or_else(|| ConfigError::new(&file, "fleet", "expected this section, found none"))
+    }
+}
+
+impl FleetConfig {
+    /// The key that is wrong, and what was expected.
+    fn problem(&self) -> Option<(&'static str, String)> {
+        if self.names.is_empty() {
+            return Some(("names", "expected at least one name or address, found none".into()));
+        }
+        let life = self.certificate_life;
+        let fits = (Duration::from_secs(1)..=Duration::from_secs(825 * 86_400)).contains(&life);
+        (!fits).then(|| ("certificate_life", format!("expected 1s to 19800h, found {life:?}")))
     }
 }

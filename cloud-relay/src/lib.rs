@@ -1,9 +1,12 @@
 //! The cloud relay: batches of nodes into Postgres and Kafka, read tables, and the read API. Modules stand in the
 //! order data flows; a module imports only from those above it. Start reading at `relay`, which wires them.
 
+pub mod clock;
+pub mod problem;
 pub mod config;
 pub mod database;
 pub mod metrics;
+pub mod fleet;
 pub mod ingest;
 pub mod publish;
 pub mod consume;
@@ -11,3 +14,4 @@ pub mod projections;
 pub mod query;
 pub mod operate;
 pub mod relay;
+pub mod cli;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::database::Pool;
 use crate::metrics::Metrics;
+use crate::problem::problem;
 
 /// Most events in one answer.
 const LIMIT_MAX: i64 = 1000;
@@ -58,18 +59,13 @@ struct Wanted {
     cursor: Option<String>,
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
-    let body = json!({ "status": status.as_u16(), "detail": detail });
-    (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
-}
-
 fn answer(found: anyhow::Result<Result<Value, String>>) -> Response {
     match found {
         Ok(Ok(body)) => Json(body).into_response(),
-        Ok(Err(detail)) => problem(StatusCode::BAD_REQUEST, &detail),
+        Ok(Err(detail)) => problem(StatusCode::BAD_REQUEST, detail),
         Err(error) => {
             error!("failed to {error:#}");
-            problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, ask again")
+            problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, ask again".into())
         }
     }
 }

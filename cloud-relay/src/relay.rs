@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::middleware;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -11,7 +12,10 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::database::{self, Pool};
-use crate::ingest::store::Place;
+use crate::fleet::caller::{self, Place};
+use crate::fleet::listener::{Peer, TlsListener};
+use crate::fleet::register::Register;
+use crate::fleet::{self, Fleet, Keeper};
 use crate::ingest::{self, Ingest};
 use crate::metrics::Metrics;
 use crate::projections::VehicleLatest;
@@ -38,12 +42,25 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     database::migrate(&mut client).await?;
     let metrics = Metrics::new();
     let pool = Arc::new(Pool::new(config.postgres.clone()));
-    let place = Place { tenant: config.tenant.clone(), site: config.site.clone() };
-    let routes = ingest::router(Ingest { pool: pool.clone(), place, metrics: metrics.clone() })
-        .merge(query::router(Queries { pool, metrics: metrics.clone() }));
+    let nodes = ingest::router(Ingest { pool: pool.clone(), metrics: metrics.clone() });
+    let mut routes = query::router(Queries { pool: pool.clone(), metrics: metrics.clone() });
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    if let Some(fleet_config) = &config.fleet {
+        let keeper = Keeper::open(fleet_config)?;
+        let (authorities, certificate_life) = (keeper.authorities(), fleet_config.certificate_life);
+        let fleet = Fleet { register: Register { pool }, authorities, certificate_life };
+        let tcp = TcpListener::bind(fleet_config.listen).await.context("bind the fleet's address")?;
+        info!(address = %tcp.local_addr()?, "nodes are served over TLS");
+        let (listener, served) = (TlsListener::new(tcp, keeper.tls()), fleet::router(fleet, nodes));
+        let served = served.into_make_service_with_connect_info::<Peer>();
+        tasks.spawn(async move { axum::serve(listener, served).await.context("serve nodes") });
+        tasks.spawn(keeper.run());
+    } else {
+        let place = Place { tenant: config.tenant.clone(), site: config.site.clone() };
+        routes = routes.merge(nodes.route_layer(middleware::from_fn_with_state(place, caller::believe)));
+    }
     let listener = TcpListener::bind(config.listen).await.context("bind the listen address")?;
     info!(address = %listener.local_addr()?, "relay is ready");
-    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks.spawn(async move { axum::serve(listener, routes).await.context("serve HTTP") });
     tasks.spawn(publish::run(config.clone(), metrics));
     tasks.spawn(consume::run(config.clone(), VehicleLatest));

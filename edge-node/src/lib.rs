@@ -2,6 +2,8 @@
 //! imports only from those above it. Start reading at `node`, which wires them.
 
 pub mod clock;
+pub mod durable;
+pub mod tls;
 pub mod health;
 pub mod journal;
 pub mod sensor;

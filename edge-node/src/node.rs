@@ -151,8 +151,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     if let Some(relay) = config.relay.clone() {
         let (node, folder, stamp) = (config.node.clone(), config.data.clone(), journal.stamp());
         let (metrics, stop) = (metrics.clone(), stopping.clone());
-        let uplink =
-            Uplink { config: relay, node, folder, acks, stamp, view: uplink_show, metrics, stop, dictionary: 0 };
+        let uplink = Uplink { config: relay, node, folder, acks, stamp, view: uplink_show, metrics, stop };
         tasks.spawn_on(async move { uplink.run().await.context("run the uplink") }, runtime.handle());
     }
 

@@ -20,7 +20,7 @@ use crate::demo::{Report, count, plan};
 use crate::proxy::Proxy;
 use crate::servers::Servers;
 use crate::site::{Plan, Ports, Site};
-use crate::wait::until;
+use crate::wait::{eventually, until};
 
 /// How long a round may take until its kill falls.
 const ROUND: Duration = Duration::from_secs(60);
@@ -103,14 +103,14 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     let mut servers = Servers::start()?;
     let place = servers.addresses().place("crash").await?;
     let ports = Ports::free()?;
-    let proxy = Proxy::start(ports.relay)?;
+    let proxy = Proxy::start(ports.fleet)?;
     // The demo's vehicles, without its camera: the journal is what is under test.
     let vehicles_of = |text: String| text.split("\n[[camera]]").next().unwrap_or_default().to_owned();
     let Plan { node, sim, .. } = plan(ports);
     // Small segments, so that kills fall around their change, too.
     let node = vehicles_of(node) + "\n[journal]\nsegment_mib = 1\nballast_mib = 1\n";
-    let quiet = Plan { node, sim: vehicles_of(sim), model: false };
-    let mut site = Site::prepare(place, ports, &quiet, proxy.port())?;
+    let quiet = Plan { node, sim: vehicles_of(sim), model: false, ..Plan::default() };
+    let mut site = Site::prepare(place, ports, &quiet, Some(proxy.port()))?;
     site.start_relay()?;
     site.start_sim()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -146,7 +146,7 @@ fn event(n: u64) -> serde_json::Value {
 /// Posts events one after another, whatever becomes of the node; gives the ids it acknowledged.
 async fn post(console: String, seed: u64, stop: Arc<AtomicBool>) -> HashSet<Uuid> {
     let mut acknowledged = HashSet::new();
-    let Ok(client) = reqwest::Client::builder().timeout(Duration::from_secs(5)).build() else { return acknowledged };
+    let Ok(client) = crate::http::client(Duration::from_secs(5)) else { return acknowledged };
     let mut n = seed;
     let mut ticks = tokio::time::interval(PACE);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -175,6 +175,12 @@ async fn kill_at(site: &mut Site, servers: &mut Servers, proxy: &Proxy, moment: 
         Moment::Sync(n) => kill_in_syscall(site, "fsync", n),
         Moment::Acknowledgement(answers) => {
             site.start_node()?;
+            // What is withheld then are answers to batches, not the beginning of the session.
+            let connected = async || match site.state().await {
+                Ok(state) if state.pointer("/uplink/connected").is_some_and(|on| on == true) => Ok(()),
+                other => Err(format!("{other:?}")),
+            };
+            eventually("the uplink to be connected", ROUND, connected).await?;
             proxy.withhold(true);
             until("the relay's answer to be withheld", ROUND, || match proxy.withheld() {
                 seen if seen >= answers => Ok(()),

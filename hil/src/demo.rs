@@ -71,7 +71,7 @@ pub fn plan(ports: Ports) -> Plan {
             video.display()
         ));
     }
-    Plan { node, sim, model: video.is_some() }
+    Plan { node, sim, model: video.is_some(), ..Plan::default() }
 }
 
 /// Runs the demo for a while; `None` runs until Ctrl-C.
@@ -89,7 +89,7 @@ pub async fn run(length: Option<Duration>, keep: Option<&Path>, say: impl Fn(&st
     let servers = Servers::start()?;
     let place = servers.addresses().place("demo").await?;
     let ports = Ports::free()?;
-    let mut site = Site::prepare(place, ports, &plan(ports), ports.relay)?;
+    let mut site = Site::prepare(place, ports, &plan(ports), None)?;
     say("starting relay, sim and node");
     site.start_relay()?;
     site.start_sim()?;

@@ -3,6 +3,7 @@
 
 pub mod wait;
 pub mod process;
+pub mod http;
 pub mod media;
 pub mod postgres;
 pub mod kafka;

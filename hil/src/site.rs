@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::binaries::built;
 use crate::media::root;
-use crate::process::{Process, free_tcp_port, free_udp_port};
+use crate::process::{Process, free_tcp_port, free_udp_port, output};
 use crate::servers::Place;
 
 /// How long a binary may take to be ready: the node loads a model.
@@ -26,6 +26,10 @@ pub struct Plan {
     pub sim: String,
     /// Whether the node runs the detector.
     pub model: bool,
+    /// Whether the node reaches the relay over plain loopback instead of being enrolled.
+    pub plain: bool,
+    /// Text of the relay's `[fleet]` after its addresses.
+    pub fleet: String,
 }
 
 /// Ports that a plan's texts may name.
@@ -33,8 +37,10 @@ pub struct Plan {
 pub struct Ports {
     /// The node's console.
     pub console: u16,
-    /// The relay.
+    /// The relay's read API; of nodes, too, in a plain plan.
     pub relay: u16,
+    /// The relay's address for enrolled nodes.
+    pub fleet: u16,
     /// The node's MAVLink link.
     pub link: u16,
     /// The sim's camera.
@@ -49,6 +55,7 @@ pub struct Site {
     pub ports: Ports,
     /// The servers' part of it.
     pub place: Place,
+    plain: bool,
     /// The relay, while it runs.
     pub relay: Option<Process>,
     /// The node, while it runs.
@@ -64,23 +71,27 @@ impl Ports {
     /// # Errors
     /// When loopback has none.
     pub fn free() -> anyhow::Result<Self> {
-        let (console, relay, camera) = (free_tcp_port()?, free_tcp_port()?, free_tcp_port()?);
-        Ok(Self { console, relay, camera, link: free_udp_port()? })
+        let (console, relay, fleet) = (free_tcp_port()?, free_tcp_port()?, free_tcp_port()?);
+        Ok(Self { console, relay, fleet, camera: free_tcp_port()?, link: free_udp_port()? })
     }
 }
 
 impl Site {
-    /// Writes the configurations; starts nothing. `via_relay_port` is where the node believes the relay to be.
+    /// Writes the configurations; starts nothing. `via` is a port before the relay, where the node believes it to be.
     ///
     /// # Errors
     /// When the binaries do not build or the folder cannot be written.
-    pub fn prepare(place: Place, ports: Ports, plan: &Plan, via_relay_port: u16) -> anyhow::Result<Self> {
+    pub fn prepare(place: Place, ports: Ports, plan: &Plan, via: Option<u16>) -> anyhow::Result<Self> {
         let bin = built()?;
         let folder = TempDir::with_prefix("picket-site-").context("make a folder for the site")?;
         let at = folder.path();
         let data = at.join("data");
+        let url = match plan.plain {
+            true => format!("http://127.0.0.1:{}", via.unwrap_or(ports.relay)),
+            false => format!("https://127.0.0.1:{}", via.unwrap_or(ports.fleet)),
+        };
         let mut node = format!(
-            "node = \"gate-1\"\ndata = \"{}\"\nlisten = \"127.0.0.1:{}\"\n\n[relay]\nurl = \"http://127.0.0.1:{via_relay_port}\"\n",
+            "node = \"gate-1\"\ndata = \"{}\"\nlisten = \"127.0.0.1:{}\"\n\n[relay]\nurl = \"{url}\"\n",
             data.display(),
             ports.console
         );
@@ -90,16 +101,26 @@ impl Site {
         }
         node.push_str(&plan.node);
         std::fs::write(at.join("node.toml"), node).context("write node.toml")?;
-        let relay = format!(
+        let mut relay = format!(
             "listen = \"127.0.0.1:{}\"\ntenant = \"acme\"\nsite = \"yard\"\n\n[postgres]\nurl = \"{}\"\n\n[kafka]\nbrokers = \"{}\"\ntopic_prefix = \"{}\"\npartitions = 3\n",
             ports.relay, place.postgres, place.kafka, place.topic_prefix
         );
+        if !plan.plain {
+            let authority = at.join("authority");
+            write!(
+                relay,
+                "\n[fleet]\nlisten = \"127.0.0.1:{}\"\nnames = [\"127.0.0.1\"]\nauthority = \"{}\"\n{}",
+                ports.fleet,
+                authority.display(),
+                plan.fleet
+            )?;
+        }
         std::fs::write(at.join("relay.toml"), relay).context("write relay.toml")?;
         let sim = format!("trace = \"{}\"\n{}", at.join("trace.jsonl").display(), plan.sim);
         std::fs::write(at.join("sim.toml"), sim).context("write sim.toml")?;
-        let http =
-            reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("make an HTTP client")?;
-        Ok(Self { folder, bin, ports, place, relay: None, node: None, sim: None, http })
+        let http = crate::http::client(Duration::from_secs(10))?;
+        let (plain, relay, node, sim) = (plan.plain, None, None, None);
+        Ok(Self { folder, bin, ports, place, plain, relay, node, sim, http })
     }
 
     /// Folder of configurations, logs, data and trace.
@@ -120,15 +141,47 @@ impl Site {
         command
     }
 
-    /// Starts the relay and waits until it is ready.
+    /// Starts the relay and waits until it is ready; at its first start the node is enrolled.
     ///
     /// # Errors
-    /// When it is not ready in time.
+    /// When it is not ready in time, or refuses the node.
     pub fn start_relay(&mut self) -> anyhow::Result<()> {
         let mut relay = Process::start("relay", &mut self.command("cloud-relay", "relay.toml"), self.folder())?;
         relay.wait_for_output("relay is ready", READY)?;
         self.relay = Some(relay);
+        if !self.plain && !self.data().join("identity/node.pem").exists() {
+            self.enrol(&self.token()?)?;
+        }
         Ok(())
+    }
+
+    /// A new token for the node, as an operator makes it.
+    ///
+    /// # Errors
+    /// When the relay's command fails.
+    pub fn token(&self) -> anyhow::Result<String> {
+        Ok(self.operate(&["token", "create", "--node", "gate-1"])?.trim().to_owned())
+    }
+
+    /// Runs a command of the relay with its configuration; gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub fn operate(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(self.bin.join("cloud-relay"));
+        command.args(arguments).arg("--config").arg(self.folder().join("relay.toml")).env("PICKET_LOG", "info");
+        output(&mut command)
+    }
+
+    /// Enrols the node with a token, past any port before the relay.
+    ///
+    /// # Errors
+    /// When the command fails, with what it said.
+    pub fn enrol(&self, token: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(self.bin.join("edge-node"));
+        command.args(["enroll", "--token", token, "--relay", &format!("https://127.0.0.1:{}", self.ports.fleet)]);
+        command.arg("--config").arg(self.folder().join("node.toml")).env("PICKET_LOG", "info");
+        output(&mut command)
     }
 
     /// Starts the node and waits until it is ready.
@@ -177,6 +230,15 @@ impl Site {
     pub async fn state(&self) -> anyhow::Result<Value> {
         let answer = self.http.get(format!("{}/api/v1/state", self.console())).send().await.context("ask the node")?;
         answer.json().await.context("read the node's state")
+    }
+
+    /// The node's metrics, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("{}/metrics", self.console())).send().await.context("ask the node")?;
+        answer.text().await.context("read the node's metrics")
     }
 
     /// Posts JSON to the node; gives status and answer.

@@ -4,6 +4,7 @@
 //! the relay and the tests cannot disagree about a byte. Read `event` first, then `record`, then `wire`.
 
 pub mod ids;
+pub mod identity;
 pub mod units;
 pub mod event;
 pub mod record;

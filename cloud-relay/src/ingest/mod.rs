@@ -10,32 +10,31 @@ pub mod store;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use shared::dictionary;
-use shared::ids::Name;
 use shared::wire::{BODY_MAX, Batch, DICTIONARY_HEADER, WireError};
 use tracing::{error, warn};
 
 use crate::database::Pool;
+use crate::fleet::caller::Caller;
 use crate::metrics::Metrics;
-use store::{Outcome, Place, cursor, store};
+use crate::problem::problem;
+use store::{Outcome, cursor, store};
 
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Ingest {
     /// Connections.
     pub pool: Arc<Pool>,
-    /// Tenant and site that this address serves.
-    pub place: Place,
     /// Counters.
     pub metrics: Metrics,
 }
 
-/// The routes of nodes.
+/// The routes of nodes; each request carries its [`Caller`].
 pub fn router(ingest: Ingest) -> Router {
     Router::new()
         .route("/v1/nodes/{node}/batches", post(batches))
@@ -44,12 +43,13 @@ pub fn router(ingest: Ingest) -> Router {
         .with_state(ingest)
 }
 
-fn problem(status: StatusCode, detail: String) -> Response {
-    let body = serde_json::json!({ "status": status.as_u16(), "detail": detail });
-    (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
-}
-
-async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn batches(
+    State(ingest): State<Ingest>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let node = caller.identity.node.as_str();
     let dictionary = headers.get(DICTIONARY_HEADER).map_or(Some(0), |value| value.to_str().ok()?.parse().ok());
     let decoded = match dictionary {
         Some(number) => Batch::decode(&body, number),
@@ -60,7 +60,7 @@ async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, headers
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the dictionary is not known here".into());
     }
     let decoded = decoded.map_err(|e| e.to_string());
-    let batch = decoded.and_then(|batch| match node == batch.node.as_str() {
+    let batch = decoded.and_then(|batch| match caller.identity.node == batch.node {
         true => Ok(batch),
         false => Err(format!("batch is of node {}, the address is of node {node}", batch.node)),
     });
@@ -72,7 +72,7 @@ async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, headers
             return problem(StatusCode::BAD_REQUEST, detail);
         }
     };
-    match store(&ingest, &batch, &body).await {
+    match store(&ingest, &caller, &batch, &body).await {
         Ok(Outcome::Stored(ack)) => Json(ack).into_response(),
         Ok(Outcome::Mismatch(mismatch)) => {
             ingest.metrics.mismatches.inc();
@@ -86,14 +86,11 @@ async fn batches(State(ingest): State<Ingest>, Path(node): Path<String>, headers
     }
 }
 
-async fn heads(State(ingest): State<Ingest>, Path(node): Path<String>) -> Response {
-    let Ok(name) = node.parse::<Name>() else {
-        return problem(StatusCode::BAD_REQUEST, format!("{node:?} is not a node name"));
-    };
-    match cursor(&ingest, &name).await {
+async fn heads(State(ingest): State<Ingest>, Extension(caller): Extension<Caller>) -> Response {
+    match cursor(&ingest, &caller.identity).await {
         Ok(heads) => Json(serde_json::json!({ "heads": heads, "dictionaries": dictionary::known() })).into_response(),
         Err(error) => {
-            error!("failed to read cursor of {node}: {error:#}");
+            error!("failed to read cursor of {}: {error:#}", caller.identity);
             problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, ask again".into())
         }
     }

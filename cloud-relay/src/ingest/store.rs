@@ -7,7 +7,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::cloudevent::CloudEvent;
-use shared::ids::{Digest, Name, Seq};
+use shared::identity::{Identity, head_statement};
+use shared::ids::{Digest, Seq};
 use shared::record::Record;
 use shared::units::UtcMicros;
 use shared::wire::{Ack, Batch, Item, Mismatch, Why};
@@ -19,20 +20,14 @@ use uuid::Uuid;
 use super::Ingest;
 use super::head::{Decision, Head, decide};
 use super::history::{Key, int, uuid};
+use crate::clock;
+use crate::fleet::caller::Caller;
+use crate::fleet::verifies;
 
 /// Channel that publishers listen on; one notification a batch.
 pub const CHANNEL: &str = "picket_outbox";
 const COPY: &str = "COPY outbox(outbox_id, event_payload, event_id, event_type, aggregate_id, \"timestamp\", metadata,
     tenant, site, node, epoch, lane, seq, ingested_at) FROM STDIN BINARY";
-
-/// Whose events these are; never taken from the payload.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// Tenant.
-    pub tenant: Name,
-    /// Site.
-    pub site: Name,
-}
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -60,10 +55,10 @@ pub struct LaneCursor {
 ///
 /// # Errors
 /// When Postgres fails.
-pub async fn cursor(ingest: &Ingest, node: &Name) -> anyhow::Result<Vec<LaneCursor>> {
+pub async fn cursor(ingest: &Ingest, of: &Identity) -> anyhow::Result<Vec<LaneCursor>> {
     let mut pooled = ingest.pool.get().await?;
     let sql = "SELECT lane, epoch, seq, chain FROM lane_head WHERE tenant = $1 AND node = $2 ORDER BY updated_at";
-    let rows = pooled.client()?.query(sql, &[&ingest.place.tenant.as_str(), &node.as_str()]).await?;
+    let rows = pooled.client()?.query(sql, &[&of.tenant.as_str(), &of.node.as_str()]).await?;
     let head = |row: &tokio_postgres::Row| LaneCursor {
         lane: row.get(0),
         epoch: row.get::<_, Uuid>(1).simple().to_string(),
@@ -77,10 +72,10 @@ pub async fn cursor(ingest: &Ingest, node: &Name) -> anyhow::Result<Vec<LaneCurs
 ///
 /// # Errors
 /// When Postgres fails: nothing is stored, or the outcome is unknown and a repeat is recognised.
-pub async fn store(ingest: &Ingest, batch: &Batch, body: &[u8]) -> anyhow::Result<Outcome> {
+pub async fn store(ingest: &Ingest, caller: &Caller, batch: &Batch, body: &[u8]) -> anyhow::Result<Outcome> {
     let mut pooled = ingest.pool.get().await?;
     let tx = pooled.client()?.transaction().await.context("begin")?;
-    let key = Key { tenant: ingest.place.tenant.as_str(), node: batch.node.as_str(), lane: batch.lane.as_str() };
+    let key = Key { tenant: caller.identity.tenant.as_str(), node: batch.node.as_str(), lane: batch.lane.as_str() };
     key.lock(&tx).await?;
     // The row is made first, so that FOR UPDATE has something to lock: two copies of a batch cannot pass each other.
     let make = "INSERT INTO lane_head(tenant, node, lane, epoch, seq, chain) VALUES ($1, $2, $3, $4, 0, $5)
@@ -99,13 +94,15 @@ pub async fn store(ingest: &Ingest, batch: &Batch, body: &[u8]) -> anyhow::Resul
     };
     let mut stored = 0;
     if !items.is_empty() {
-        stored = copy(ingest, &tx, &key, batch, first, items).await?;
+        let site = caller.identity.site.as_str();
+        stored = copy(ingest, &tx, (&key, site), batch, first, items).await?;
         let sql = "UPDATE lane_head SET seq = $5, chain = $6, updated_at = now()
             WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
         let (seq, chain) = (int(new_head.seq), new_head.chain.0);
         let values: [&(dyn ToSql + Sync); 6] = [&key.tenant, &key.node, &key.lane, &epoch, &seq, &chain.as_slice()];
         tx.execute(sql, &values).await.context("move head")?;
         key.log(&tx, batch, (first, new_head.seq), body).await?;
+        keep_signed(&tx, &key, caller, batch).await?;
         tx.execute(&format!("NOTIFY {CHANNEL}"), &[]).await.context("notify")?;
     }
     tx.commit().await.context("commit batch")?;
@@ -114,6 +111,30 @@ pub async fn store(ingest: &Ingest, batch: &Batch, body: &[u8]) -> anyhow::Resul
     ingest.metrics.duplicates.inc_by(duplicates as u64);
     let (epoch, chain) = (batch.epoch.to_string(), new_head.chain.to_string());
     Ok(Outcome::Stored(Ack { lane: batch.lane, epoch, acked_seq: new_head.seq, chain }))
+}
+
+/// Keeps the head that a node has signed. A signature that is not the node's is an alarm, but no reason to refuse what
+/// the chain proves: the lane would stand still for ever.
+async fn keep_signed(tx: &Transaction<'_>, key: &Key<'_>, caller: &Caller, batch: &Batch) -> anyhow::Result<()> {
+    let Some(public_key) = caller.public_key.as_ref().filter(|_| !batch.head_sig.is_empty()) else { return Ok(()) };
+    let (mut seq, mut chain) = (batch.first_seq, batch.prev_chain);
+    let mut last = Seq(0);
+    for item in &batch.items {
+        (last, chain) = item.advance(seq, chain);
+        seq = last.next();
+    }
+    let statement = head_statement(&batch.node, batch.lane, batch.epoch, last, chain);
+    if !verifies(public_key, &statement, &batch.head_sig) {
+        tracing::error!(node = key.node, lane = key.lane, "a lane's head is not signed with the node's key");
+        return Ok(());
+    }
+    let sql = "INSERT INTO head_log(tenant, node, lane, epoch, seq, chain, signature, public_key)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+    let (epoch, seq, chain) = (uuid(batch.epoch), int(last), chain.0.as_slice());
+    let values: [&(dyn ToSql + Sync); 8] =
+        [&key.tenant, &key.node, &key.lane, &epoch, &seq, &chain, &batch.head_sig, public_key];
+    tx.execute(sql, &values).await.context("keep a signed head")?;
+    Ok(())
 }
 
 /// Refuses a history that does not go on from the node's one, and keeps that for the operator.
@@ -128,12 +149,12 @@ async fn refuse(tx: Transaction<'_>, key: &Key<'_>, batch: &Batch, head: Head, w
 async fn copy(
     ingest: &Ingest,
     tx: &Transaction<'_>,
-    key: &Key<'_>,
+    (key, site): (&Key<'_>, &str),
     batch: &Batch,
     first: Seq,
     items: &[Item],
 ) -> anyhow::Result<u64> {
-    let now = UNIX_EPOCH + now_since_epoch();
+    let now = clock::now();
     let mut rows = Vec::with_capacity(items.len());
     let mut at = first;
     for item in items {
@@ -168,7 +189,7 @@ async fn copy(
         Type::TIMESTAMPTZ,
     ];
     let mut writer = pin!(BinaryCopyInWriter::new(tx.copy_in(COPY).await.context("begin COPY")?, &types));
-    let (site, epoch) = (ingest.place.site.as_str(), uuid(batch.epoch));
+    let epoch = uuid(batch.epoch);
     for (seq, row) in &rows {
         let seq = int(*seq);
         let values: [&(dyn ToSql + Sync); 14] = [
@@ -213,7 +234,7 @@ fn row(ingest: &Ingest, batch: &Batch, record: &Record) -> Row {
         let metadata = json!({ "undecodable": true, "type_id": record.type_id });
         let payload = json!({ "raw": raw() });
         let event_type = format!("undecodable.{}", record.type_id);
-        let timestamp = UNIX_EPOCH + now_since_epoch();
+        let timestamp = clock::now();
         return Row { outbox_id, event_id, event_type, aggregate_id: String::new(), timestamp, payload, metadata };
     };
     let (type_id, version) = (record.type_id, record.schema_version);
@@ -263,11 +284,6 @@ fn time(at: UtcMicros) -> SystemTime {
     let micros = at.0.clamp(-62_000_000_000_000_000, LIMIT);
     let span = Duration::from_micros(micros.unsigned_abs());
     if micros < 0 { UNIX_EPOCH - span } else { UNIX_EPOCH + span }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the driver's reading of the clock: ingested_at")]
-fn now_since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn first_16(digest: Digest) -> [u8; 16] {

@@ -11,6 +11,7 @@ pub mod models;
 pub mod events;
 pub mod measure;
 pub mod outbox;
+pub mod enroll;
 
 /// Exit code of a configuration that cannot be used; systemd does not restart on it.
 const EXIT_CONFIG: u8 = 2;
@@ -35,6 +36,8 @@ pub enum Command {
     Events(events::Args),
     /// Looks at the journal and its outbox, checks and repairs them.
     Outbox(outbox::Args),
+    /// Makes this box a node of a relay, by a token.
+    Enroll(enroll::Args),
     /// Finds objects in pictures and videos.
     Detect(detect::Args),
     /// Lists the models of the manifest, or checks their files.
@@ -74,6 +77,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Events(args) => events::run(args),
         Command::Outbox(args) => outbox::run(args),
+        Command::Enroll(args) => enroll::run(&args),
         Command::Detect(args) => detect::run(args),
         Command::Models(args) => models::run(args),
     }

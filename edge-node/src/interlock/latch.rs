@@ -1,11 +1,11 @@
 //! The e-stop latch on disk: two copies, each with a checksum, outside SQLite. Unreadable or disagreeing = pressed.
 //!
-//! Layout of each copy: `pressed` or `released`, a space, BLAKE3 of that word in hexadecimal, a newline. Recipe of a
-//! write: file, fsync, rename, fsync of the folder; copy A, then copy B. A release is durable only after both.
+//! Layout of each copy: `pressed` or `released`, a space, BLAKE3 of that word in hexadecimal, a newline. A write
+//! replaces copy A, then copy B. A release is durable only after both.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
+
+use crate::durable;
 
 const COPIES: [&str; 2] = ["estop.a", "estop.b"];
 
@@ -55,12 +55,7 @@ fn word(copy: &str) -> Option<bool> {
 /// The disk's; the latch then reads as unknown or as it was, never as released by halves.
 pub fn write(folder: &Path, pressed: bool) -> std::io::Result<()> {
     for name in COPIES {
-        let (made, place) = (folder.join(format!("{name}.new")), folder.join(name));
-        let mut file = File::create(&made)?;
-        file.write_all(text(pressed).as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&made, &place)?;
-        File::open(folder)?.sync_all()?;
+        durable::write(folder, name, text(pressed).as_bytes(), 0o644)?;
     }
     Ok(())
 }

@@ -36,10 +36,10 @@ pub async fn run(out: &mut impl Write) -> anyhow::Result<()> {
     // Nothing listens there: rows stay in the outbox, and publishing takes no part in the measurement.
     place.kafka = "127.0.0.1:1".into();
     let ports = Ports::free()?;
-    let mut site = Site::prepare(place, ports, &Plan::default(), ports.relay)?;
+    let mut site = Site::prepare(place, ports, &Plan { plain: true, ..Plan::default() }, None)?;
     site.start_relay()?;
     let db = sql(&site.place.postgres).await?;
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+    let client = crate::http::client(Duration::from_secs(30))?;
     let url = format!("http://127.0.0.1:{}/v1/nodes/yard/batches", ports.relay);
     let template = sample(EVENTS, Lane::Telemetry)?;
     let mut chain = template.prev_chain;

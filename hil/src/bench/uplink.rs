@@ -198,7 +198,7 @@ async fn drain(out: &mut impl Write, metrics: &mut serde_json::Map<String, Value
     let servers = Servers::start()?;
     let place = servers.addresses().place("drain").await?;
     let ports = Ports::free()?;
-    let mut site = Site::prepare(place, ports, &Plan::default(), ports.relay)?;
+    let mut site = Site::prepare(place, ports, &Plan::default(), None)?;
     let mut fill = Command::new(crate::binaries::built()?.join("edge-node"));
     fill.args(["outbox", "measure", "--what", "fill", "--count", &BACKLOG.to_string(), "--data"]).arg(site.data());
     output(fill.env("PICKET_LOG", "error"))?;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 async fn site(name: &str, file: &str, call: &str, error: &str, (from, to): (u32, u32)) -> Site {
     let place = Addresses::find().unwrap().place(name).await.unwrap();
     let ports = Ports::free().unwrap();
-    let mut site = Site::prepare(place, ports, &Plan::default(), ports.relay).unwrap();
+    let mut site = Site::prepare(place, ports, &Plan::default(), None).unwrap();
     site.start_relay().unwrap();
     std::fs::create_dir_all(site.data()).unwrap();
     let mut strace = Command::new("strace");

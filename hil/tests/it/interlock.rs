@@ -32,7 +32,7 @@ fn vehicles(ports: Ports, sim_extra: &str) -> Plan {
 async fn site(name: &str, make: impl Fn(Ports) -> Plan) -> Site {
     let place = Addresses::find().unwrap().place(name).await.unwrap();
     let ports = Ports::free().unwrap();
-    let mut site = Site::prepare(place, ports, &make(ports), ports.relay).unwrap();
+    let mut site = Site::prepare(place, ports, &make(ports), None).unwrap();
     site.start_relay().unwrap();
     site.start_sim().unwrap();
     site.start_node().unwrap();
@@ -147,7 +147,7 @@ async fn without_its_model_the_node_goes_on_and_the_zone_counts_as_occupied() {
     assert_eq!(vehicle(&state, "copter")["demand"], "none", "it is not of the zone");
     assert_eq!(state["alerts"][0]["rule"], "detector", "{state}");
     assert!(!site.command_vehicle("rover", "resume").await.unwrap());
-    let metrics = reqwest::get(format!("{}/metrics", site.console())).await.unwrap().text().await.unwrap();
+    let metrics = site.metrics().await.unwrap();
     assert!(metrics.contains("picket_model_failures_total 1"), "{metrics}");
 }
 

@@ -11,6 +11,7 @@
 
 mod crash;
 mod disk;
+mod fleet;
 mod interlock;
 mod relay;
 mod shape;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 async fn relay(name: &str) -> Site {
     let place = Addresses::find().unwrap().place(name).await.unwrap();
     let ports = Ports::free().unwrap();
-    let mut site = Site::prepare(place, ports, &Plan::default(), ports.relay).unwrap();
+    let mut site = Site::prepare(place, ports, &Plan { plain: true, ..Plan::default() }, None).unwrap();
     site.start_relay().unwrap();
     site
 }
@@ -70,14 +70,18 @@ fn batch(first: u64, last: u64) -> Batch {
     }
 }
 
+fn client() -> reqwest::Client {
+    hil::http::client(Duration::from_secs(10)).unwrap()
+}
+
 async fn post(site: &Site, node: &str, body: Vec<u8>) -> (u16, Value) {
     let url = format!("http://127.0.0.1:{}/v1/nodes/{node}/batches", site.ports.relay);
-    let answer = reqwest::Client::new().post(url).body(body).send().await.unwrap();
+    let answer = client().post(url).body(body).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
 }
 
 async fn get(site: &Site, path: &str) -> (u16, Value) {
-    let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", site.ports.relay)).await.unwrap();
+    let answer = client().get(format!("http://127.0.0.1:{}{path}", site.ports.relay)).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
 }
 
@@ -244,7 +248,7 @@ async fn json_that_is_not_an_event_is_refused_with_its_place_and_counted() {
         assert!(status == 400 && detail.contains(words), "{event}: {status}: {problem}");
     }
     assert_eq!(site.post("/api/v1/events", &whole).await.unwrap().0, 202, "the next one is taken");
-    let metrics = reqwest::get(format!("{}/metrics", site.console())).await.unwrap().text().await.unwrap();
+    let metrics = site.metrics().await.unwrap();
     assert!(
         metrics.contains(&format!("picket_http_events_refused_total{{name=\"not an event\"}} {count}")),
         "{metrics}"

@@ -10,5 +10,6 @@
 )]
 
 mod golden;
+mod identity;
 mod rim;
 mod wire;

@@ -1,15 +1,18 @@
-//! What an operator does by hand: proves a node's history, lists nodes, adopts one of two histories.
+//! Proving a node's history.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::Context;
-use shared::ids::{Digest, Lane, Name, Seq};
+use shared::identity::head_statement;
+use shared::ids::{Digest, Epoch, Lane, Name, Seq};
 use shared::wire::{Batch, Item};
 use tokio_postgres::{IsolationLevel, Transaction};
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::database;
+use crate::fleet::verifies;
 
 /// Batches of the log read at a time: bounds memory, whatever the history's length.
 const PAGE: i64 = 64;
@@ -48,10 +51,14 @@ pub async fn verify(config: &Config, node: &Name, out: &mut impl Write) -> anyho
                 continue;
             }
             let place = Place { tenant: config.tenant.as_str(), node: node.as_str(), lane, epoch };
-            let (ranges, problem) = place.prove(&client, seq.unsigned_abs(), &chain).await?;
+            let mut signed = place.signed(&client).await?;
+            let (ranges, problem) = place.prove(&client, seq.unsigned_abs(), &chain, &mut signed).await?;
             for Range { first, last, gap } in ranges {
                 let what = gap.map_or_else(|| "complete".to_owned(), |reason| format!("gap ({reason})"));
                 writeln!(out, "{lane} {} {what} from {first} to {last}{closed}", epoch.simple())?;
+            }
+            if let Some(last) = signed.last {
+                writeln!(out, "{lane} {} signed by the node up to {last}", epoch.simple())?;
             }
             if let Some(problem) = problem {
                 broken += 1;
@@ -77,6 +84,7 @@ impl Place<'_> {
         client: &Transaction<'_>,
         head: u64,
         chain: &[u8],
+        signed: &mut Signed,
     ) -> anyhow::Result<(Vec<Range>, Option<String>)> {
         let (mut ranges, mut at, mut running): (Vec<Range>, Option<u64>, Digest) =
             (Vec::new(), None, Digest::default());
@@ -111,6 +119,9 @@ impl Place<'_> {
                     if place == Seq(first) && at.is_some() && chained != running {
                         return Ok((ranges, Some(format!("the chain breaks before {first}"))));
                     }
+                    if signed.contradicts(last, after) {
+                        return Ok((ranges, Some(format!("the node signed another history at {last}"))));
+                    }
                     if last.0 >= first {
                         add(&mut ranges, place.0, last.0, item);
                         records += i64::from(matches!(item, Item::Record(_)));
@@ -130,6 +141,23 @@ impl Place<'_> {
         Ok((ranges, missing))
     }
 
+    /// What the node has signed of the epoch.
+    async fn signed(&self, client: &Transaction<'_>) -> anyhow::Result<Signed> {
+        let sql = "SELECT seq, chain, signature, public_key FROM head_log
+            WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
+        let rows = client.query(sql, &[&self.tenant, &self.node, &self.lane.as_str(), &self.epoch]).await;
+        let node: Name = self.node.parse()?;
+        let mut heads = HashMap::new();
+        for row in rows.context("read signed heads")? {
+            let (seq, chain) = (Seq(row.get::<_, i64>(0).unsigned_abs()), row.get::<_, Vec<u8>>(1));
+            let chain = Digest(chain.try_into().unwrap_or_default());
+            let statement = head_statement(&node, self.lane, Epoch(self.epoch.into_bytes()), seq, chain);
+            // A row that the key does not vouch for was not written by this relay.
+            heads.insert(seq, verifies(row.get(3), &statement, row.get(2)).then_some(chain));
+        }
+        Ok(Signed { heads, last: None })
+    }
+
     /// Events of the epoch from a place on, in event_store and on their way there.
     async fn stored(&self, client: &Transaction<'_>, from: u64) -> anyhow::Result<i64> {
         let sql =
@@ -142,69 +170,24 @@ impl Place<'_> {
     }
 }
 
+/// Heads that the node's key vouches for, and how far the history was found to agree.
+struct Signed {
+    heads: HashMap<Seq, Option<Digest>>,
+    last: Option<Seq>,
+}
+
+impl Signed {
+    fn contradicts(&mut self, at: Seq, chain: Digest) -> bool {
+        let Some(signed) = self.heads.get(&at) else { return false };
+        self.last = Some(at);
+        *signed != Some(chain)
+    }
+}
+
 fn add(ranges: &mut Vec<Range>, first: u64, last: u64, item: &Item) {
     let gap = if let Item::Skip { reason, .. } = item { Some(reason.clone()) } else { None };
     match ranges.last_mut() {
         Some(range) if range.gap == gap && range.last + 1 == first => range.last = last,
         _ => ranges.push(Range { first, last, gap }),
     }
-}
-
-/// Prints every node: last heard, events received, gaps, and histories that wait for an operator.
-///
-/// # Errors
-/// When Postgres fails.
-pub async fn list(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = database::connect(&config.postgres).await?;
-    let sql =
-        "SELECT node, to_char(max(updated_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), sum(seq)::bigint,
-            (SELECT count(*) FROM gap g WHERE g.tenant = h.tenant AND g.node = h.node),
-            (SELECT count(*) FROM fork f WHERE f.tenant = h.tenant AND f.node = h.node AND adopted_at IS NULL)
-        FROM lane_head h WHERE tenant = $1 GROUP BY tenant, node ORDER BY node";
-    writeln!(out, "{:<24} {:<22} {:>12} {:>6} {:>8}", "node", "last heard", "items", "gaps", "refused")?;
-    for row in client.query(sql, &[&config.tenant.as_str()]).await.context("list nodes")? {
-        let (node, heard): (&str, &str) = (row.get(0), row.get(1));
-        let (items, gaps, refused): (i64, i64, i64) = (row.get(2), row.get(3), row.get(4));
-        writeln!(out, "{node:<24} {heard:<22} {items:>12} {gaps:>6} {refused:>8}")?;
-    }
-    let sql =
-        "SELECT node, lane, epoch, parent_epoch, parent_seq, why FROM fork WHERE tenant = $1 AND adopted_at IS NULL
-        ORDER BY node, last_seen, lane";
-    for row in client.query(sql, &[&config.tenant.as_str()]).await.context("list refused histories")? {
-        let (node, lane, why): (&str, &str, &str) = (row.get(0), row.get(1), row.get(5));
-        let (epoch, parent, seq): (Uuid, Uuid, i64) = (row.get(2), row.get(3), row.get(4));
-        writeln!(out, "refused: {node} {lane} epoch {} behind {} at {seq}: {why}", epoch.simple(), parent.simple())?;
-    }
-    Ok(())
-}
-
-/// Adopts the refused histories of a node, or those of some epochs: they go on with its history, and what went on
-/// instead in those lanes is closed.
-///
-/// # Errors
-/// When Postgres fails, or nothing of the node waits for it.
-pub async fn adopt(
-    config: &Config,
-    node: &Name,
-    epochs: &[Uuid],
-    by: &str,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let mut client = database::connect(&config.postgres).await?;
-    let tx = client.transaction().await.context("begin")?;
-    let sql = "UPDATE fork SET adopted_at = now(), adopted_by = $4 WHERE tenant = $1 AND node = $2
-        AND adopted_at IS NULL AND (cardinality($3::uuid[]) = 0 OR epoch = ANY($3)) RETURNING lane, epoch";
-    let adopted = tx.query(sql, &[&config.tenant.as_str(), &node.as_str(), &epochs, &by]).await.context("adopt")?;
-    anyhow::ensure!(!adopted.is_empty(), "adopt {node}: no refused history of it waits; see `cloud-relay node list`");
-    for row in &adopted {
-        let (lane, epoch): (&str, Uuid) = (row.get(0), row.get(1));
-        let close =
-            "UPDATE lane_head SET closed_at = now() WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch <> $4
-            AND closed_at IS NULL";
-        tx.execute(close, &[&config.tenant.as_str(), &node.as_str(), &lane, &epoch]).await.context("close")?;
-        let open = "UPDATE lane_head SET closed_at = NULL WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
-        tx.execute(open, &[&config.tenant.as_str(), &node.as_str(), &lane, &epoch]).await.context("open")?;
-        writeln!(out, "adopted: {node} {lane} epoch {}", epoch.simple())?;
-    }
-    tx.commit().await.context("commit the adoption")
 }

@@ -1,0 +1,4 @@
+//! What an operator does by hand.
+
+pub mod verify;
+pub mod nodes;

@@ -1,0 +1,219 @@
+//! The way to the relay: plain HTTP on loopback, else HTTPS with the node's certificate, renewed in time.
+//!
+//! The first connection serves for the time alone: the relay tells it, bound to our nonce and signed by a pinned
+//! authority, and only a connection whose certificates were judged by that time carries events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::{Client, Response, StatusCode};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+use shared::identity::{
+    BODY_MAX, EnrolRequest, Enrolled, ReapplyRequest, RenewRequest, TimeAnswer, Token, head_statement,
+    renewal_statement, time_statement,
+};
+use shared::ids::{Lane, Name};
+use shared::units::{Uptime, UtcMicros};
+use tracing::{info, warn};
+use uuid::Uuid;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::RelayConfig;
+use super::floor::Floor;
+use super::identity::{Files, Held};
+use crate::journal::block::Head;
+use crate::tls;
+
+/// After a renewal that failed, and after "waits for an operator", the next attempt.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+
+/// The way to the relay.
+pub struct Connection {
+    config: RelayConfig,
+    node: Name,
+    files: Files,
+    floor: Arc<Floor>,
+    state: State,
+    tried: Option<Uptime>,
+}
+
+enum State {
+    /// Nothing is known to work; the next request begins with the identity on disk.
+    Closed,
+    /// Plain HTTP on loopback; never left.
+    Plain(Client),
+    /// With a certificate, by a time that the relay has told.
+    Open(Client, Arc<Held>),
+}
+
+impl Connection {
+    /// A closed one.
+    pub fn new(config: RelayConfig, node: Name, files: Files) -> Self {
+        let floor = Arc::new(Floor::read(files.folder().to_owned()));
+        Self { config, node, files, floor, state: State::Closed, tried: None }
+    }
+
+    /// A client to send with.
+    ///
+    /// # Errors
+    /// Why there is none now: not enrolled, not reachable, expired.
+    pub async fn client(&mut self, now: Uptime) -> anyhow::Result<Client> {
+        if let State::Open(client, held) = &self.state {
+            let (client, held) = (client.clone(), held.clone());
+            if self.floor.now() < held.renew_after || !self.may_try(now) {
+                return Ok(client);
+            }
+            // The old one is good for a third of its life yet.
+            match self.renew(&client).await {
+                Ok(()) => (self.state, self.tried) = (State::Closed, None),
+                Err(error) => warn!("certificate is not renewed yet: failed to {error:#}"),
+            }
+        }
+        match &self.state {
+            State::Plain(client) | State::Open(client, _) => Ok(client.clone()),
+            State::Closed => self.open(now).await,
+        }
+    }
+
+    /// Begins anew with the identity on disk: the relay could not be reached, or refused it.
+    pub fn close(&mut self) {
+        if matches!(self.state, State::Open(..)) {
+            self.state = State::Closed;
+        }
+    }
+
+    /// The node's signature under a lane's head; empty over plain loopback.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn sign(&self, lane: Lane, head: &Head) -> anyhow::Result<Vec<u8>> {
+        let State::Open(_, held) = &self.state else { return Ok(Vec::new()) };
+        let statement = head_statement(&self.node, lane, head.epoch, head.seq, head.chain);
+        Ok(held.sign(&statement)?.0)
+    }
+
+    fn may_try(&mut self, now: Uptime) -> bool {
+        let may = self.tried.is_none_or(|at| now.since(at) >= RENEW_AGAIN);
+        if may {
+            self.tried = Some(now);
+        }
+        may
+    }
+
+    async fn open(&mut self, now: Uptime) -> anyhow::Result<Client> {
+        if self.config.url.starts_with("http://") {
+            let client = client(tls::nobody()?, self.config.timeout)?;
+            self.state = State::Plain(client.clone());
+            return Ok(client);
+        }
+        let held = self.files.load().context("load the identity")?;
+        let held = held.context("find the node's certificate: run `edge-node enroll`")?;
+        for seconds in tls::not_before(&held.trust)? {
+            self.floor.raise(UtcMicros(seconds.saturating_mul(1_000_000)));
+        }
+        let anonymous = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
+        self.floor.raise(ask_time(&anonymous, &self.config.url, &held.trust).await.context("ask for the time")?);
+        if self.floor.now() >= held.not_after {
+            anyhow::ensure!(self.may_try(now), "the certificate has expired");
+            self.reapply(&held).await.context("renew the expired certificate")?;
+            anyhow::bail!("certificate is renewed after its expiry: beginning anew");
+        }
+        let own = (held.certificate.as_str(), held.key_pem());
+        let config = tls::pinned(&held.trust, self.floor.clone(), Some((own.0, &own.1)))?;
+        let client = client(config, self.config.timeout)?;
+        self.state = State::Open(client.clone(), Arc::new(held));
+        Ok(client)
+    }
+
+    async fn renew(&self, client: &Client) -> anyhow::Result<()> {
+        let asked = self.files.ask(&self.node)?;
+        let url = format!("{}/v1/nodes/{}/certificate", self.config.url, self.node);
+        let answer = post(client, &url, &RenewRequest { csr: asked.csr.clone() }).await?;
+        self.files.keep(&self.node, &asked, &enrolled(answer).await?)?;
+        info!("certificate is renewed");
+        Ok(())
+    }
+
+    /// Without the expired certificate, which nobody would accept: its key signs that it is to be followed by the new one.
+    async fn reapply(&self, held: &Held) -> anyhow::Result<()> {
+        let asked = self.files.ask(&self.node)?;
+        let proof = held.sign(&renewal_statement(&asked.csr))?;
+        let request = ReapplyRequest { csr: asked.csr.clone(), certificate: held.certificate.clone(), proof };
+        let client = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
+        let answer = post(&client, &format!("{}/v1/reapply", self.config.url), &request).await?;
+        anyhow::ensure!(answer.status() != StatusCode::ACCEPTED, "it waits for an operator's approval at the relay");
+        self.files.keep(&self.node, &asked, &enrolled(answer).await?)?;
+        Ok(())
+    }
+}
+
+/// Makes this box the node that a token is for.
+///
+/// # Errors
+/// A relay that cannot be reached, is not the one of the token, or refuses it; files that cannot be written.
+pub async fn enrol(config: &RelayConfig, node: &Name, files: &Files, token: &Token) -> anyhow::Result<Held> {
+    let asked = files.ask(node)?;
+    let client = client(tls::by_fingerprint(token.authority)?, config.timeout)?;
+    let request = EnrolRequest { secret: token.secret.to_string(), node: node.clone(), csr: asked.csr.clone() };
+    let answer = post(&client, &format!("{}/v1/enrol", config.url), &request).await?;
+    let held = files.keep(node, &asked, &enrolled(answer).await?)?;
+    // A certificate of a time long gone must not be believed once the box stands without power.
+    let floor = Arc::new(Floor::read(files.folder().to_owned()));
+    tls::not_before(&held.trust)?.into_iter().for_each(|at| floor.raise(UtcMicros(at.saturating_mul(1_000_000))));
+    Ok(held)
+}
+
+fn client(config: rustls::ClientConfig, timeout: Duration) -> anyhow::Result<Client> {
+    let builder = Client::builder().tls_backend_preconfigured(config).timeout(timeout);
+    // A relay is one place: it neither sends us elsewhere nor is reached through what the environment names.
+    builder.redirect(reqwest::redirect::Policy::none()).no_proxy().build().context("make an HTTP client")
+}
+
+async fn post(client: &Client, url: &str, body: &impl Serialize) -> anyhow::Result<Response> {
+    let answer = client.post(url).json(body).send().await;
+    let answer = answer.map_err(reqwest::Error::without_url).context("reach the relay")?;
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    let detail = body_of(answer).await.unwrap_or_default();
+    let detail = serde_json::from_slice::<serde_json::Value>(&detail).ok();
+    let detail = detail.as_ref().and_then(|body| body.get("detail")?.as_str()).unwrap_or("no reason given");
+    anyhow::bail!("the relay refused ({status}): {detail}")
+}
+
+async fn enrolled(answer: Response) -> anyhow::Result<Enrolled> {
+    serde_json::from_slice(&body_of(answer).await?).context("read the relay's answer")
+}
+
+/// A body of bounded size.
+async fn body_of(mut answer: Response) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("read the answer")? {
+        anyhow::ensure!(body.len() + chunk.len() <= BODY_MAX, "read the answer: more than {BODY_MAX} bytes");
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The relay's time, signed by an authority that we trust, for this question alone.
+async fn ask_time(client: &Client, url: &str, trust: &str) -> anyhow::Result<UtcMicros> {
+    let nonce = Uuid::new_v4().simple().to_string();
+    let answer = client.get(format!("{url}/v1/time?nonce={nonce}")).send().await;
+    let answer = answer.and_then(Response::error_for_status).map_err(reqwest::Error::without_url)?;
+    let told: TimeAnswer = serde_json::from_slice(&body_of(answer).await?).context("read the relay's answer")?;
+    let statement = time_statement(&nonce, told.utc_us);
+    for certificate in CertificateDer::pem_slice_iter(trust.as_bytes()) {
+        let certificate = certificate.context("read the relay's authorities")?;
+        let (_, authority) = X509Certificate::from_der(&certificate).context("read the relay's authorities")?;
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &authority.public_key().subject_public_key.data);
+        if told.signatures.iter().any(|signature| key.verify(&statement, &signature.0).is_ok()) {
+            return Ok(UtcMicros(told.utc_us));
+        }
+    }
+    anyhow::bail!("no authority of the relay has signed it")
+}
