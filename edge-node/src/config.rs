@@ -116,8 +116,8 @@ impl Config {
                 format!("expected a loopback address until the console has accounts, found {found}"),
             );
         }
-        if let Some(problem) = self.relay.as_ref().and_then(RelayConfig::problem) {
-            return wrong("relay.url".into(), problem);
+        if let Some((key, problem)) = self.relay.as_ref().and_then(RelayConfig::problem) {
+            return wrong(format!("relay.{key}"), problem);
         }
         match &self.model {
             None if !self.cameras.is_empty() => {

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
+use sim::link::{Link, Weather};
 use uuid::Uuid;
 
 use crate::demo::{Report, count, plan};
-use crate::proxy::Proxy;
 use crate::servers::Servers;
 use crate::site::{Plan, Ports, Site};
 use crate::wait::{eventually, until};
@@ -103,23 +103,23 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     let mut servers = Servers::start()?;
     let place = servers.addresses().place("crash").await?;
     let ports = Ports::free()?;
-    let proxy = Proxy::start(ports.fleet)?;
+    let link = Link::start(ports.fleet, seed)?;
     // The demo's vehicles, without its camera: the journal is what is under test.
     let vehicles_of = |text: String| text.split("\n[[camera]]").next().unwrap_or_default().to_owned();
     let Plan { node, sim, .. } = plan(ports);
     // Small segments, so that kills fall around their change, too.
     let node = vehicles_of(node) + "\n[journal]\nsegment_mib = 1\nballast_mib = 1\n";
     let quiet = Plan { node, sim: vehicles_of(sim), model: false, ..Plan::default() };
-    let mut site = Site::prepare(place, ports, &quiet, Some(proxy.port()))?;
+    let mut site = Site::prepare(place, ports, &quiet, Some(link.port()))?;
     site.start_relay()?;
     site.start_sim()?;
     let stop = Arc::new(AtomicBool::new(false));
     let posters: Vec<_> = (0..POSTERS).map(|n| tokio::spawn(post(site.console(), n, stop.clone()))).collect();
     let mut falls = Vec::new();
     for (round, moment) in moments(seed, rounds).into_iter().enumerate() {
-        falls.push(format!("round {round}, {moment:?}: {}", kill_at(&mut site, &mut servers, &proxy, moment).await?));
+        falls.push(format!("round {round}, {moment:?}: {}", kill_at(&mut site, &mut servers, &link, moment).await?));
     }
-    proxy.withhold(false);
+    link.set(Weather::Clear);
     site.start_node()?;
     let first_after = site.post("/api/v1/events", &event(0)).await?;
     anyhow::ensure!(first_after.0 == 202, "post after the last restart: {first_after:?}");
@@ -168,8 +168,8 @@ async fn post(console: String, seed: u64, stop: Arc<AtomicBool>) -> HashSet<Uuid
 }
 
 /// Starts the node, kills it at the moment; tells where the kill fell.
-async fn kill_at(site: &mut Site, servers: &mut Servers, proxy: &Proxy, moment: Moment) -> anyhow::Result<String> {
-    proxy.withhold(false);
+async fn kill_at(site: &mut Site, servers: &mut Servers, link: &Link, moment: Moment) -> anyhow::Result<String> {
+    link.set(Weather::Clear);
     match moment {
         Moment::Write(n) => kill_in_syscall(site, "pwrite64", n),
         Moment::Sync(n) => kill_in_syscall(site, "fsync", n),
@@ -181,13 +181,13 @@ async fn kill_at(site: &mut Site, servers: &mut Servers, proxy: &Proxy, moment: 
                 other => Err(format!("{other:?}")),
             };
             eventually("the uplink to be connected", ROUND, connected).await?;
-            proxy.withhold(true);
-            until("the relay's answer to be withheld", ROUND, || match proxy.withheld() {
+            link.set(Weather::Withheld);
+            until("the relay's answer to be withheld", ROUND, || match link.swallowed() {
                 seen if seen >= answers => Ok(()),
                 seen => Err(format!("{seen} answers")),
             })?;
             kill(site)?;
-            Ok(format!("the relay had answered, {} answers never reached the node", proxy.withheld()))
+            Ok(format!("the relay had answered, {} answers never reached the node", link.swallowed()))
         }
         Moment::Acknowledged(count) => {
             site.start_node()?;

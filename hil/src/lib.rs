@@ -11,7 +11,6 @@ pub mod witness;
 pub mod servers;
 pub mod binaries;
 pub mod site;
-pub mod proxy;
 pub mod dictionary;
 pub mod demo;
 pub mod crash;

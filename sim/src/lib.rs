@@ -1,4 +1,5 @@
-//! A simulated site: vehicles that speak real MAVLink 2 and a camera that replays real pictures. It shares no code
+//! A simulated site: vehicles that speak real MAVLink 2 a camera that replays real
+//! pictures, and links that fail. It shares no code
 //! with the node, so that both cannot have the same misreading: here the mavlink crate's own types are used.
 
 pub mod scenario;
@@ -6,4 +7,5 @@ pub mod body;
 pub mod autopilot;
 pub mod vehicle;
 pub mod camera;
+pub mod link;
 pub mod run;

@@ -101,6 +101,6 @@ fn snapshot(console: &Console) -> Value {
     json!({
         "node": console.node, "cameras": cameras, "vehicles": vehicles, "alerts": *console.alerts.borrow(),
         "interlock": { "estop": interlock.pressed, "rules": rules },
-        "uplink": { "connected": uplink.connected, "backlog": backlog },
+        "uplink": { "connected": uplink.connected, "metered": uplink.metered, "backlog": backlog },
     })
 }

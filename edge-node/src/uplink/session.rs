@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::ids::Lane;
 use shared::units::Uptime;
 
+use super::pace::Pace;
 use crate::journal::block::Head;
 
 /// First wait after a failure; doubles up to [`BACKOFF_MAX`].
@@ -17,16 +18,25 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How many batches a lane may send before the next lane gets its turn, most urgent first.
 const SHARES: [u32; Lane::ALL.len()] = [16, 8, 4, 2, 1];
 
+/// While the relay cannot be reached and the next attempt is further away than this, it is looked for this often.
+const PROBE: Duration = Duration::from_secs(1);
+/// Lanes that a limit does not hold up, though what they send counts.
+const URGENT: [Lane; 2] = [Lane::Safety, Lane::Alert];
+
 /// What the driver should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Read the next batch of this lane behind `at` and send it.
+    /// Read the next batch of this lane behind `at`, of at most so many bytes of records, and send it.
     Send {
         /// Lane.
         lane: Lane,
         /// Where the relay is.
         at: Head,
+        /// Bytes.
+        bytes: usize,
     },
+    /// See whether the relay can be reached, with as little as a connection.
+    Probe,
     /// Wait.
     Wait(Duration),
 }
@@ -58,7 +68,11 @@ pub enum Outcome {
         retry_after: Option<Duration>,
         /// A random number from 0 to 1, for jitter.
         jitter: f64,
+        /// Whether the relay answered at all.
+        reached: bool,
     },
+    /// Whether a probe found the relay: then the wait is over.
+    Probed(bool),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +88,11 @@ pub struct Session {
     lanes: [LaneState; Lane::ALL.len()],
     failures: u32,
     wait_until: Uptime,
+    /// When to look for the relay next; `None` while there is no reason to.
+    probe_at: Option<Uptime>,
+    /// Which lanes may use the link as it is now.
+    allowed: [bool; Lane::ALL.len()],
+    pace: Pace,
 }
 
 impl Session {
@@ -84,7 +103,8 @@ impl Session {
         for (state, share) in lanes.iter_mut().zip(SHARES) {
             state.share_left = share;
         }
-        Self { lanes, failures: 0, wait_until: Uptime(0) }
+        let (allowed, pace) = ([true; Lane::ALL.len()], Pace::default());
+        Self { lanes, failures: 0, wait_until: Uptime(0), probe_at: None, allowed, pace }
     }
 
     /// Whether the last exchange failed.
@@ -92,17 +112,39 @@ impl Session {
         self.failures > 0
     }
 
+    /// Says which lanes may use the link from now on, and how many bytes per second it may take.
+    pub fn use_link(&mut self, lanes: &[Lane], bytes_per_second: Option<u64>) {
+        self.allowed = Lane::ALL.map(|lane| lanes.contains(&lane));
+        self.pace.limit(bytes_per_second);
+    }
+
+    /// A body was sent.
+    pub fn spent(&mut self, body: usize, now: Uptime) {
+        self.pace.spent(body, now);
+    }
+
+    /// A batch was acknowledged after this time.
+    pub fn carried(&mut self, took: Duration) {
+        self.pace.carried(took);
+    }
+
     /// What to do now.
     pub fn next(&mut self, now: Uptime) -> Step {
         if now < self.wait_until {
-            return Step::Wait(self.wait_until.since(now));
+            return match self.probe_at {
+                Some(at) if at <= now => Step::Probe,
+                Some(at) => Step::Wait(self.wait_until.since(now).min(at.since(now))),
+                None => Step::Wait(self.wait_until.since(now)),
+            };
         }
+        let (free, bytes) = (now >= self.pace.free_at(), self.pace.batch_bytes());
         // Two rounds: when every lane with something to send has used its share, shares begin anew.
         for _ in 0..2 {
-            for (lane, state) in Lane::ALL.into_iter().zip(&mut self.lanes) {
-                if now >= state.quiet_until && state.share_left > 0 {
+            for ((lane, state), allowed) in Lane::ALL.into_iter().zip(&mut self.lanes).zip(self.allowed) {
+                let allowed = allowed && (free || URGENT.contains(&lane));
+                if allowed && now >= state.quiet_until && state.share_left > 0 {
                     state.share_left -= 1;
-                    return Step::Send { lane, at: state.at };
+                    return Step::Send { lane, at: state.at, bytes };
                 }
             }
             for (state, share) in self.lanes.iter_mut().zip(SHARES) {
@@ -127,11 +169,17 @@ impl Session {
                 self.failures = 0;
                 self.quiet(lane, now.plus(BACKOFF_MAX));
             }
-            Outcome::Failed { retry_after, jitter } => {
+            Outcome::Probed(true) => (self.wait_until, self.probe_at) = (now, None),
+            Outcome::Probed(false) => self.probe_at = Some(now.plus(PROBE)),
+            Outcome::Failed { retry_after, jitter, reached } => {
                 self.failures = self.failures.saturating_add(1);
                 let doubled = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
                 let wait = doubled.min(BACKOFF_MAX).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
                 self.wait_until = now.plus(retry_after.map_or(wait, |asked| asked.min(BACKOFF_MAX * 6)));
+                self.probe_at = (!reached).then(|| now.plus(PROBE));
+                if !reached {
+                    self.pace.shrink();
+                }
             }
         }
     }

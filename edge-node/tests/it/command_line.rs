@@ -79,7 +79,26 @@ fn a_wrong_configuration_is_refused_with_file_key_and_expectation() {
             vec!["keep_out[0].clear_after", "500ms"],
         ),
         ("journal.toml", format!("{head}[journal]\nsegment_mib = 0\n"), vec!["journal.segment_mib", "expected"]),
-        ("relay.toml", format!("{head}[relay]\nurl = \"http://example.com\"\n"), vec!["relay.url", "127.0.0.1"]),
+        (
+            "relay.toml",
+            format!("{head}[relay]\nurl = \"http://example.com\"\n"),
+            vec!["relay.url", "https://HOST:PORT"],
+        ),
+        (
+            "slow.toml",
+            format!("{head}[relay]\nurl = \"https://r:1\"\nbytes_per_second = 1\n"),
+            vec!["relay.bytes_per_second", "at least 256"],
+        ),
+        (
+            "patience.toml",
+            format!("{head}[relay]\nurl = \"https://r:1\"\ntimeout = \"0s\"\n"),
+            vec!["relay.timeout", "1s to 5m"],
+        ),
+        (
+            "metered.toml",
+            format!("{head}[relay]\nurl = \"https://r:1\"\nmetered = {{ interfaces = [\"a\"], lanes = [\"x\"] }}\n"),
+            vec!["relay.metered.lanes", "unknown variant"],
+        ),
     ];
     for (name, text, words) in cases {
         let file = write(&folder, name, text);

@@ -13,6 +13,7 @@ mod crash;
 mod disk;
 mod fleet;
 mod interlock;
+mod link;
 mod relay;
 mod shape;
 mod summary;
