@@ -26,6 +26,15 @@ CREATE TABLE node_certificate (
 );
 CREATE INDEX node_certificate_node ON node_certificate (tenant, node);
 
+-- Since when a node's older certificates are refused, also those that this database, restored, knows nothing of.
+-- Milliseconds of the relay's clock, as in the serial numbers (UUIDv7).
+CREATE TABLE node_revocation (
+    tenant text NOT NULL,
+    node text NOT NULL,
+    before_ms bigint NOT NULL,
+    PRIMARY KEY (tenant, node)
+);
+
 -- Nodes whose certificate has expired and who ask, signed with the old key, for a new one.
 CREATE TABLE renewal_request (
     tenant text NOT NULL,

@@ -99,6 +99,9 @@ pub enum NodeVerb {
         /// Node.
         #[command(flatten)]
         of: NodeArgs,
+        /// How the fingerprint of its new key begins, as the node logs it; needed where several ask in its name.
+        #[arg(long)]
+        key: Option<String>,
         /// Who decides.
         #[arg(long)]
         by: String,
@@ -121,7 +124,7 @@ pub enum AuthorityVerb {
     Show(Args),
     /// Adds an authority that signs from now on. The older ones stay trusted until they are retired.
     Rotate(Args),
-    /// Trusts an authority no longer. A node that knows only this one must be enrolled again.
+    /// Trusts the oldest authority no longer. A node that knows only this one must be enrolled again.
     Retire {
         /// Configuration.
         #[command(flatten)]
@@ -188,7 +191,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Node { verb } => match verb {
             NodeVerb::List { args, tenant } => nodes::list(&args.read(tenant.as_ref())?, out).await,
             NodeVerb::Adopt { of, epochs, by } => nodes::adopt(&of.read()?, &of.node, &epochs, &by, out).await,
-            NodeVerb::Approve { of, by } => nodes::approve(&of.read()?, &of.node, &by, out).await,
+            NodeVerb::Approve { of, key, by } => nodes::approve(&of.read()?, &of.node, key.as_deref(), &by, out).await,
             NodeVerb::Revoke { of, by } => nodes::revoke(&of.read()?, &of.node, &by, out).await,
         },
         Command::Authority { verb } => {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use axum::middleware;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -14,8 +15,8 @@ use crate::config::Config;
 use crate::database::{self, Pool};
 use crate::fleet::caller::{self, Place};
 use crate::fleet::listener::{Peer, TlsListener};
-use crate::fleet::register::Register;
-use crate::fleet::{self, Fleet, Keeper};
+use crate::fleet::register::{Register, any_certificate};
+use crate::fleet::{self, Fleet, Keeper, STRANGERS};
 use crate::ingest::{self, Ingest};
 use crate::metrics::Metrics;
 use crate::projections::VehicleLatest;
@@ -46,9 +47,10 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     let mut routes = query::router(Queries { pool: pool.clone(), metrics: metrics.clone() });
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     if let Some(fleet_config) = &config.fleet {
-        let keeper = Keeper::open(fleet_config)?;
+        let keeper = Keeper::open(fleet_config, !any_certificate(&client).await?)?;
         let (authorities, certificate_life) = (keeper.authorities(), fleet_config.certificate_life);
-        let fleet = Fleet { register: Register { pool }, authorities, certificate_life };
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
+        let fleet = Fleet { register: Register { pool }, authorities, certificate_life, strangers };
         let tcp = TcpListener::bind(fleet_config.listen).await.context("bind the fleet's address")?;
         info!(address = %tcp.local_addr()?, "nodes are served over TLS");
         let (listener, served) = (TlsListener::new(tcp, keeper.tls()), fleet::router(fleet, nodes));

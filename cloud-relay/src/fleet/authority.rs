@@ -69,28 +69,24 @@ pub struct Own {
 }
 
 impl Authorities {
-    /// Opens the folder, making it and the first authority if there is none.
+    /// The authorities as they are in the folder now. If there is none, the first is made where `first` permits it: an
+    /// empty folder beside nodes that were enrolled is a folder that was lost, and no node would trust a new authority.
     ///
     /// # Errors
-    /// A folder that cannot be used, or a key that others can read.
-    pub fn open(folder: &Path, now: SystemTime) -> anyhow::Result<Self> {
+    /// A folder that cannot be used or has none, or a key that others can read.
+    pub fn open(folder: &Path, now: SystemTime, first: bool) -> anyhow::Result<Self> {
         let _lock = lock(folder)?;
         let mut opened = Self { folder: folder.to_owned(), all: read(folder)? };
         if opened.all.is_empty() {
+            anyhow::ensure!(
+                first,
+                "read {}: no authority is in it; restore it from its backup, or make one with `cloud-relay authority \
+                 rotate` and enrol every node again",
+                folder.display()
+            );
             opened.add(now)?;
         }
         Ok(opened)
-    }
-
-    /// The authorities as they are in the folder now.
-    ///
-    /// # Errors
-    /// A folder that cannot be read or has none: a new one is never made here, since no node would trust it.
-    pub fn reopen(folder: &Path) -> anyhow::Result<Self> {
-        let _lock = lock(folder)?;
-        let all = read(folder)?;
-        anyhow::ensure!(!all.is_empty(), "read {}: no authority is in it", folder.display());
-        Ok(Self { folder: folder.to_owned(), all })
     }
 
     /// Adds an authority that signs from now on; the others stay trusted.
@@ -104,21 +100,28 @@ impl Authorities {
         Ok(opened)
     }
 
-    /// Trusts an authority no longer. Nodes that know only this one must be enrolled again.
+    /// Trusts the oldest authority no longer. Nodes that know only this one must be enrolled again. Only the oldest: a
+    /// node that was away finds its way from one authority to the next.
     ///
     /// # Errors
-    /// The number of none, or of the one that signs.
+    /// The number of none, of the one that signs, or of one behind the oldest.
     pub fn retire(folder: &Path, number: u32) -> anyhow::Result<Self> {
         let _lock = lock(folder)?;
         let mut all = read(folder)?;
         let at = all.iter().position(|authority| authority.number == number);
         let at = at.with_context(|| format!("retire authority {number}: there is none"))?;
         anyhow::ensure!(at + 1 < all.len(), "retire authority {number}: it is the one that signs; rotate first");
+        anyhow::ensure!(
+            at == 0,
+            "retire authority {number}: the oldest goes first, {}",
+            all.first().map_or(0, |a| a.number)
+        );
         for name in [certificate_name(number), key_name(number), cross_name(number)] {
             if let Err(error) = std::fs::remove_file(folder.join(&name)) {
                 anyhow::ensure!(error.kind() == std::io::ErrorKind::NotFound, "remove {name}: {error}");
             }
         }
+        File::open(folder)?.sync_all().with_context(|| format!("write {}", folder.display()))?;
         all.remove(at);
         Ok(Self { folder: folder.to_owned(), all })
     }

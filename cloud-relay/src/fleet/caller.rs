@@ -23,9 +23,12 @@ use crate::problem::problem;
 pub struct Caller {
     /// Whose events these are; never taken from the payload.
     pub identity: Identity,
-    /// The key that its lane heads are signed with; `None` over plain loopback.
-    pub public_key: Option<Vec<u8>>,
+    /// Its certificate, whose key its lane heads are signed with; `None` over plain loopback.
+    pub certificate: Option<Shown>,
 }
+
+/// What a node is told whose certificate no longer counts.
+pub const REVOKED: &str = "the certificate is revoked";
 
 /// What a certificate says of its holder.
 ///
@@ -55,9 +58,12 @@ pub async fn identify(
     let Some(certificate) = peer.0 else {
         return problem(StatusCode::UNAUTHORIZED, "a node's certificate is needed: enrol first".into());
     };
+    let authorities = fleet.authorities.borrow().clone();
     let parsed = X509Certificate::from_der(&certificate).map_err(|error| error.to_string());
-    let shown = match parsed.and_then(|(_, certificate)| shown(&certificate)) {
-        Ok(shown) => shown,
+    let shown = match parsed.and_then(|(_, certificate)| Ok((shown(&certificate)?, authorities.signed(&certificate)))) {
+        Ok((shown, true)) => shown,
+        // The connection is older than the end of that authority.
+        Ok((_, false)) => return problem(StatusCode::FORBIDDEN, "the certificate's authority is retired".into()),
         Err(detail) => return problem(StatusCode::FORBIDDEN, detail),
     };
     if node != shown.identity.node.as_str() {
@@ -72,14 +78,14 @@ pub async fn identify(
         Ok(true) => {}
         Ok(false) => {
             warn!(identity = %shown.identity, "certificate is revoked");
-            return problem(StatusCode::FORBIDDEN, "the certificate is revoked".into());
+            return problem(StatusCode::FORBIDDEN, REVOKED.into());
         }
         Err(error) => {
             error!("failed to {error:#}");
             return problem(StatusCode::SERVICE_UNAVAILABLE, "the register is not available, send again".into());
         }
     }
-    request.extensions_mut().insert(Caller { identity: shown.identity, public_key: Some(shown.public_key) });
+    request.extensions_mut().insert(Caller { identity: shown.identity.clone(), certificate: Some(shown) });
     next.run(request).await
 }
 
@@ -103,6 +109,6 @@ pub async fn believe(
         return problem(StatusCode::BAD_REQUEST, format!("{node:?} is not a node name"));
     };
     let Place { tenant, site } = place;
-    request.extensions_mut().insert(Caller { identity: Identity { tenant, site, node }, public_key: None });
+    request.extensions_mut().insert(Caller { identity: Identity { tenant, site, node }, certificate: None });
     next.run(request).await
 }

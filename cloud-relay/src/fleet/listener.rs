@@ -1,10 +1,13 @@
-//! The nodes' TLS listener. Handshakes run beside each other: one that stalls holds up nobody.
-//!
-//! A client may come without a certificate (to enrol); what each route asks for is decided by `caller`.
+//! The nodes' TLS listener. Handshakes run beside each other, few of them from one address, so that one that stalls
+//! holds up nobody else. Who comes without a certificate (to enrol) has little time and shares few connections; whoever
+//! is silent for long is let go. What each route asks for is decided by `caller`.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,10 +16,11 @@ use axum::serve::{IncomingStream, Listener};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
@@ -25,6 +29,15 @@ use super::authority::{Authorities, Own};
 
 /// Most handshakes at once; full means that further connections wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
+/// Most of them from one address, behind which many nodes may be; further ones are closed.
+const HANDSHAKES_OF_ONE: usize = 32;
+/// Most connections of nodes, and of clients without a certificate; further ones are closed.
+const NODES: usize = 4096;
+const STRANGERS: usize = 64;
+/// How long a client without a certificate may stay.
+const VISIT: Duration = Duration::from_secs(30);
+/// How long a connection may stay without a byte in either direction.
+const SILENCE: Duration = Duration::from_secs(120);
 /// Longest handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -54,35 +67,65 @@ pub fn server_config(authorities: &Authorities, own: Own) -> anyhow::Result<Serv
 pub struct TlsListener {
     tcp: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
-    handshakes: JoinSet<io::Result<(TlsStream<TcpStream>, SocketAddr)>>,
+    handshakes: JoinSet<io::Result<TlsStream<TcpStream>>>,
+    from: HashMap<tokio::task::Id, SocketAddr>,
+    nodes: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
 }
 
 impl TlsListener {
     /// A listener on a bound socket.
     pub fn new(tcp: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
-        Self { tcp, config, handshakes: JoinSet::new() }
+        let (nodes, strangers) = (Arc::new(Semaphore::new(NODES)), Arc::new(Semaphore::new(STRANGERS)));
+        Self { tcp, config, handshakes: JoinSet::new(), from: HashMap::new(), nodes, strangers }
+    }
+
+    fn begin(&mut self, tcp: TcpStream, peer: SocketAddr) {
+        let ip: IpAddr = peer.ip();
+        if self.from.values().filter(|from| from.ip() == ip).count() >= HANDSHAKES_OF_ONE {
+            debug!(%peer, "connection is closed: too many handshakes of this address");
+            return;
+        }
+        let acceptor = TlsAcceptor::from(self.config.borrow().clone());
+        let shaking =
+            async move { timeout(HANDSHAKE, acceptor.accept(tcp)).await.map_err(|_| io::ErrorKind::TimedOut)? };
+        self.from.insert(self.handshakes.spawn(shaking).id(), peer);
+    }
+
+    fn admit(&self, tls: TlsStream<TcpStream>) -> Option<Guarded> {
+        let stranger = tls.get_ref().1.peer_certificates().is_none();
+        let places = if stranger { &self.strangers } else { &self.nodes };
+        let place = places.clone().try_acquire_owned();
+        let place = place.inspect_err(|_| warn!(stranger, "connection is closed: too many")).ok()?;
+        let until = stranger.then(|| Box::pin(sleep(VISIT)));
+        Some(Guarded { tls, silence: Box::pin(sleep(SILENCE)), until, _place: place })
     }
 }
 
 impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
+    type Io = Guarded;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             tokio::select! {
-                Some(done) = self.handshakes.join_next() => match done {
-                    Ok(Ok(ready)) => return ready,
-                    Ok(Err(error)) => debug!(%error, "TLS handshake is refused"),
-                    Err(error) => warn!(%error, "TLS handshake did not end"),
+                Some(done) = self.handshakes.join_next_with_id() => {
+                    let id = match &done { Ok((id, _)) => *id, Err(error) => error.id() };
+                    let peer = self.from.remove(&id);
+                    match (done, peer) {
+                        (Ok((_, Ok(tls))), Some(peer)) => {
+                            if let Some(guarded) = self.admit(tls) {
+                                return (guarded, peer);
+                            }
+                        }
+                        (Ok((_, Err(error))), _) => debug!(%error, "TLS handshake is refused"),
+                        (Err(error), _) => warn!(%error, "TLS handshake did not end"),
+                        (Ok(_), None) => {}
+                    }
                 },
                 // axum's own accept: it retries, and waits where files run out.
                 (tcp, peer) = Listener::accept(&mut self.tcp), if self.handshakes.len() < HANDSHAKES => {
-                    let acceptor = TlsAcceptor::from(self.config.borrow().clone());
-                    self.handshakes.spawn(async move {
-                        let tls = timeout(HANDSHAKE, acceptor.accept(tcp)).await.map_err(|_| io::ErrorKind::TimedOut)?;
-                        Ok((tls?, peer))
-                    });
+                    self.begin(tcp, peer);
                 }
             }
         }
@@ -93,13 +136,60 @@ impl Listener for TlsListener {
     }
 }
 
+/// A connection that ends when nothing moves on it, or when its time is over.
+pub struct Guarded {
+    tls: TlsStream<TcpStream>,
+    silence: Pin<Box<Sleep>>,
+    until: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Guarded {
+    /// Passes on what came of a read or write; a wait ends with the connection's time.
+    fn guard<T>(&mut self, done: Poll<io::Result<T>>, task: &mut Task<'_>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.silence.as_mut().reset(Instant::now() + SILENCE);
+            return done;
+        }
+        let over = self.until.as_mut().is_some_and(|until| until.as_mut().poll(task).is_ready());
+        if over || self.silence.as_mut().poll(task).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        done
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(mut self: Pin<&mut Self>, task: &mut Task<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.tls).poll_read(task, into);
+        self.guard(done, task)
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.tls).poll_write(task, bytes);
+        self.guard(done, task)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.tls).poll_flush(task);
+        self.guard(done, task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.tls).poll_shutdown(task);
+        self.guard(done, task)
+    }
+}
+
 /// The certificate that a connection came with; its chain and times were checked in the handshake.
 #[derive(Debug, Clone)]
 pub struct Peer(pub Option<CertificateDer<'static>>);
 
 impl Connected<IncomingStream<'_, TlsListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        let (_, tls) = stream.io().get_ref();
+        let (_, tls) = stream.io().tls.get_ref();
         Self(tls.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.clone().into_owned()))
     }
 }

@@ -23,7 +23,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use shared::identity::{BODY_MAX, EnrolRequest, Enrolled, ReapplyRequest, RenewRequest, Signature, renewal_statement};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -36,6 +36,9 @@ use register::{Application, Register, signer};
 
 /// How often the folder of authorities is looked at: a rotation takes effect within this time.
 const LOOK: Duration = Duration::from_secs(10);
+/// See [`Fleet::strangers`].
+pub const STRANGERS: usize = 2;
+const CLOSED: &str = "the relay ends, ask again";
 /// Longest nonce that is signed.
 const NONCE_MAX: usize = 128;
 
@@ -48,6 +51,8 @@ pub struct Fleet {
     pub authorities: watch::Receiver<Arc<Authorities>>,
     /// How long a node's certificate lives.
     pub certificate_life: Duration,
+    /// How many requests without a certificate may hold a connection to Postgres: nodes come first.
+    pub strangers: Arc<Semaphore>,
 }
 
 /// The routes of enrolment. `with_certificate` are routes for enrolled nodes alone, each with one parameter, the node.
@@ -89,6 +94,9 @@ async fn enrol(State(fleet): State<Fleet>, Json(asked): Json<EnrolRequest>) -> R
         Ok(key) => key,
         Err(error) => return problem(StatusCode::BAD_REQUEST, format!("{error:#}")),
     };
+    let Ok(_turn) = fleet.strangers.acquire().await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, CLOSED.into());
+    };
     let authorities = fleet.authorities.borrow().clone();
     let hash = fingerprint(asked.secret.as_bytes());
     let sign = signer(&authorities, &asked.csr, clock::now(), fleet.certificate_life);
@@ -111,16 +119,20 @@ async fn renew(
     Extension(caller): Extension<Caller>,
     Json(asked): Json<RenewRequest>,
 ) -> Response {
-    let authorities = fleet.authorities.borrow().clone();
-    let issued = match authorities.sign(&caller.identity, &asked.csr, clock::now(), fleet.certificate_life) {
-        Ok(issued) => issued,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, format!("{error:#}")),
+    if let Err(error) = public_key(&asked.csr) {
+        return problem(StatusCode::BAD_REQUEST, format!("{error:#}"));
+    }
+    let Some(certificate) = &caller.certificate else {
+        return problem(StatusCode::UNAUTHORIZED, "a node's certificate is needed: enrol first".into());
     };
-    match fleet.register.renewed(&caller.identity, &issued).await {
-        Ok(()) => {
+    let authorities = fleet.authorities.borrow().clone();
+    let sign = signer(&authorities, &asked.csr, clock::now(), fleet.certificate_life);
+    match fleet.register.renew((&caller.identity, &certificate.serial), sign).await {
+        Ok(Some(issued)) => {
             info!(identity = %caller.identity, "certificate is renewed");
             enrolled(&fleet, issued)
         }
+        Ok(None) => problem(StatusCode::FORBIDDEN, caller::REVOKED.into()),
         Err(error) => unavailable(&error),
     }
 }
@@ -142,6 +154,9 @@ async fn reapply(State(fleet): State<Fleet>, Json(asked): Json<ReapplyRequest>) 
         Ok(proved) => proved,
         Err(error) => return problem(StatusCode::FORBIDDEN, format!("{error:#}")),
     };
+    let Ok(_turn) = fleet.strangers.acquire().await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, CLOSED.into());
+    };
     let sign = signer(&authorities, &asked.csr, clock::now(), fleet.certificate_life);
     match fleet.register.apply(&old, &key, sign).await {
         Ok(Application::Approved(issued)) => {
@@ -149,11 +164,15 @@ async fn reapply(State(fleet): State<Fleet>, Json(asked): Json<ReapplyRequest>) 
             enrolled(&fleet, issued)
         }
         Ok(Application::Waits) => {
-            warn!(identity = %old.identity, "certificate has expired: `cloud-relay node approve` renews it");
+            let key = fingerprint(&key);
+            warn!(identity = %old.identity, %key, "certificate has expired: `cloud-relay node approve` renews it");
             let detail = "waits for an operator's approval";
             (StatusCode::ACCEPTED, Json(serde_json::json!({ "detail": detail }))).into_response()
         }
-        Ok(Application::Revoked) => problem(StatusCode::FORBIDDEN, "the certificate is revoked".into()),
+        Ok(Application::Revoked) => problem(StatusCode::FORBIDDEN, caller::REVOKED.into()),
+        Ok(Application::TooMany) => {
+            problem(StatusCode::TOO_MANY_REQUESTS, "too many boxes ask in this node's name: enrol it anew".into())
+        }
         Err(error) => unavailable(&error),
     }
 }
@@ -182,12 +201,12 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Opens the authorities, making the first one if there is none.
+    /// Opens the authorities, making the first one if there is none and `first` says that no node has a certificate yet.
     ///
     /// # Errors
     /// A folder or names that cannot be used.
-    pub fn open(config: &FleetConfig) -> anyhow::Result<Self> {
-        let authorities = Authorities::open(&config.authority, clock::now()).context("open the authorities")?;
+    pub fn open(config: &FleetConfig, first: bool) -> anyhow::Result<Self> {
+        let authorities = Authorities::open(&config.authority, clock::now(), first).context("open the authorities")?;
         let own = authorities.own(&config.names, clock::now())?;
         let tls = watch::Sender::new(Arc::new(listener::server_config(&authorities, own)?));
         let authorities = watch::Sender::new(Arc::new(authorities));
@@ -213,7 +232,9 @@ impl Keeper {
         loop {
             tokio::time::sleep(LOOK).await;
             let due = clock::since_epoch().saturating_sub(made) > OWN_LIFE / 10;
-            match self.look(due) {
+            // Locks and reads files.
+            let looked = tokio::task::block_in_place(|| self.look(due));
+            match looked {
                 Ok(true) => made = clock::since_epoch(),
                 Ok(false) => {}
                 Err(error) => error!("failed to {error:#}"),
@@ -222,7 +243,7 @@ impl Keeper {
     }
 
     fn look(&self, due: bool) -> anyhow::Result<bool> {
-        let authorities = Authorities::reopen(&self.folder).context("open the authorities again")?;
+        let authorities = Authorities::open(&self.folder, clock::now(), false).context("open the authorities again")?;
         if !due && authorities.fingerprints().eq(self.authorities.borrow().fingerprints()) {
             return Ok(false);
         }

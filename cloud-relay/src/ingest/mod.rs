@@ -20,7 +20,7 @@ use shared::wire::{BODY_MAX, Batch, DICTIONARY_HEADER, WireError};
 use tracing::{error, warn};
 
 use crate::database::Pool;
-use crate::fleet::caller::Caller;
+use crate::fleet::caller::{Caller, REVOKED};
 use crate::metrics::Metrics;
 use crate::problem::problem;
 use store::{Outcome, cursor, store};
@@ -79,6 +79,7 @@ async fn batches(
             warn!(node, lane = %batch.lane, why = ?mismatch.why, seq = mismatch.seq.0, "batch does not continue");
             (StatusCode::CONFLICT, Json(mismatch)).into_response()
         }
+        Ok(Outcome::Unwelcome) => problem(StatusCode::FORBIDDEN, REVOKED.into()),
         Err(error) => {
             error!("failed to store batch of {node}: {error:#}");
             problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, send again".into())

@@ -22,6 +22,7 @@ use super::head::{Decision, Head, decide};
 use super::history::{Key, int, uuid};
 use crate::clock;
 use crate::fleet::caller::Caller;
+use crate::fleet::register::{Shown, stands};
 use crate::fleet::verifies;
 
 /// Channel that publishers listen on; one notification a batch.
@@ -36,6 +37,8 @@ pub enum Outcome {
     Stored(Ack),
     /// Refused; nothing was stored.
     Mismatch(Mismatch),
+    /// The certificate was revoked or has expired while the batch came in; nothing was stored.
+    Unwelcome,
 }
 
 /// One lane's head, as told to a node.
@@ -77,6 +80,12 @@ pub async fn store(ingest: &Ingest, caller: &Caller, batch: &Batch, body: &[u8])
     let tx = pooled.client()?.transaction().await.context("begin")?;
     let key = Key { tenant: caller.identity.tenant.as_str(), node: batch.node.as_str(), lane: batch.lane.as_str() };
     key.lock(&tx).await?;
+    // A body may take its time to come, and the caller was looked at before it.
+    if let Some(certificate) = &caller.certificate
+        && !stands(&tx, &certificate.serial).await?
+    {
+        return Ok(Outcome::Unwelcome);
+    }
     // The row is made first, so that FOR UPDATE has something to lock: two copies of a batch cannot pass each other.
     let make = "INSERT INTO lane_head(tenant, node, lane, epoch, seq, chain) VALUES ($1, $2, $3, $4, 0, $5)
         ON CONFLICT DO NOTHING";
@@ -116,7 +125,8 @@ pub async fn store(ingest: &Ingest, caller: &Caller, batch: &Batch, body: &[u8])
 /// Keeps the head that a node has signed. A signature that is not the node's is an alarm, but no reason to refuse what
 /// the chain proves: the lane would stand still for ever.
 async fn keep_signed(tx: &Transaction<'_>, key: &Key<'_>, caller: &Caller, batch: &Batch) -> anyhow::Result<()> {
-    let Some(public_key) = caller.public_key.as_ref().filter(|_| !batch.head_sig.is_empty()) else { return Ok(()) };
+    let certificate = caller.certificate.as_ref().filter(|_| !batch.head_sig.is_empty());
+    let Some(Shown { public_key, .. }) = certificate else { return Ok(()) };
     let (mut seq, mut chain) = (batch.first_seq, batch.prev_chain);
     let mut last = Seq(0);
     for item in &batch.items {

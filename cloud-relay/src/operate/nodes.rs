@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{Config, FleetConfig};
 use crate::database::{self, Pool};
 use crate::fleet::authority::{Authorities, fingerprint};
-use crate::fleet::register::Register;
+use crate::fleet::register::{Register, any_certificate, lock_node, ms, refuse_before};
 
 /// Prints every node: last heard, events received, gaps, and histories that wait for an operator.
 ///
@@ -97,52 +97,78 @@ pub async fn create_token(
     valid: Duration,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let authorities = Authorities::open(&fleet.authority, clock::now()).context("open the authorities")?;
+    let mut client = database::connect(&config.postgres).await?;
+    database::migrate(&mut client).await?;
+    let first = !any_certificate(&client).await?;
+    let authorities = Authorities::open(&fleet.authority, clock::now(), first).context("open the authorities")?;
     let (_, authority) = authorities.fingerprints().last().context("find an authority")?;
     let mut secret = Digest::default();
     let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut secret.0);
     filled.ok().context("draw a secret")?;
-    let mut client = database::connect(&config.postgres).await?;
-    database::migrate(&mut client).await?;
     let register = Register { pool: Arc::new(Pool::new(config.postgres.clone())) };
     let hash = fingerprint(secret.to_string().as_bytes());
     register.add_token(identity, &hash.0, valid).await?;
     Ok(writeln!(out, "{}", Token { secret, authority })?)
 }
 
-/// Revokes every certificate of a node, and every token that waits for it.
+/// Revokes every certificate of a node, and every token that waits for it. One that the register does not know, since
+/// Postgres was restored, is refused from now on, too.
 ///
 /// # Errors
-/// When Postgres fails, or the node has none.
+/// When Postgres fails.
 pub async fn revoke(config: &Config, node: &Name, by: &str, out: &mut impl Write) -> anyhow::Result<()> {
     let mut client = database::connect(&config.postgres).await?;
     let tx = client.transaction().await.context("begin")?;
-    let of: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&config.tenant.as_str(), &node.as_str()];
-    let sql = "UPDATE node_certificate SET revoked_at = now(), revoked_by = $3
-        WHERE tenant = $1 AND node = $2 AND revoked_at IS NULL";
-    let revoked = tx.execute(sql, &[of[0], of[1], &by]).await.context("revoke certificates")?;
+    let (tenant, node) = (config.tenant.as_str(), node.as_str());
+    lock_node(&tx, tenant, node).await?;
+    let of: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&tenant, &node];
     let sql = "UPDATE enrol_token SET expires_at = now() WHERE tenant = $1 AND node = $2 AND expires_at > now()";
     let tokens = tx.execute(sql, &of).await.context("end tokens")?;
-    anyhow::ensure!(revoked + tokens > 0, "revoke {node}: it has neither a certificate nor a token");
     tx.execute("DELETE FROM renewal_request WHERE tenant = $1 AND node = $2", &of).await.context("end applications")?;
+    let sql = "UPDATE node_certificate SET revoked_at = now(), revoked_by = $3
+        WHERE tenant = $1 AND node = $2 AND revoked_at IS NULL";
+    let revoked = tx.execute(sql, &[&tenant, &node, &by]).await.context("revoke certificates")?;
+    // Serial numbers carry milliseconds: one of this very millisecond goes, too.
+    refuse_before(&tx, tenant, node, ms(clock::now()) + 1).await?;
     tx.commit().await.context("commit the revocation")?;
-    Ok(writeln!(out, "revoked: {node}, {revoked} certificates and {tokens} tokens")?)
-}
-
-/// Approves a node's application for a certificate after the old one expired.
-///
-/// # Errors
-/// When Postgres fails, or the node has none that waits.
-pub async fn approve(config: &Config, node: &Name, by: &str, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = database::connect(&config.postgres).await?;
-    let sql = "UPDATE renewal_request SET approved_at = now(), approved_by = $3
-        WHERE tenant = $1 AND node = $2 AND approved_at IS NULL RETURNING public_key";
-    let approved = client.query(sql, &[&config.tenant.as_str(), &node.as_str(), &by]).await.context("approve")?;
-    anyhow::ensure!(!approved.is_empty(), "approve {node}: it has not asked; see `cloud-relay node list`");
-    for row in approved {
-        writeln!(out, "approved: {node}, key {}", fingerprint(row.get(0)))?;
+    writeln!(out, "revoked: {node}, {revoked} certificates and {tokens} tokens")?;
+    if revoked + tokens == 0 {
+        writeln!(out, "nothing of {node} is known here; what was signed for it before now is refused all the same")?;
     }
     Ok(())
+}
+
+/// Approves a node's application for a certificate after the old one expired; `key` is how its fingerprint begins.
+///
+/// # Errors
+/// When Postgres fails, the node has none that waits, or several wait and `key` does not name one.
+pub async fn approve(
+    config: &Config,
+    node: &Name,
+    key: Option<&str>,
+    by: &str,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut client = database::connect(&config.postgres).await?;
+    let tx = client.transaction().await.context("begin")?;
+    let (tenant, node) = (config.tenant.as_str(), node.as_str());
+    lock_node(&tx, tenant, node).await?;
+    let sql = "SELECT public_key FROM renewal_request WHERE tenant = $1 AND node = $2 AND approved_at IS NULL";
+    let waiting = tx.query(sql, &[&tenant, &node]).await.context("list applications")?;
+    anyhow::ensure!(!waiting.is_empty(), "approve {node}: it has not asked; see `cloud-relay node list`");
+    let begins = |found: &&[u8]| fingerprint(found).to_string().starts_with(key.unwrap_or_default());
+    let keys: Vec<&[u8]> = waiting.iter().map(|row| row.get(0)).filter(begins).collect();
+    let [chosen] = keys.as_slice() else {
+        anyhow::bail!(
+            "approve {node}: {} keys fit; name one with --key, as `cloud-relay node list` prints it",
+            keys.len()
+        )
+    };
+    let sql = "UPDATE renewal_request SET approved_at = now(), approved_by = $4
+        WHERE tenant = $1 AND node = $2 AND public_key = $3";
+    tx.execute(sql, &[&tenant, &node, chosen, &by]).await.context("approve")?;
+    tx.commit().await.context("commit the approval")?;
+    Ok(writeln!(out, "approved: {node}, key {}", fingerprint(chosen))?)
 }
 
 /// What to do with the authorities.
@@ -162,7 +188,7 @@ pub enum Change {
 /// A folder that cannot be used.
 pub fn authorities(folder: &Path, change: Change, out: &mut impl Write) -> anyhow::Result<()> {
     let authorities = match change {
-        Change::Show => Authorities::open(folder, clock::now()),
+        Change::Show => Authorities::open(folder, clock::now(), false),
         Change::Rotate => Authorities::rotate(folder, clock::now()),
         Change::Retire(number) => Authorities::retire(folder, number),
     };

@@ -1,6 +1,6 @@
 //! Proving a node's history.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Context;
@@ -136,6 +136,9 @@ impl Place<'_> {
             let reached = at.map_or("no batch is in the log".to_owned(), |at| format!("the log ends at {at}"));
             return Ok((ranges, Some(format!("{reached}, the head is {head}"))));
         }
+        if let Some(unmet) = signed.unmet(oldest) {
+            return Ok((ranges, Some(format!("the node signed {unmet}, which the history does not come by"))));
+        }
         let stored = self.stored(client, oldest).await?;
         let missing = (stored != records).then(|| format!("{records} events were received and {stored} are stored"));
         Ok((ranges, missing))
@@ -143,17 +146,20 @@ impl Place<'_> {
 
     /// What the node has signed of the epoch.
     async fn signed(&self, client: &Transaction<'_>) -> anyhow::Result<Signed> {
-        let sql = "SELECT seq, chain, signature, public_key FROM head_log
-            WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
+        let sql = "SELECT seq, chain, signature, public_key, EXISTS (SELECT 1 FROM node_certificate c
+                WHERE c.tenant = h.tenant AND c.node = h.node AND c.public_key = h.public_key) FROM head_log h
+            WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4 ORDER BY seq";
         let rows = client.query(sql, &[&self.tenant, &self.node, &self.lane.as_str(), &self.epoch]).await;
         let node: Name = self.node.parse()?;
-        let mut heads = HashMap::new();
+        let mut heads: BTreeMap<Seq, Option<Digest>> = BTreeMap::new();
         for row in rows.context("read signed heads")? {
             let (seq, chain) = (Seq(row.get::<_, i64>(0).unsigned_abs()), row.get::<_, Vec<u8>>(1));
             let chain = Digest(chain.try_into().unwrap_or_default());
             let statement = head_statement(&node, self.lane, Epoch(self.epoch.into_bytes()), seq, chain);
-            // A row that the key does not vouch for was not written by this relay.
-            heads.insert(seq, verifies(row.get(3), &statement, row.get(2)).then_some(chain));
+            // A row that no key of the node vouches for was not written by this relay, and two that differ cannot be.
+            let vouched = row.get(4) && verifies(row.get(3), &statement, row.get(2));
+            let found = vouched.then_some(chain);
+            heads.entry(seq).and_modify(|before| *before = before.filter(|at| Some(*at) == found)).or_insert(found);
         }
         Ok(Signed { heads, last: None })
     }
@@ -170,17 +176,23 @@ impl Place<'_> {
     }
 }
 
-/// Heads that the node's key vouches for, and how far the history was found to agree.
+/// Heads that the node's key vouches for (`None`: the row is not the node's), and how far the history was found to agree.
+/// A head is taken out when the history comes by it.
 struct Signed {
-    heads: HashMap<Seq, Option<Digest>>,
+    heads: BTreeMap<Seq, Option<Digest>>,
     last: Option<Seq>,
 }
 
 impl Signed {
     fn contradicts(&mut self, at: Seq, chain: Digest) -> bool {
-        let Some(signed) = self.heads.get(&at) else { return false };
+        let Some(signed) = self.heads.remove(&at) else { return false };
         self.last = Some(at);
-        *signed != Some(chain)
+        signed != Some(chain)
+    }
+
+    /// A head at or behind `from`, where the log begins, that the history did not come by.
+    fn unmet(&self, from: u64) -> Option<Seq> {
+        self.heads.range(Seq(from)..).next().map(|(seq, _)| *seq)
     }
 }
 

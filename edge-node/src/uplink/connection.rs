@@ -18,18 +18,20 @@ use shared::identity::{
 };
 use shared::ids::{Lane, Name};
 use shared::units::{Uptime, UtcMicros};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::RelayConfig;
 use super::floor::Floor;
-use super::identity::{Files, Held};
+use super::identity::{Asked, Files, Held};
 use crate::journal::block::Head;
 use crate::tls;
 
 /// After a renewal that failed, and after "waits for an operator", the next attempt.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
+/// After one that succeeded but is due again at once, since the relay's clock is behind this node's.
+const RENEW_DUE: Duration = Duration::from_secs(24 * 3600);
 
 /// The way to the relay.
 pub struct Connection {
@@ -38,7 +40,10 @@ pub struct Connection {
     files: Files,
     floor: Arc<Floor>,
     state: State,
-    tried: Option<Uptime>,
+    /// Not before this is another certificate asked for.
+    renew_at: Uptime,
+    /// The certificate that the floor was read with.
+    known: String,
 }
 
 enum State {
@@ -54,7 +59,7 @@ impl Connection {
     /// A closed one.
     pub fn new(config: RelayConfig, node: Name, files: Files) -> Self {
         let floor = Arc::new(Floor::read(files.folder().to_owned()));
-        Self { config, node, files, floor, state: State::Closed, tried: None }
+        Self { config, node, files, floor, state: State::Closed, renew_at: Uptime(0), known: String::new() }
     }
 
     /// A client to send with.
@@ -68,8 +73,11 @@ impl Connection {
                 return Ok(client);
             }
             // The old one is good for a third of its life yet.
-            match self.renew(&client).await {
-                Ok(()) => (self.state, self.tried) = (State::Closed, None),
+            match self.renew(&client, &held).await {
+                Ok(renew_after) => {
+                    self.state = State::Closed;
+                    self.renew_at = if renew_after > self.floor.now() { now } else { now.plus(RENEW_DUE) };
+                }
                 Err(error) => warn!("certificate is not renewed yet: failed to {error:#}"),
             }
         }
@@ -97,9 +105,9 @@ impl Connection {
     }
 
     fn may_try(&mut self, now: Uptime) -> bool {
-        let may = self.tried.is_none_or(|at| now.since(at) >= RENEW_AGAIN);
+        let may = now >= self.renew_at;
         if may {
-            self.tried = Some(now);
+            self.renew_at = now.plus(RENEW_AGAIN);
         }
         may
     }
@@ -112,11 +120,21 @@ impl Connection {
         }
         let held = self.files.load().context("load the identity")?;
         let held = held.context("find the node's certificate: run `edge-node enroll`")?;
-        for seconds in tls::not_before(&held.trust)? {
-            self.floor.raise(UtcMicros(seconds.saturating_mul(1_000_000)));
+        if self.known != held.certificate {
+            // Enrolled anew, perhaps: what was kept then counts, and nothing else.
+            self.floor = Arc::new(Floor::read(self.files.folder().to_owned()));
+            self.known.clone_from(&held.certificate);
         }
+        let made = tls::not_before(&held.trust)?.into_iter().max().unwrap_or(0);
+        self.floor.told(UtcMicros(made.saturating_mul(1_000_000)));
         let anonymous = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
-        self.floor.raise(ask_time(&anonymous, &self.config.url, &held.trust).await.context("ask for the time")?);
+        let told = ask_time(&anonymous, &self.config.url, &held.trust).await.context("ask for the time")?;
+        self.floor.told(told);
+        if told < held.not_after {
+            let (floor, lost) = (self.floor.clone(), "failed to keep the time");
+            let kept = tokio::task::spawn_blocking(move || floor.keep(told)).await.context("keep the time")?;
+            kept.unwrap_or_else(|error| error!("{lost}: {error}"));
+        }
         if self.floor.now() >= held.not_after {
             anyhow::ensure!(self.may_try(now), "the certificate has expired");
             self.reapply(&held).await.context("renew the expired certificate")?;
@@ -129,25 +147,43 @@ impl Connection {
         Ok(client)
     }
 
-    async fn renew(&self, client: &Client) -> anyhow::Result<()> {
-        let asked = self.files.ask(&self.node)?;
+    /// Gives when the new certificate is to be renewed.
+    async fn renew(&self, client: &Client, held: &Held) -> anyhow::Result<UtcMicros> {
+        let asked = self.ask().await?;
+        if let Some(newer) = asked.held.as_ref().filter(|found| found.certificate != held.certificate) {
+            // Enrolled anew meanwhile.
+            return Ok(newer.renew_after);
+        }
         let url = format!("{}/v1/nodes/{}/certificate", self.config.url, self.node);
         let answer = post(client, &url, &RenewRequest { csr: asked.csr.clone() }).await?;
-        self.files.keep(&self.node, &asked, &enrolled(answer).await?)?;
+        let kept = self.keep(asked, enrolled(answer).await?).await?;
         info!("certificate is renewed");
-        Ok(())
+        Ok(kept.renew_after)
     }
 
     /// Without the expired certificate, which nobody would accept: its key signs that it is to be followed by the new one.
     async fn reapply(&self, held: &Held) -> anyhow::Result<()> {
-        let asked = self.files.ask(&self.node)?;
+        let asked = self.ask().await?;
         let proof = held.sign(&renewal_statement(&asked.csr))?;
         let request = ReapplyRequest { csr: asked.csr.clone(), certificate: held.certificate.clone(), proof };
         let client = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
         let answer = post(&client, &format!("{}/v1/reapply", self.config.url), &request).await?;
-        anyhow::ensure!(answer.status() != StatusCode::ACCEPTED, "it waits for an operator's approval at the relay");
-        self.files.keep(&self.node, &asked, &enrolled(answer).await?)?;
+        if answer.status() == StatusCode::ACCEPTED {
+            anyhow::bail!("it waits for an operator's approval at the relay, key {}", asked.fingerprint());
+        }
+        self.keep(asked, enrolled(answer).await?).await?;
         Ok(())
+    }
+
+    /// Off the runtime's threads: keys are made, files are synced.
+    async fn ask(&self) -> anyhow::Result<Asked> {
+        let (files, node) = (self.files.clone(), self.node.clone());
+        tokio::task::spawn_blocking(move || files.ask(&node)).await.context("ask for a certificate")?
+    }
+
+    async fn keep(&self, asked: Asked, answer: Enrolled) -> anyhow::Result<Held> {
+        let (files, node) = (self.files.clone(), self.node.clone());
+        tokio::task::spawn_blocking(move || files.keep(&node, &asked, &answer)).await.context("keep a certificate")?
     }
 }
 
@@ -160,11 +196,13 @@ pub async fn enrol(config: &RelayConfig, node: &Name, files: &Files, token: &Tok
     let client = client(tls::by_fingerprint(token.authority)?, config.timeout)?;
     let request = EnrolRequest { secret: token.secret.to_string(), node: node.clone(), csr: asked.csr.clone() };
     let answer = post(&client, &format!("{}/v1/enrol", config.url), &request).await?;
-    let held = files.keep(node, &asked, &enrolled(answer).await?)?;
-    // A certificate of a time long gone must not be believed once the box stands without power.
-    let floor = Arc::new(Floor::read(files.folder().to_owned()));
-    tls::not_before(&held.trust)?.into_iter().for_each(|at| floor.raise(UtcMicros(at.saturating_mul(1_000_000))));
-    Ok(held)
+    let answer = enrolled(answer).await?;
+    // A certificate of a time long gone must not be believed once the box stands without power; and what was kept before
+    // may be why the node is enrolled anew. First this: a node that runs reads it when it sees the new certificate.
+    let made = tls::not_before(&answer.trust)?.into_iter().max().context("read the relay's answer: no authority")?;
+    let floor = Floor::read(files.folder().to_owned());
+    floor.begin(UtcMicros(made.saturating_mul(1_000_000))).context("keep the time")?;
+    files.keep(node, &asked, &answer)
 }
 
 fn client(config: rustls::ClientConfig, timeout: Duration) -> anyhow::Result<Client> {

@@ -28,17 +28,18 @@ struct Sent {
     end: Head,
     /// What its opening continues.
     parent: Option<Head>,
+    /// Whether it carries a signature of its end.
+    signed: bool,
 }
 
 impl Driver {
     /// The node's signature under a head, when one is due.
-    fn sign(&mut self, lane: Lane, head: &Head) -> anyhow::Result<Vec<u8>> {
+    fn sign(&self, lane: Lane, head: &Head) -> anyhow::Result<Vec<u8>> {
         let now = clock::uptime();
-        let Some(signed) = self.signed.get_mut(lane as usize) else { return Ok(Vec::new()) };
+        let signed = self.signed.get(lane as usize).copied().flatten();
         if signed.is_some_and(|(epoch, at)| epoch == head.epoch && now.since(at) < SIGN_PERIOD) {
             return Ok(Vec::new());
         }
-        *signed = Some((head.epoch, now));
         self.connection.sign(lane, head)
     }
 
@@ -95,18 +96,22 @@ impl Driver {
                 return Ok(failed());
             }
         };
-        self.judge(answer, Sent { lane, epoch, first_seq, end, parent }).await
+        let signed = !batch.head_sig.is_empty();
+        self.judge(answer, Sent { lane, epoch, first_seq, end, parent, signed }).await
     }
 
     /// What the relay's answer to a batch means.
     async fn judge(&mut self, answer: reqwest::Response, sent: Sent) -> anyhow::Result<Outcome> {
-        let Sent { lane, epoch, first_seq, end, parent } = sent;
+        let Sent { lane, epoch, first_seq, end, parent, signed } = sent;
         let retry_after = answer.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
         let failed = || Outcome::Failed { retry_after: None, jitter: jitter(), reached: true };
         match answer.status() {
             StatusCode::OK => match answer.json::<Ack>().await {
                 Ok(ack) if ack.lane == lane && ack.epoch == epoch.to_string() && ack.acked_seq >= first_seq => {
                     self.needs.metrics.batches.inc();
+                    if let Some(of_lane) = self.signed.get_mut(lane as usize).filter(|_| signed) {
+                        *of_lane = Some((epoch, clock::uptime()));
+                    }
                     let ahead = ack.acked_seq >= end.seq;
                     let at = if ahead { end } else { head(end, ack.acked_seq, &ack.chain) };
                     Ok(Outcome::Acked { lane, at })

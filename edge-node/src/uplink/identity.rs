@@ -2,8 +2,10 @@
 //!
 //! Layout of `identity/` in the data folder, its owner's alone: `node.pem` (a line `renew-after: MICROSECONDS`, then the
 //! key and its certificate, one file so that they change together), `trust.pem` (the relay's authorities), `next.key`
-//! (a key that a certificate was asked for: kept, so that a lost answer can be asked for again), `floor`.
+//! (a key that a certificate was asked for: kept, so that a lost answer can be asked for again), `floor`, `lock` (held from
+//! asking to keeping: a node that renews and an operator who enrols it must not mix their keys).
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,7 +13,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P2
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use shared::identity::{Enrolled, Identity, Signature};
-use shared::ids::Name;
+use shared::ids::{Digest, Name};
 use shared::units::UtcMicros;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -21,6 +23,7 @@ use crate::{durable, tls};
 const NODE: &str = "node.pem";
 const TRUST: &str = "trust.pem";
 const NEXT: &str = "next.key";
+const LOCK: &str = "lock";
 const RENEW: &str = "renew-after: ";
 
 /// The folder.
@@ -44,11 +47,22 @@ pub struct Held {
     key: KeyPair,
 }
 
-/// A request for a certificate, with the key that it is for.
+/// A request for a certificate, with the key that it is for. While it lives no other is made.
 pub struct Asked {
     /// PEM.
     pub csr: String,
+    /// What was held when it was made.
+    pub held: Option<Held>,
     key: KeyPair,
+    _lock: File,
+}
+
+impl Asked {
+    /// SHA-256 of the public key, as the relay's operator sees it.
+    pub fn fingerprint(&self) -> Digest {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.key.public_key_raw());
+        Digest(digest.as_ref().try_into().unwrap_or_default())
+    }
 }
 
 impl Held {
@@ -96,12 +110,18 @@ impl Files {
     /// A request for the key that is kept for the next certificate, made if there is none.
     ///
     /// # Errors
-    /// A folder that cannot be written.
+    /// A folder that cannot be written, or another request that is under way.
     pub fn ask(&self, node: &Name) -> anyhow::Result<Asked> {
         durable::private_folder(&self.folder).with_context(|| format!("make {}", self.folder.display()))?;
+        let lock = File::create(self.folder.join(LOCK)).with_context(|| format!("make {LOCK}"))?;
+        lock.try_lock().context("ask for a certificate: another process does at this moment, try again")?;
+        // A held identity that cannot be read is no reason not to get another.
+        let held = self.load().unwrap_or_default();
         let path = self.folder.join(NEXT);
         let kept = std::fs::read_to_string(&path).ok().and_then(|text| KeyPair::from_pem(&text).ok());
-        let key = match kept {
+        // Power failed between keeping the certificate and forgetting its key here: each has a key of its own.
+        let used = |key: &KeyPair| held.as_ref().is_some_and(|held| held.key.public_key_raw() == key.public_key_raw());
+        let key = match kept.filter(|key| !used(key)) {
             Some(key) => key,
             None => {
                 let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("make a key")?;
@@ -114,7 +134,7 @@ impl Files {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, node.as_str());
         let csr = params.serialize_request(&key).context("ask for a certificate")?.pem().context("write a request")?;
-        Ok(Asked { csr, key })
+        Ok(Asked { csr, held, key, _lock: lock })
     }
 
     /// Keeps what the relay has answered.

@@ -12,6 +12,7 @@
 mod command_line;
 mod damage;
 mod detection;
+mod floor;
 mod interlock;
 mod interlock_properties;
 mod journal;

@@ -59,7 +59,7 @@ async fn a_token_enrols_one_box_as_one_node_and_no_other() {
     // What the answer to a request that came twice would be: a second box with the same token.
     let token = site.token().unwrap();
     site.enrol(&token).unwrap();
-    refused(site.enrol(&token), "used by another box");
+    refused(site.enrol(&token), "expired, used by another box");
     refused(site.enrol(&token.replace("picket1.", "picket1.00")), "as `cloud-relay token create` prints it");
     let (head, authority) = token.rsplit_once('.').unwrap();
     refused(site.enrol(&format!("{head}.{}", "ab".repeat(32))), "not the one that made the token");
@@ -77,6 +77,15 @@ async fn a_token_enrols_one_box_as_one_node_and_no_other() {
     refused(site.operate(&["verify", "--node", "gate-1"]), "cannot be proved");
     // Nothing of the secret is in any log or table.
     let secret = token.split('.').nth(1).unwrap();
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    let sql = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'";
+    let tables = db.query(sql, &[]).await.unwrap();
+    assert!(tables.iter().any(|table| table.get::<_, &str>(0) == "enrol_token"));
+    for table in tables {
+        let table: &str = table.get(0);
+        let sql = format!("SELECT count(*) FROM {table} t WHERE t::text LIKE '%' || $1 || '%'");
+        assert_eq!(db.query_one(&sql, &[&secret]).await.unwrap().get::<_, i64>(0), 0, "{table}");
+    }
     let logs = [site.relay.as_ref().unwrap().output(), site.node.as_ref().unwrap().output()].concat();
     assert!(!logs.contains(secret));
 }
@@ -100,15 +109,15 @@ async fn a_certificate_is_good_for_its_own_node_alone_and_none_is_good_for_nothi
     assert_eq!(status(plain.get(on_read_api).send().await.unwrap()), 404);
     assert_eq!(status(node.get(url("/api/v1/events")).send().await.unwrap()), 404);
     // Bad bodies are refused with a reason.
-    for (path, body) in [
-        ("/v1/enrol", "{".to_owned()),
-        ("/v1/enrol", json!({ "secret": "x", "node": "gate-1", "csr": "no request" }).to_string()),
-        ("/v1/enrol", "x".repeat(100_000)),
-        ("/v1/reapply", json!({ "csr": "", "certificate": "", "proof": "00" }).to_string()),
-        ("/v1/time", String::new()),
+    for (expected, path, body) in [
+        (400, "/v1/enrol", "{".to_owned()),
+        (400, "/v1/enrol", json!({ "secret": "x", "node": "gate-1", "csr": "no request" }).to_string()),
+        (413, "/v1/enrol", "x".repeat(100_000)),
+        (403, "/v1/reapply", json!({ "csr": "", "certificate": "", "proof": "00" }).to_string()),
+        (405, "/v1/time", String::new()),
     ] {
         let answer = anonymous.post(url(path)).header("content-type", "application/json").body(body).send().await;
-        assert!((400..=422).contains(&status(answer.unwrap())), "{path}");
+        assert_eq!(status(answer.unwrap()), expected, "{path}");
     }
     let long = url(&format!("/v1/time?nonce={}", "n".repeat(200)));
     assert_eq!(status(anonymous.get(long).send().await.unwrap()), 400);
@@ -128,7 +137,19 @@ async fn a_revoked_node_is_kept_out_and_keeps_its_events_until_it_is_enrolled_ag
     assert!(stored(&site, 2).await.is_err());
     site.enrol(&site.token().unwrap()).unwrap();
     eventually("the reading to be central", LONG, async || stored(&site, 2).await).await.unwrap();
-    refused(site.operate(&["node", "revoke", "--node", "gate-9", "--by", "ann"]), "neither a certificate nor a token");
+    // Postgres, restored, knows nothing of the node: it is let in, until it is revoked again.
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    db.execute("DELETE FROM node_certificate", &[]).await.unwrap();
+    db.execute("DELETE FROM node_revocation", &[]).await.unwrap();
+    goes_through(&site, 3).await;
+    site.node.take().unwrap().stop(LONG).unwrap();
+    db.execute("DELETE FROM node_certificate", &[]).await.unwrap();
+    db.execute("DELETE FROM enrol_token", &[]).await.unwrap();
+    let said = site.operate(&["node", "revoke", "--node", "gate-1", "--by", "ann"]).unwrap();
+    assert!(said.contains("nothing of gate-1 is known here"), "{said}");
+    let node = hil::http::as_node(&site.data(), LONG).unwrap();
+    let cursor = format!("https://127.0.0.1:{}/v1/nodes/gate-1/cursor", site.ports.fleet);
+    assert_eq!(node.get(cursor).send().await.unwrap().status(), 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +186,16 @@ async fn after_expiry_an_operator_lets_the_node_in_again() {
     says(&site, "waits for an operator's approval").await;
     let listed = site.operate(&["node", "list"]).unwrap();
     assert!(listed.contains("expired: gate-1 asks for a certificate"), "{listed}");
-    let approved = site.operate(&["node", "approve", "--node", "gate-1", "--by", "ann"]).unwrap();
+    // Somebody else with a copy of the old key asks, too: then the operator must say which.
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    let copy = "INSERT INTO renewal_request(tenant, site, node, public_key, old_serial)
+        SELECT tenant, site, node, decode('04', 'hex'), old_serial FROM renewal_request";
+    db.execute(copy, &[]).await.unwrap();
+    refused(site.operate(&["node", "approve", "--node", "gate-1", "--by", "ann"]), "2 keys fit");
+    let said = site.node.as_ref().unwrap().output();
+    let (_, key) = said.split_once("approval at the relay, key ").unwrap();
+    let key: String = key.chars().take_while(char::is_ascii_hexdigit).collect();
+    let approved = site.operate(&["node", "approve", "--node", "gate-1", "--by", "ann", "--key", &key]).unwrap();
     assert!(approved.contains("approved: gate-1"), "{approved}");
     // A start asks at once; a node that runs asks every minute.
     site.node.take().unwrap().stop(LONG).unwrap();
@@ -193,12 +223,96 @@ async fn authorities_change_while_a_node_is_away_and_the_old_one_can_be_retired(
     goes_through(&site, 2).await;
     refused(site.operate(&["authority", "retire", "--number", "3"]), "it is the one that signs");
     refused(site.operate(&["authority", "retire", "--number", "9"]), "there is none");
-    // Enrolled anew it knows all three, and the first two can go.
+    refused(site.operate(&["authority", "retire", "--number", "2"]), "the oldest goes first");
+    // A connection with a certificate of the first one, opened before that is retired.
+    let old = hil::http::as_node(&site.data(), LONG).unwrap();
+    let cursor = format!("https://127.0.0.1:{}/v1/nodes/gate-1/cursor", site.ports.fleet);
+    assert_eq!(old.get(&cursor).send().await.unwrap().status(), 200);
+    // Enrolled anew the node knows all three, and the first two can go.
     site.enrol(&site.token().unwrap()).unwrap();
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    db.execute("UPDATE node_certificate SET revoked_at = NULL", &[]).await.unwrap();
     for number in ["1", "2"] {
         site.operate(&["authority", "retire", "--number", number]).unwrap();
     }
-    site.relay.take().unwrap().stop(LONG).unwrap();
-    site.start_relay().unwrap();
+    let out = async || {
+        let answer = old.get(&cursor).send().await.map_err(|error| error.to_string())?;
+        let said = answer.text().await.map_err(|error| error.to_string())?;
+        if said.contains("the certificate's authority is retired") { Ok(()) } else { Err(said) }
+    };
+    eventually("the open connection to be refused", LONG, out).await.unwrap();
     goes_through(&site, 3).await;
+    // A lost folder is not made anew in silence.
+    site.relay.take().unwrap().stop(LONG).unwrap();
+    std::fs::rename(site.folder().join("authority"), site.folder().join("lost")).unwrap();
+    refused(site.operate(&["token", "create", "--node", "gate-1"]), "no authority is in it");
+    refused(site.start_relay().map(|()| String::new()), "no authority is in it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_a_box_that_was_replaced_is_used_up_and_so_is_its_certificate() {
+    let site = site("replaced", "").await;
+    // The box that start_relay enrolled is replaced: same configuration, another data folder.
+    let first = site.folder().join("data-of-the-first-box");
+    let token = site.token().unwrap();
+    site.enrol(&token).unwrap();
+    std::fs::rename(site.data(), &first).unwrap();
+    site.enrol(&site.token().unwrap()).unwrap();
+    let cursor = format!("https://127.0.0.1:{}/v1/nodes/gate-1/cursor", site.ports.fleet);
+    let status = async |data: &std::path::Path| {
+        hil::http::as_node(data, LONG).unwrap().get(&cursor).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((status(&first).await, status(&site.data()).await), (403, 200));
+    // The first box comes back as if the answer to its enrolment had been lost: with the token and the key that it used.
+    let own = std::fs::read_to_string(first.join("identity/node.pem")).unwrap();
+    let (begin, end) = (own.find("-----BEGIN PRIVATE").unwrap(), own.find("-----BEGIN CERT").unwrap());
+    std::fs::write(first.join("identity/next.key"), &own[begin..end]).unwrap();
+    std::fs::rename(first.join("identity/node.pem"), first.join("identity/replaced.pem")).unwrap();
+    let second = site.folder().join("data-of-the-second-box");
+    std::fs::rename(site.data(), &second).unwrap();
+    std::fs::rename(&first, site.data()).unwrap();
+    refused(site.enrol(&token), "expired, used by another box");
+    assert_eq!(status(&second).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_began_before_the_revocation_is_refused_at_its_end() {
+    let site = site("overtaken", "").await;
+    let node = hil::http::as_node(&site.data(), LONG).unwrap();
+    let (mut sender, body) = http_body_util::channel::Channel::<bytes::Bytes, std::io::Error>::new(1);
+    let url = format!("https://127.0.0.1:{}/v1/nodes/gate-1/certificate", site.ports.fleet);
+    let request = node.post(url).header("content-type", "application/json").body(reqwest::Body::wrap(body));
+    let answer = tokio::spawn(request.send());
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let text = json!({ "csr": csr }).to_string();
+    let (head, tail) = text.split_at(20);
+    sender.send_data(head.to_owned().into()).await.unwrap();
+    // The second chunk is taken once the first is on its way, and with it the request's head.
+    sender.send_data("".into()).await.unwrap();
+    site.operate(&["node", "revoke", "--node", "gate-1", "--by", "ann"]).unwrap();
+    sender.send_data(tail.to_owned().into()).await.unwrap();
+    drop(sender);
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().contains("revoked")), (403, true));
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    let sql = "SELECT count(*) FROM node_certificate WHERE why = 'renewal'";
+    assert_eq!(db.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_say_nothing_keep_no_node_out() {
+    let mut site = site("strangers", "").await;
+    let mut silent = Vec::new();
+    // More than there are handshakes at a time, fewer than the kernel keeps besides.
+    for _ in 0..300 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(([127, 0, 0, 1], site.ports.fleet).into()).await.unwrap());
+    }
+    let begun = hil::wait::now();
+    site.start_node().unwrap();
+    goes_through(&site, 1).await;
+    // Sooner than the handshakes' own limit.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
