@@ -24,6 +24,27 @@ pub struct Config {
     pub postgres: Postgres,
     /// Kafka or Redpanda.
     pub kafka: Kafka,
+    /// How long things are kept.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Events and the batches that they came in, from their receipt on; whole days (UTC) go.
+    #[serde(with = "shared::config::duration")]
+    pub events: Duration,
+    /// Kafka records, of topics that the relay makes.
+    #[serde(with = "shared::config::duration")]
+    pub topics: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events: Duration::from_secs(7 * 86_400), topics: Duration::from_secs(86_400) }
+    }
 }
 
 /// The side of the relay that nodes reach: HTTPS with mutual TLS.
@@ -87,6 +108,15 @@ impl Config {
         }
         if !(1..=1000).contains(&config.kafka.partitions) {
             return Err(ConfigError::new(&file, "kafka.partitions", "expected 1 to 1000"));
+        }
+        for (key, kept) in [("events", config.retention.events), ("topics", config.retention.topics)] {
+            if !(Duration::from_secs(3600)..=Duration::from_secs(3660 * 86_400)).contains(&kept) {
+                return Err(ConfigError::new(
+                    &file,
+                    format!("retention.{key}"),
+                    format!("expected 1h to 87840h, found {kept:?}"),
+                ));
+            }
         }
         if let Some((key, expected)) = config.fleet.as_ref().and_then(FleetConfig::problem) {
             return Err(ConfigError::new(&file, format!("fleet.{key}"), expected));

@@ -12,6 +12,7 @@ pub mod publish;
 pub mod consume;
 pub mod projections;
 pub mod query;
+pub mod retention;
 pub mod operate;
 pub mod relay;
 pub mod cli;

@@ -1,14 +1,15 @@
 //! Outbox -> event store and Kafka, then the row goes.
 //!
-//! One publisher per relay now; it takes an advisory lock per (tenant, node, lane), reads in order past a remembered
-//! watermark, produces, waits for every ack, then moves the rows in one statement. A crash in between only repeats
-//! Kafka records. It wakes on NOTIFY, and every [`POLL`] in case one was missed.
+//! One publisher per relay; relays beside each other share the lanes: each takes an advisory lock per (tenant, node,
+//! lane), reads in order past a remembered watermark, produces, waits for every ack, then moves the rows in one
+//! statement. Lock and move belong to one session, so a publisher that slept while its lock went to another cannot move
+//! anything. A crash in between only repeats Kafka records. It wakes on NOTIFY, and every [`POLL`] in case one was missed.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -32,6 +33,8 @@ const POLL: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(1);
 /// Rows of one lane per round: usually well under a megabyte, 128 MiB if every record is as large as it may be.
 const ROUND: i64 = 500;
+/// Rounds of one lane before the next lane gets its turn.
+const TURN: usize = 8;
 /// How long the broker may take to ack before the round is repeated.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Topics that are filled from the event store.
@@ -51,11 +54,15 @@ pub fn topic(event_type: &str) -> &'static str {
 ///
 /// # Errors
 /// When the broker is not there or refuses.
-pub async fn make_topics(kafka: &Kafka) -> anyhow::Result<()> {
+pub async fn make_topics(kafka: &Kafka, keep: Duration) -> anyhow::Result<()> {
+    let keep = keep.as_millis().to_string();
     let admin: AdminClient<DefaultClientContext> = client(kafka).create().context("make Kafka admin client")?;
     let names: Vec<String> = TOPICS.iter().map(|topic| format!("{}{topic}", kafka.topic_prefix)).collect();
-    let topics: Vec<NewTopic<'_>> =
-        names.iter().map(|name| NewTopic::new(name, kafka.partitions, TopicReplication::Fixed(1))).collect();
+    let topics: Vec<NewTopic<'_>> = names
+        .iter()
+        .map(|name| NewTopic::new(name, kafka.partitions, TopicReplication::Fixed(1)))
+        .map(|topic| topic.set("retention.ms", &keep))
+        .collect();
     let made = admin.create_topics(&topics, &AdminOptions::new()).await.context("make topics")?;
     for result in made {
         match result {
@@ -102,7 +109,7 @@ fn producer(kafka: &Kafka) -> anyhow::Result<FutureProducer> {
 type Lane = (String, String, String);
 
 async fn publish(config: &Config, m: &Metrics) -> Result<std::convert::Infallible, anyhow::Error> {
-    make_topics(&config.kafka).await?;
+    make_topics(&config.kafka, config.retention.topics).await?;
     let producer = producer(&config.kafka)?;
     let (client, mut notified) = database::connect_listening(&config.postgres).await?;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await.context("listen")?;
@@ -119,7 +126,7 @@ async fn publish(config: &Config, m: &Metrics) -> Result<std::convert::Infallibl
             }
             let watermark = watermarks.entry(lane.clone()).or_insert(0);
             // A lane that fails does not keep the others waiting.
-            match round(config, &producer, &client, &lane, watermark).await {
+            match turn(config, &producer, &client, &lane, watermark).await {
                 Ok(count) => moved += count,
                 Err(error) => failed = Some(error),
             }
@@ -149,33 +156,50 @@ async fn lanes(client: &Client) -> anyhow::Result<Vec<Lane>> {
     Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
 }
 
-/// Publishes the next rows of one lane; returns how many went.
-async fn round(
+/// Publishes what a lane has, at most [`TURN`] rounds of it; returns how many rows went. While the rows of one round are
+/// moved, those of the next are on their way to Kafka: neither Postgres nor the broker waits for the other.
+async fn turn(
     config: &Config,
     producer: &FutureProducer,
     client: &Client,
     lane: &Lane,
     watermark: &mut i64,
 ) -> anyhow::Result<u64> {
+    let (mut moved, mut produced, mut at) = (0, Vec::new(), *watermark);
+    for round in 0..=TURN {
+        let rows = if round < TURN { read(client, lane, at).await? } else { Vec::new() };
+        let messages: Vec<Message> = rows.iter().map(|row| Message::new(config, lane, row)).collect();
+        let sends = try_join_all(messages.iter().map(|message| message.send(producer)));
+        let (sent, gone) = join(sends, move_rows(client, &produced)).await;
+        moved += gone?;
+        *watermark = at;
+        sent?;
+        let Some(last) = rows.last() else { break };
+        produced = rows.iter().map(|row| row.get(0)).collect();
+        at = last.get(1);
+    }
+    Ok(moved)
+}
+
+async fn read(client: &Client, (tenant, node, lane): &Lane, after: i64) -> anyhow::Result<Vec<Row>> {
     let sql = "SELECT outbox_id, pos, event_id, event_type, aggregate_id,
             (extract(epoch FROM \"timestamp\") * 1000000)::bigint, event_payload, metadata, site, epoch, seq
         FROM outbox WHERE tenant = $1 AND node = $2 AND lane = $3 AND pos > $4 ORDER BY pos LIMIT $5";
-    let rows = client.query(sql, &[&lane.0, &lane.1, &lane.2, watermark, &ROUND]).await.context("read outbox")?;
-    let Some(last) = rows.last() else { return Ok(0) };
-    let last_pos: i64 = last.get(1);
-    let messages: Vec<Message> = rows.iter().map(|row| Message::new(config, lane, row)).collect();
-    let sends = messages.iter().map(|message| message.send(producer));
-    try_join_all(sends).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
-    let move_rows = "WITH d AS (DELETE FROM outbox WHERE outbox_id = ANY($1) RETURNING *)
+    client.query(sql, &[tenant, node, lane, &after, &ROUND]).await.context("read outbox")
+}
+
+/// Moves rows that Kafka has acknowledged.
+async fn move_rows(client: &Client, ids: &[Uuid]) -> anyhow::Result<u64> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let sql = "WITH d AS (DELETE FROM outbox WHERE outbox_id = ANY($1) RETURNING *)
         INSERT INTO event_store(event_id, event_type, aggregate_id, \"timestamp\", payload, metadata, tenant, site,
             node, epoch, lane, seq, ingested_at)
         SELECT event_id, event_type, aggregate_id, \"timestamp\", event_payload, metadata, tenant, site, node, epoch,
             lane, seq, ingested_at FROM d
         ON CONFLICT (event_id, ingested_at) DO NOTHING";
-    let moved = client.execute(move_rows, &[&ids]).await.context("move rows to event_store")?;
-    *watermark = last_pos;
-    Ok(moved)
+    client.execute(sql, &[&ids]).await.context("move rows to event_store")
 }
 
 /// One Kafka record: CloudEvents in binary mode (<https://github.com/cloudevents/spec>, Kafka protocol binding 1.0.2).

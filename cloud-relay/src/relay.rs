@@ -21,7 +21,7 @@ use crate::ingest::{self, Ingest};
 use crate::metrics::Metrics;
 use crate::projections::VehicleLatest;
 use crate::query::{self, Queries};
-use crate::{consume, publish};
+use crate::{consume, publish, retention};
 
 /// Applies the migrations and ends.
 ///
@@ -66,6 +66,7 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     tasks.spawn(async move { axum::serve(listener, routes).await.context("serve HTTP") });
     tasks.spawn(publish::run(config.clone(), metrics));
     tasks.spawn(consume::run(config.clone(), VehicleLatest));
+    tasks.spawn(retention::run(config.clone()));
     tasks.spawn(database::keep_partitions(config.postgres.clone()));
     let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     tokio::select! {

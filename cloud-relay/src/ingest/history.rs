@@ -1,6 +1,8 @@
 //! What the relay remembers of a node's history: heads, epochs and their parents, refused histories, batches as they
 //! came. Each function is one statement in the caller's transaction.
 
+use std::time::SystemTime;
+
 use anyhow::Context;
 use shared::ids::{Digest, Epoch, Seq};
 use shared::record::Opened;
@@ -115,7 +117,7 @@ impl Key<'_> {
         Ok(())
     }
 
-    /// Keeps a batch as it came.
+    /// Keeps a batch as it came; `received` is that of its events, so that both are kept equally long.
     ///
     /// # Errors
     /// When Postgres fails.
@@ -125,12 +127,14 @@ impl Key<'_> {
         batch: &Batch,
         (first, last): (Seq, Seq),
         body: &[u8],
+        received: SystemTime,
     ) -> anyhow::Result<()> {
-        let sql = "INSERT INTO batch_log(tenant, node, lane, epoch, first_seq, last_seq, dict_id, body)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let sql = "INSERT INTO batch_log(tenant, node, lane, epoch, first_seq, last_seq, dict_id, body,
+            received_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let (first, last, dictionary) = (int(first), int(last), i32::try_from(batch.dict_id).unwrap_or(0));
-        let values: [&(dyn ToSql + Sync); 8] =
-            [&self.tenant, &self.node, &self.lane, &uuid(batch.epoch), &first, &last, &dictionary, &body];
+        let epoch = uuid(batch.epoch);
+        let values: [&(dyn ToSql + Sync); 9] =
+            [&self.tenant, &self.node, &self.lane, &epoch, &first, &last, &dictionary, &body, &received];
         tx.execute(sql, &values).await.context("log a batch")?;
         Ok(())
     }

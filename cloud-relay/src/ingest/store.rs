@@ -104,13 +104,14 @@ pub async fn store(ingest: &Ingest, caller: &Caller, batch: &Batch, body: &[u8])
     let mut stored = 0;
     if !items.is_empty() {
         let site = caller.identity.site.as_str();
-        stored = copy(ingest, &tx, (&key, site), batch, first, items).await?;
+        let received = clock::now();
+        stored = copy(ingest, &tx, (&key, site, received), batch, first, items).await?;
         let sql = "UPDATE lane_head SET seq = $5, chain = $6, updated_at = now()
             WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
         let (seq, chain) = (int(new_head.seq), new_head.chain.0);
         let values: [&(dyn ToSql + Sync); 6] = [&key.tenant, &key.node, &key.lane, &epoch, &seq, &chain.as_slice()];
         tx.execute(sql, &values).await.context("move head")?;
-        key.log(&tx, batch, (first, new_head.seq), body).await?;
+        key.log(&tx, batch, (first, new_head.seq), body, received).await?;
         keep_signed(&tx, &key, caller, batch).await?;
         tx.execute(&format!("NOTIFY {CHANNEL}"), &[]).await.context("notify")?;
     }
@@ -159,12 +160,11 @@ async fn refuse(tx: Transaction<'_>, key: &Key<'_>, batch: &Batch, head: Head, w
 async fn copy(
     ingest: &Ingest,
     tx: &Transaction<'_>,
-    (key, site): (&Key<'_>, &str),
+    (key, site, received): (&Key<'_>, &str, SystemTime),
     batch: &Batch,
     first: Seq,
     items: &[Item],
 ) -> anyhow::Result<u64> {
-    let now = clock::now();
     let mut rows = Vec::with_capacity(items.len());
     let mut at = first;
     for item in items {
@@ -216,7 +216,7 @@ async fn copy(
             &epoch,
             &key.lane,
             &seq,
-            &now,
+            &received,
         ];
         writer.as_mut().write(&values).await.context("COPY a row")?;
     }

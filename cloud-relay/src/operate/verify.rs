@@ -36,7 +36,7 @@ pub async fn verify(config: &Config, node: &Name, out: &mut impl Write) -> anyho
     let client = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let client = client.start().await.context("begin")?;
     let sql = "SELECT h.lane, h.epoch, h.seq, h.chain, h.closed_at IS NOT NULL,
-            coalesce(h.updated_at < (SELECT min(received_at) FROM batch_log), false) FROM lane_head h
+            coalesce(h.updated_at < (SELECT dropped_before FROM retention), false) FROM lane_head h
         LEFT JOIN epoch e USING (tenant, node, lane, epoch)
         WHERE h.tenant = $1 AND h.node = $2 AND h.seq > 0 ORDER BY h.lane, e.opened_at, h.updated_at";
     let heads = client.query(sql, &[&config.tenant.as_str(), &node.as_str()]).await.context("read heads")?;
@@ -47,7 +47,7 @@ pub async fn verify(config: &Config, node: &Name, out: &mut impl Write) -> anyho
             let (epoch, seq, chain): (Uuid, i64, Vec<u8>) = (head.get(1), head.get(2), head.get(3));
             let closed = if head.get(4) { ", closed: another history was adopted" } else { "" };
             if head.get(5) {
-                writeln!(out, "{lane} {} from 1 to {seq}: received before the log begins, not proved", epoch.simple())?;
+                writeln!(out, "{lane} {} from 1 to {seq}: kept for its time and dropped, not proved", epoch.simple())?;
                 continue;
             }
             let place = Place { tenant: config.tenant.as_str(), node: node.as_str(), lane, epoch };
@@ -132,6 +132,9 @@ impl Place<'_> {
             }
         }
         let oldest = ranges.first().map_or(1, |range| range.first);
+        if oldest > 1 && !self.may_begin_late(client).await? {
+            return Ok((ranges, Some(format!("the log begins at {oldest}, and nothing was dropped yet"))));
+        }
         if at != Some(head) || running.0 != chain {
             let reached = at.map_or("no batch is in the log".to_owned(), |at| format!("the log ends at {at}"));
             return Ok((ranges, Some(format!("{reached}, the head is {head}"))));
@@ -142,6 +145,14 @@ impl Place<'_> {
         let stored = self.stored(client, oldest).await?;
         let missing = (stored != records).then(|| format!("{records} events were received and {stored} are stored"));
         Ok((ranges, missing))
+    }
+
+    /// Whether batches were dropped for their age since the epoch was opened.
+    async fn may_begin_late(&self, client: &Transaction<'_>) -> anyhow::Result<bool> {
+        let sql = "SELECT 1 FROM retention, epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4
+            AND opened_at < dropped_before";
+        let row = client.query_opt(sql, &[&self.tenant, &self.node, &self.lane.as_str(), &self.epoch]).await;
+        Ok(row.context("read how far retention went")?.is_some())
     }
 
     /// What the node has signed of the epoch.

@@ -204,6 +204,12 @@ async fn drain(out: &mut impl Write, metrics: &mut serde_json::Map<String, Value
     output(fill.env("PICKET_LOG", "error"))?;
     // The node first, without a relay: what it takes with its backlog and nothing to send it to.
     site.start_node()?;
+    let looked = async || {
+        let state = site.state().await.map_err(|error| format!("{error:#}"))?;
+        let waiting = &state["uplink"]["backlog"]["telemetry"];
+        if waiting.as_u64() >= Some(BACKLOG) { Ok(()) } else { Err(format!("the node counts {waiting}")) }
+    };
+    eventually("the node to have counted its backlog", DRAIN, looked).await?;
     let node = site.node.as_ref().context("run the node")?;
     let (before, _) = resident(node)?;
     site.start_relay()?;

@@ -12,6 +12,7 @@
 mod crash;
 mod disk;
 mod fleet;
+mod history;
 mod interlock;
 mod link;
 mod relay;
