@@ -72,6 +72,10 @@ pub struct Metrics {
     pub journal_events: Gauge<u64, AtomicU64>,
     /// Events the journal lost, by reason.
     pub journal_lost: Gauges,
+    /// Places whose bytes are not what was written, as the last pass over the journal found them, by lane.
+    pub journal_damaged: Gauges,
+    /// Passes over the journal.
+    pub journal_scrubs: Counter,
     registry: Arc<Registry>,
 }
 
@@ -100,6 +104,8 @@ impl Metrics {
         r.register("uplink_failures", "Requests to the relay that failed", m.uplink_failures.clone());
         r.register("journal_events", "Events committed", m.journal_events.clone());
         r.register("journal_events_lost", "Events lost", m.journal_lost.clone());
+        r.register("journal_damaged_places", "Damaged places of the last scrub", m.journal_damaged.clone());
+        r.register("journal_scrubs", "Passes over the journal", m.journal_scrubs.clone());
         m.registry = Arc::new(r);
         m
     }

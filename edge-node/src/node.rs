@@ -33,6 +33,7 @@ use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
 use crate::interlock::latch::{self, Latch};
 use crate::interlock::machine::{Input, KeepOut, Machine, Policy};
+use crate::journal::scrub;
 use crate::journal::store::path_in;
 use crate::journal::writer;
 use crate::sensor::camera::capture::Capture;
@@ -146,6 +147,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     let alert_task = alert::run(signals_in, journal.clone(), alert_show);
     tasks.spawn_on(futures_util::FutureExt::map(alert_task, Ok), runtime.handle());
+
+    let scrubbed = (config.data.clone(), config.journal.scrub);
+    tasks.spawn_on(scrub::run(scrubbed, acks.clone(), metrics.clone(), stopping.clone()), runtime.handle());
 
     let (uplink_show, uplink_view) = watch::channel(UplinkView::default());
     if let Some(relay) = config.relay.clone() {

@@ -28,11 +28,15 @@ pub struct Limits {
     /// Sent events stay this long while there is room, so that a relay restored from a backup can ask again.
     #[serde(with = "shared::config::duration")]
     pub keep: Duration,
+    /// The whole journal is read through and checked this often.
+    #[serde(with = "shared::config::duration")]
+    pub scrub: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bulk: 4096, segment: 64, urgent: 256, ballast: 16, keep: Duration::from_secs(48 * 3600) }
+        let (keep, scrub) = (Duration::from_secs(48 * 3600), Duration::from_secs(24 * 3600));
+        Self { bulk: 4096, segment: 64, urgent: 256, ballast: 16, keep, scrub }
     }
 }
 
@@ -63,6 +67,9 @@ impl Limits {
         }
         if !(1..=largest).contains(&self.urgent) {
             return Some(("urgent_mib", format!("expected 1 to {largest} MiB, found {}", self.urgent)));
+        }
+        if self.scrub < Duration::from_secs(1) {
+            return Some(("scrub", format!("expected at least 1s, found {:?}", self.scrub)));
         }
         (self.ballast > 1024).then(|| ("ballast_mib", format!("expected at most 1024 MiB, found {}", self.ballast)))
     }

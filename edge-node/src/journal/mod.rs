@@ -5,7 +5,8 @@
 //!
 //! `block` is what a commit adds to a lane, `segment` a file of blocks, `catalogue` what is known beside them, `store`
 //! all files as the writer holds them; `damage` and `wal` open what is broken, `retention` gives up what is old. `reader`
-//! reads, for uplink and people, and never blocks the writer; `inspect` tells people what state all of it is in.
+//! reads, for uplink and people, and never blocks the writer; `inspect` tells people what state all of it is in,
+//! `scrub` looks by itself.
 
 pub mod block;
 pub mod segment;
@@ -22,6 +23,7 @@ pub mod recent;
 pub mod writer;
 pub mod query;
 pub mod inspect;
+pub mod scrub;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -48,7 +48,7 @@ const ACK_PERIOD: Duration = Duration::from_millis(200);
 /// Quotas, rotation and ballast are looked after this often.
 const MAINTAIN_PERIOD: Duration = Duration::from_secs(1);
 
-/// Moves the outbox cursor and tells of unreadable files; held by the uplink alone.
+/// Moves the outbox cursor and tells of unreadable files; held by the uplink, which moves it, and the scrub.
 #[derive(Clone)]
 pub struct Acks {
     queue: SyncSender<Told>,

@@ -206,8 +206,8 @@ async fn drain(out: &mut impl Write, metrics: &mut serde_json::Map<String, Value
     site.start_node()?;
     let looked = async || {
         let state = site.state().await.map_err(|error| format!("{error:#}"))?;
-        let waiting = &state["uplink"]["backlog"]["telemetry"];
-        if waiting.as_u64() >= Some(BACKLOG) { Ok(()) } else { Err(format!("the node counts {waiting}")) }
+        let waiting = state.pointer("/uplink/backlog/telemetry").and_then(serde_json::Value::as_u64);
+        if waiting >= Some(BACKLOG) { Ok(()) } else { Err(format!("the node counts {waiting:?}")) }
     };
     eventually("the node to have counted its backlog", DRAIN, looked).await?;
     let node = site.node.as_ref().context("run the node")?;

@@ -89,3 +89,59 @@ async fn on_a_full_disk_the_ballast_makes_room_for_urgent_events_and_the_stop_ac
     assert!(journaled.by_type.get("estop.changed").copied().unwrap_or(0) > 0, "{journaled:?}");
     check(&site, &[]).await;
 }
+
+/// Flips a bit in the `nth` reading of the bulk segment's file, and in what SQLite has left of it in unused places.
+fn rot(site: &Site, nth: usize) {
+    use std::os::unix::fs::FileExt;
+    let mut bodies = Vec::new();
+    let take = |lane, record: shared::record::Record| {
+        bodies.extend((lane == shared::ids::Lane::Telemetry).then_some(record.bytes));
+        Ok(())
+    };
+    witness::each_record(&site.data(), take).unwrap();
+    let wanted = &bodies[nth];
+    let path = site.data().join("bulk-0001.db");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let places: Vec<usize> = (0..bytes.len() - wanted.len()).filter(|at| bytes[*at..].starts_with(wanted)).collect();
+    assert!(!places.is_empty(), "it is not in the file");
+    for at in places {
+        file.write_all_at(&[bytes[at] ^ 1], u64::try_from(at).unwrap()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bits_that_rot_are_found_by_the_scrub_and_the_node_goes_on() {
+    let place = Addresses::find().unwrap().place("rot").await.unwrap();
+    let plan = Plan { node: "[journal]\nscrub = \"1s\"\n".into(), ..Plan::default() };
+    let mut site = Site::prepare(place, Ports::free().unwrap(), &plan, None).unwrap();
+    site.start_relay().unwrap();
+    site.start_node().unwrap();
+    let (ids, _) = post(&site, 50).await;
+    check(&site, &ids).await;
+    // A clean stop brings everything from the log into the file.
+    site.node.take().unwrap().stop(Duration::from_secs(20)).unwrap();
+    rot(&site, 0);
+    site.start_node().unwrap();
+    let finds = async |count: u32| {
+        let look = async || {
+            let metrics = site.metrics().await.map_err(|error| format!("{error:#}"))?;
+            let line = format!("picket_journal_damaged_places{{name=\"telemetry\"}} {count}\n");
+            if metrics.contains(&line) { Ok(()) } else { Err(metrics) }
+        };
+        eventually("the scrub to find it", Duration::from_secs(20), look).await.unwrap();
+    };
+    finds(1).await;
+    // And another one while the node runs.
+    rot(&site, 20);
+    finds(2).await;
+    let said = site.node.as_ref().unwrap().output();
+    assert_eq!(said.matches("journal is damaged: these events are gone").count(), 2, "each is named once: {said}");
+    let (more, _) = post(&site, 5).await;
+    let central = async || {
+        let central = witness::central(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
+        let missing = ids.iter().chain(&more).filter(|id| !central.ids.contains(id)).count();
+        if missing == 0 { Ok(()) } else { Err(format!("{missing} missing")) }
+    };
+    eventually("the readings to be central", Duration::from_secs(20), central).await.unwrap();
+}
