@@ -21,7 +21,10 @@ fn with_clock(site: &Site, clock: &str) -> Command {
     let library: Option<PathBuf> =
         library.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
     let mut command = Command::new("env");
-    command.arg(format!("LD_PRELOAD={}", library.expect("libfaketime: ./dev installs it").display()));
+    command.arg(format!(
+        "LD_PRELOAD={}",
+        library.unwrap_or_else(|| panic!("find libfaketime: ./dev installs it")).display()
+    ));
     command.arg(format!("FAKETIME_TIMESTAMP_FILE={}", file.display()));
     command.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
     command
