@@ -30,7 +30,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 const SKEW: Duration = Duration::from_secs(300);
 /// How long an authority lives: longer than a box.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
-/// How long the relay's own certificate lives; it is made anew at every start and every tenth of this.
+/// How long the relay's own certificate lives at least; it is made anew at every start and every tenth of this.
 pub const OWN_LIFE: Duration = Duration::from_secs(90 * 86_400);
 
 /// One authority.
@@ -207,12 +207,13 @@ impl Authorities {
     ///
     /// # Errors
     /// Names that cannot stand in a certificate.
-    pub fn own(&self, names: &[String], now: SystemTime) -> anyhow::Result<Own> {
+    pub fn own(&self, names: &[String], now: SystemTime, node_life: Duration) -> anyhow::Result<Own> {
         let (key, newest) = (KeyPair::generate().context("make a key")?, self.newest()?);
         let mut params = CertificateParams::new(names.to_vec()).context("name the relay")?;
         params.distinguished_name = named("picket relay");
         params.not_before = not_before(&newest.certificate)?.into();
-        params.not_after = (now + OWN_LIFE).into();
+        // Longer than any node's: a node that believes its own certificate must believe this one.
+        params.not_after = (now + OWN_LIFE.max(node_life.saturating_mul(5) / 4)).into();
         params.serial_number = Some(serial());
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ const HANDSHAKES_OF_ONE: usize = 32;
 /// Most connections of nodes, and of clients without a certificate; further ones are closed.
 const NODES: usize = 4096;
 const STRANGERS: usize = 64;
+/// Most of them from one address, and with one certificate: a revoked one is refused with each request, not before.
+const STRANGERS_OF_ONE: usize = 16;
+const NODES_OF_ONE: usize = 8;
 /// How long a client without a certificate may stay.
 const VISIT: Duration = Duration::from_secs(30);
 /// How long a connection may stay without a byte in either direction.
@@ -71,13 +74,44 @@ pub struct TlsListener {
     from: HashMap<tokio::task::Id, SocketAddr>,
     nodes: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
+    crowd: Crowd,
+}
+
+/// Open connections by what tells their holders apart: an address or a certificate.
+type Crowd = Arc<Mutex<HashMap<Vec<u8>, usize>>>;
+
+/// A connection's place among those of all and of one; given back when dropped.
+struct Place {
+    key: Vec<u8>,
+    crowd: Crowd,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = crowd.get(&self.key).copied().unwrap_or(0).saturating_sub(1);
+        if left == 0 {
+            crowd.remove(&self.key);
+        } else {
+            crowd.insert(std::mem::take(&mut self.key), left);
+        }
+    }
 }
 
 impl TlsListener {
     /// A listener on a bound socket.
     pub fn new(tcp: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
         let (nodes, strangers) = (Arc::new(Semaphore::new(NODES)), Arc::new(Semaphore::new(STRANGERS)));
-        Self { tcp, config, handshakes: JoinSet::new(), from: HashMap::new(), nodes, strangers }
+        Self {
+            tcp,
+            config,
+            handshakes: JoinSet::new(),
+            from: HashMap::new(),
+            nodes,
+            strangers,
+            crowd: Crowd::default(),
+        }
     }
 
     fn begin(&mut self, tcp: TcpStream, peer: SocketAddr) {
@@ -92,11 +126,22 @@ impl TlsListener {
         self.from.insert(self.handshakes.spawn(shaking).id(), peer);
     }
 
-    fn admit(&self, tls: TlsStream<TcpStream>) -> Option<Guarded> {
-        let stranger = tls.get_ref().1.peer_certificates().is_none();
-        let places = if stranger { &self.strangers } else { &self.nodes };
-        let place = places.clone().try_acquire_owned();
-        let place = place.inspect_err(|_| warn!(stranger, "connection is closed: too many")).ok()?;
+    fn admit(&self, tls: TlsStream<TcpStream>, peer: SocketAddr) -> Option<Guarded> {
+        let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let stranger = certificate.is_none();
+        let (places, of_one) = if stranger { (&self.strangers, STRANGERS_OF_ONE) } else { (&self.nodes, NODES_OF_ONE) };
+        let key = certificate.map_or_else(|| peer.ip().to_string().into_bytes(), |certificate| certificate.to_vec());
+        let permit = places.clone().try_acquire_owned();
+        let permit = permit.inspect_err(|_| warn!(%peer, stranger, "connection is closed: too many")).ok()?;
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = crowd.entry(key.clone()).or_insert(0);
+        if *count >= of_one {
+            warn!(%peer, stranger, "connection is closed: too many of one");
+            return None;
+        }
+        *count += 1;
+        drop(crowd);
+        let place = Place { key, crowd: self.crowd.clone(), _permit: permit };
         let until = stranger.then(|| Box::pin(sleep(VISIT)));
         Some(Guarded { tls, silence: Box::pin(sleep(SILENCE)), until, _place: place })
     }
@@ -114,7 +159,7 @@ impl Listener for TlsListener {
                     let peer = self.from.remove(&id);
                     match (done, peer) {
                         (Ok((_, Ok(tls))), Some(peer)) => {
-                            if let Some(guarded) = self.admit(tls) {
+                            if let Some(guarded) = self.admit(tls, peer) {
                                 return (guarded, peer);
                             }
                         }
@@ -141,7 +186,7 @@ pub struct Guarded {
     tls: TlsStream<TcpStream>,
     silence: Pin<Box<Sleep>>,
     until: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Guarded {

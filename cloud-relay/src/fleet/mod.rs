@@ -196,6 +196,7 @@ async fn time(State(fleet): State<Fleet>, Query(Nonce { nonce }): Query<Nonce>) 
 pub struct Keeper {
     folder: PathBuf,
     names: Vec<String>,
+    life: Duration,
     authorities: watch::Sender<Arc<Authorities>>,
     tls: watch::Sender<Arc<ServerConfig>>,
 }
@@ -207,10 +208,11 @@ impl Keeper {
     /// A folder or names that cannot be used.
     pub fn open(config: &FleetConfig, first: bool) -> anyhow::Result<Self> {
         let authorities = Authorities::open(&config.authority, clock::now(), first).context("open the authorities")?;
-        let own = authorities.own(&config.names, clock::now())?;
+        let own = authorities.own(&config.names, clock::now(), config.certificate_life)?;
         let tls = watch::Sender::new(Arc::new(listener::server_config(&authorities, own)?));
         let authorities = watch::Sender::new(Arc::new(authorities));
-        Ok(Self { folder: config.authority.clone(), names: config.names.clone(), authorities, tls })
+        let (folder, names, life) = (config.authority.clone(), config.names.clone(), config.certificate_life);
+        Ok(Self { folder, names, life, authorities, tls })
     }
 
     /// The authorities, now and later.
@@ -247,7 +249,7 @@ impl Keeper {
         if !due && authorities.fingerprints().eq(self.authorities.borrow().fingerprints()) {
             return Ok(false);
         }
-        let own = authorities.own(&self.names, clock::now())?;
+        let own = authorities.own(&self.names, clock::now(), self.life)?;
         self.tls.send_replace(Arc::new(listener::server_config(&authorities, own)?));
         self.authorities.send_replace(Arc::new(authorities));
         info!("authorities and the relay's certificate are up to date");

@@ -50,6 +50,18 @@ impl Key<'_> {
         Ok(())
     }
 
+    /// The time of receipt, by the clock that retention goes by, and never before that of the lane's last batch: days are
+    /// dropped whole, and a lane must lose its oldest first.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn received(&self, tx: &Transaction<'_>) -> anyhow::Result<SystemTime> {
+        let sql = "SELECT greatest(clock_timestamp(), max(updated_at)) FROM lane_head
+            WHERE tenant = $1 AND node = $2 AND lane = $3 AND seq > 0";
+        let row = tx.query_one(sql, &[&self.tenant, &self.node, &self.lane]).await;
+        Ok(row.context("read the clock")?.get(0))
+    }
+
     /// What is known that bears on a batch; locks the head of its epoch.
     ///
     /// # Errors

@@ -104,12 +104,13 @@ pub async fn store(ingest: &Ingest, caller: &Caller, batch: &Batch, body: &[u8])
     let mut stored = 0;
     if !items.is_empty() {
         let site = caller.identity.site.as_str();
-        let received = clock::now();
+        let received = key.received(&tx).await?;
         stored = copy(ingest, &tx, (&key, site, received), batch, first, items).await?;
-        let sql = "UPDATE lane_head SET seq = $5, chain = $6, updated_at = now()
+        let sql = "UPDATE lane_head SET seq = $5, chain = $6, updated_at = $7
             WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
         let (seq, chain) = (int(new_head.seq), new_head.chain.0);
-        let values: [&(dyn ToSql + Sync); 6] = [&key.tenant, &key.node, &key.lane, &epoch, &seq, &chain.as_slice()];
+        let chain = chain.as_slice();
+        let values: [&(dyn ToSql + Sync); 7] = [&key.tenant, &key.node, &key.lane, &epoch, &seq, &chain, &received];
         tx.execute(sql, &values).await.context("move head")?;
         key.log(&tx, batch, (first, new_head.seq), body, received).await?;
         keep_signed(&tx, &key, caller, batch).await?;

@@ -35,6 +35,8 @@ pub async fn verify(config: &Config, node: &Name, out: &mut impl Write) -> anyho
     // One snapshot of all of it: the node goes on sending.
     let client = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let client = client.start().await.context("begin")?;
+    // Before the snapshot is taken: a partition that is dropped meanwhile would be gone from it.
+    client.batch_execute("LOCK TABLE event_store IN ACCESS SHARE MODE").await.context("hold the event store")?;
     let sql = "SELECT h.lane, h.epoch, h.seq, h.chain, h.closed_at IS NOT NULL,
             coalesce(h.updated_at < (SELECT dropped_before FROM retention), false) FROM lane_head h
         LEFT JOIN epoch e USING (tenant, node, lane, epoch)
@@ -149,8 +151,9 @@ impl Place<'_> {
 
     /// Whether batches were dropped for their age since the epoch was opened.
     async fn may_begin_late(&self, client: &Transaction<'_>) -> anyhow::Result<bool> {
-        let sql = "SELECT 1 FROM retention, epoch WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4
-            AND opened_at < dropped_before";
+        // An epoch whose opening was lost before it was sent is not in the table.
+        let sql = "SELECT 1 FROM retention LEFT JOIN epoch ON tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4
+            WHERE opened_at IS NULL OR opened_at < dropped_before";
         let row = client.query_opt(sql, &[&self.tenant, &self.node, &self.lane.as_str(), &self.epoch]).await;
         Ok(row.context("read how far retention went")?.is_some())
     }

@@ -127,8 +127,8 @@ impl Connection {
         }
         let made = tls::not_before(&held.trust)?.into_iter().max().unwrap_or(0);
         self.floor.told(UtcMicros(made.saturating_mul(1_000_000)));
-        let anonymous = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
-        let told = ask_time(&anonymous, &self.config.url, &held.trust).await.context("ask for the time")?;
+        let own = (held.certificate.as_str(), held.key_pem());
+        let told = self.ask_time(&held, Some((own.0, &own.1))).await.context("ask for the time")?;
         self.floor.told(told);
         if told < held.not_after {
             let (floor, lost) = (self.floor.clone(), "failed to keep the time");
@@ -140,11 +140,22 @@ impl Connection {
             self.reapply(&held).await.context("renew the expired certificate")?;
             anyhow::bail!("certificate is renewed after its expiry: beginning anew");
         }
-        let own = (held.certificate.as_str(), held.key_pem());
         let config = tls::pinned(&held.trust, self.floor.clone(), Some((own.0, &own.1)))?;
         let client = client(config, self.config.timeout)?;
         self.state = State::Open(client.clone(), Arc::new(held));
         Ok(client)
+    }
+
+    /// With the certificate first, since strangers may crowd each other out; without, since it may have expired.
+    async fn ask_time(&self, held: &Held, own: Option<(&str, &str)>) -> anyhow::Result<UtcMicros> {
+        let with = client(tls::pinned(&held.trust, self.floor.clone(), own)?, self.config.timeout)?;
+        match ask_time(&with, &self.config.url, &held.trust).await {
+            Err(error) if self.floor.now() >= held.not_after || refused(&error) => {
+                let without = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
+                ask_time(&without, &self.config.url, &held.trust).await
+            }
+            other => other,
+        }
     }
 
     /// Gives when the new certificate is to be renewed.
@@ -226,6 +237,11 @@ async fn post(client: &Client, url: &str, body: &impl Serialize) -> anyhow::Resu
 
 async fn enrolled(answer: Response) -> anyhow::Result<Enrolled> {
     serde_json::from_slice(&body_of(answer).await?).context("read the relay's answer")
+}
+
+/// Whether somebody was reached who closed the connection or refused the certificate.
+fn refused(error: &anyhow::Error) -> bool {
+    !error.chain().any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout))
 }
 
 /// A body of bounded size.

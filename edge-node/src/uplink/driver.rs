@@ -126,11 +126,13 @@ impl Driver {
         let mut session = Session::new(cursors);
         let mut ended = self.needs.stop.clone();
         let mut asked: Option<Uptime> = None;
+        // After a failure with nothing to send, only a question tells whether the relay is back.
+        let mut emptied = false;
         loop {
             let now = clock::uptime();
             let period = if self.policy.metered { METERED_PERIOD } else { CURSOR_PERIOD };
-            if !session.failing() && asked.is_none_or(|at| now.since(at) >= period) {
-                asked = Some(now);
+            if (!session.failing() || emptied) && asked.is_none_or(|at| now.since(at) >= period) {
+                (asked, emptied) = (Some(now), false);
                 self.look_at_link(&mut session).await;
                 // A page that cannot be read must end neither the uplink nor the node.
                 if let Err(error) = self.compare(&mut session).await {
@@ -174,6 +176,7 @@ impl Driver {
                         self.needs.acks.ack(lane, at);
                     }
                     let was_failing = session.failing();
+                    emptied = was_failing && matches!(outcome, Outcome::Empty(_));
                     session.happened(outcome, clock::uptime());
                     asked = asked.filter(|_| !was_failing || session.failing());
                 }
@@ -186,6 +189,8 @@ impl Driver {
         let policy = link::policy(&self.needs.config).await;
         if policy != self.policy {
             info!(metered = policy.metered, lanes = ?policy.lanes, limit = policy.bytes_per_second, "link");
+            // What is open goes on over the link that it was opened on.
+            self.connection.close();
         }
         session.use_link(&policy.lanes, policy.bytes_per_second);
         self.policy = policy;
@@ -237,6 +242,7 @@ impl Driver {
             // The next batch shows it too.
             Err(_) => return Ok(()),
         };
+        s.happened(Outcome::Reached, clock::uptime());
         let heads = cursor.heads;
         self.dictionary = if cursor.dictionaries.contains(&dictionary::NEWEST) { dictionary::NEWEST } else { 0 };
         for lane in Lane::ALL {

@@ -14,6 +14,8 @@ const TARGET: Duration = Duration::from_secs(1);
 /// What a request costs beside its body: TCP/IP and TLS frames, HTTP headers, the answer. Measured on loopback with one
 /// kept connection, rounded up.
 const BESIDE: u64 = 700;
+/// What urgent lanes overdraw holds the others up for at most this long.
+const DEBT: Duration = Duration::from_secs(60);
 /// The slowest link that is waited for, bytes per second: one record may be 256 KiB.
 const SLOWEST: u64 = 4096;
 
@@ -32,9 +34,11 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Sets the limit in bytes per second; `None` is none.
+    /// Sets the limit in bytes per second; `None` is none. Another link owes nothing for what the last one carried.
     pub fn limit(&mut self, bytes_per_second: Option<u64>) {
-        self.limit = bytes_per_second;
+        if self.limit != bytes_per_second {
+            (self.limit, self.free_at) = (bytes_per_second, Uptime(0));
+        }
     }
 
     /// Most bytes of records in the next batch.
@@ -58,7 +62,8 @@ impl Pace {
     pub fn spent(&mut self, body: usize, now: Uptime) {
         let Some(limit) = self.limit.filter(|limit| *limit > 0) else { return };
         let micros = (body as u64 + BESIDE).saturating_mul(1_000_000) / limit;
-        self.free_at = Uptime(self.free_at.0.max(now.0)).plus(Duration::from_micros(micros));
+        let owed = Uptime(self.free_at.0.max(now.0)).plus(Duration::from_micros(micros));
+        self.free_at = Uptime(owed.0.min(now.plus(DEBT).0));
     }
 
     /// A batch was answered after this time.

@@ -71,8 +71,11 @@ pub enum Outcome {
         /// Whether the relay answered at all.
         reached: bool,
     },
-    /// Whether a probe found the relay: then the wait is over.
+    /// Whether a probe found the relay: then the wait is over, if one before it did not. A relay that listens all the time
+    /// and does not answer is not helped by haste.
     Probed(bool),
+    /// The relay answered something else than a batch.
+    Reached,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +93,8 @@ pub struct Session {
     wait_until: Uptime,
     /// When to look for the relay next; `None` while there is no reason to.
     probe_at: Option<Uptime>,
+    /// Whether a look in this wait found nobody.
+    absent: bool,
     /// Which lanes may use the link as it is now.
     allowed: [bool; Lane::ALL.len()],
     pace: Pace,
@@ -104,7 +109,7 @@ impl Session {
             state.share_left = share;
         }
         let (allowed, pace) = ([true; Lane::ALL.len()], Pace::default());
-        Self { lanes, failures: 0, wait_until: Uptime(0), probe_at: None, allowed, pace }
+        Self { lanes, failures: 0, wait_until: Uptime(0), probe_at: None, absent: false, allowed, pace }
     }
 
     /// Whether the last exchange failed.
@@ -169,14 +174,16 @@ impl Session {
                 self.failures = 0;
                 self.quiet(lane, now.plus(BACKOFF_MAX));
             }
-            Outcome::Probed(true) => (self.wait_until, self.probe_at) = (now, None),
-            Outcome::Probed(false) => self.probe_at = Some(now.plus(PROBE)),
+            Outcome::Probed(true) if self.absent => (self.wait_until, self.probe_at) = (now, None),
+            Outcome::Probed(true) => self.probe_at = Some(now.plus(PROBE)),
+            Outcome::Probed(false) => (self.probe_at, self.absent) = (Some(now.plus(PROBE)), true),
+            Outcome::Reached => self.failures = 0,
             Outcome::Failed { retry_after, jitter, reached } => {
                 self.failures = self.failures.saturating_add(1);
                 let doubled = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
                 let wait = doubled.min(BACKOFF_MAX).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
                 self.wait_until = now.plus(retry_after.map_or(wait, |asked| asked.min(BACKOFF_MAX * 6)));
-                self.probe_at = (!reached).then(|| now.plus(PROBE));
+                (self.probe_at, self.absent) = ((!reached).then(|| now.plus(PROBE)), false);
                 if !reached {
                     self.pace.shrink();
                 }

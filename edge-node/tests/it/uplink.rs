@@ -95,7 +95,14 @@ fn a_relay_that_cannot_be_reached_is_looked_for_and_the_wait_ends_when_it_is_the
     assert_eq!(session.next(now), Step::Probe);
     session.happened(Outcome::Probed(true), now);
     assert!(sent(&mut session, now).is_some(), "the wait is over at once");
-    // Whoever answers with a refusal is not asked again before its time.
+    // Whoever was there all the time and did not answer is not asked again before its time.
+    session.happened(unreached, now);
+    let later = now.plus(Duration::from_secs(1));
+    assert_eq!(session.next(later), Step::Probe);
+    session.happened(Outcome::Probed(true), later);
+    assert_eq!(session.next(later), Step::Wait(Duration::from_secs(1)));
+    // Nor is who answers with a refusal.
+    now = now.plus(Duration::from_secs(20));
     session.happened(Outcome::Failed { retry_after: None, jitter: 1.0, reached: true }, now);
     assert_eq!(session.next(now), Step::Wait(Duration::from_secs(10)));
 }
@@ -190,4 +197,21 @@ fn the_interface_is_that_of_the_longest_prefix_and_the_lowest_metric() {
     let without_cable = route.replace("0003\t0\t0\t100", "0002\t0\t0\t100");
     let modem = edge_node::uplink::route::interface("8.8.8.8".parse().unwrap(), &without_cable, ipv6);
     assert_eq!(modem.as_deref(), Some("wwan0"));
+}
+
+#[test]
+fn what_one_link_owes_does_not_hold_up_the_next() {
+    let mut session = Session::new([Head::NONE; 5]);
+    session.use_link(&Lane::ALL, Some(1000));
+    let now = Uptime::from_millis(1000);
+    // Alerts overdraw the modem by hours.
+    session.spent(10_000_000, now);
+    let bulk = |session: &mut Session, now| {
+        let steps = std::iter::repeat_with(|| session.next(now)).take(64);
+        steps.filter(|step| matches!(step, Step::Send { lane: Lane::Telemetry, .. })).count()
+    };
+    assert_eq!(bulk(&mut session.clone(), now), 0);
+    assert!(bulk(&mut session.clone(), now.plus(Duration::from_secs(61))) > 0, "a debt lasts a minute at most");
+    session.use_link(&Lane::ALL, None);
+    assert!(bulk(&mut session, now) > 0, "the cable owes nothing");
 }

@@ -316,3 +316,21 @@ async fn strangers_that_say_nothing_keep_no_node_out() {
     // Sooner than the handshakes' own limit.
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_certificate_takes_few_connections_and_gives_them_back() {
+    let site = site("crowd", "").await;
+    let cursor = format!("https://127.0.0.1:{}/v1/nodes/gate-1/cursor", site.ports.fleet);
+    let another = || hil::http::as_node(&site.data(), LONG).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        let client = another();
+        assert_eq!(client.get(&cursor).send().await.unwrap().status(), 200);
+        open.push(client);
+    }
+    assert!(another().get(&cursor).send().await.is_err(), "the ninth is closed");
+    assert_eq!(open[0].get(&cursor).send().await.unwrap().status(), 200, "those before it go on");
+    drop(open);
+    let again = async || another().get(&cursor).send().await.map(drop).map_err(|error| error.to_string());
+    eventually("a place to be free", LONG, again).await.unwrap();
+}
