@@ -24,10 +24,16 @@ pub struct Key<'a> {
 }
 
 impl Key<'_> {
-    /// The relay's head of an epoch, and whether the epoch is closed.
-    async fn head(&self, tx: &Transaction<'_>, epoch: Epoch, lock: &str) -> anyhow::Result<Option<(Head, bool)>> {
+    /// The relay's head of an epoch, whether the epoch is closed, and now, by Postgres's clock and never before the epoch's
+    /// last batch.
+    async fn head(
+        &self,
+        tx: &Transaction<'_>,
+        epoch: Epoch,
+        lock: &str,
+    ) -> anyhow::Result<Option<(Head, bool, SystemTime)>> {
         let sql = format!(
-            "SELECT seq, chain, closed_at IS NOT NULL FROM lane_head WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4{lock}"
+            "SELECT seq, chain, closed_at IS NOT NULL, greatest(clock_timestamp(), updated_at) FROM lane_head WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4{lock}"
         );
         let row =
             tx.query_opt(&sql, &[&self.tenant, &self.node, &self.lane, &uuid(epoch)]).await.context("read head")?;
@@ -35,7 +41,7 @@ impl Key<'_> {
             let (seq, chain): (i64, Vec<u8>) = (row.get(0), row.get(1));
             let head =
                 Head { seq: Seq(u64::try_from(seq).unwrap_or(0)), chain: Digest(chain.try_into().unwrap_or_default()) };
-            (head, row.get(2))
+            (head, row.get(2), row.get(3))
         }))
     }
 
@@ -50,36 +56,26 @@ impl Key<'_> {
         Ok(())
     }
 
-    /// The time of receipt, by the clock that retention goes by, and never before that of the lane's last batch: days are
-    /// dropped whole, and a lane must lose its oldest first.
+    /// What is known that bears on a batch, and the time of its receipt; locks the head of its epoch, which must be there.
+    /// The time is by the clock that retention goes by: days are dropped whole, and an epoch must lose its oldest first.
     ///
     /// # Errors
     /// When Postgres fails.
-    pub async fn received(&self, tx: &Transaction<'_>) -> anyhow::Result<SystemTime> {
-        let sql = "SELECT greatest(clock_timestamp(), max(updated_at)) FROM lane_head
-            WHERE tenant = $1 AND node = $2 AND lane = $3 AND seq > 0";
-        let row = tx.query_one(sql, &[&self.tenant, &self.node, &self.lane]).await;
-        Ok(row.context("read the clock")?.get(0))
-    }
-
-    /// What is known that bears on a batch; locks the head of its epoch.
-    ///
-    /// # Errors
-    /// When Postgres fails.
-    pub async fn facts(&self, tx: &Transaction<'_>, batch: &Batch) -> anyhow::Result<Facts> {
-        let (head, closed) = self.head(tx, batch.epoch, " FOR UPDATE").await?.unwrap_or_default();
+    pub async fn facts(&self, tx: &Transaction<'_>, batch: &Batch) -> anyhow::Result<(Facts, SystemTime)> {
+        let head = self.head(tx, batch.epoch, " FOR UPDATE").await?;
+        let (head, closed, received) = head.context("find the head that was just made")?;
         let continued_at = self.continued_at(tx, batch.epoch).await?;
         let mut facts = Facts { head, closed, continued_at, ..Facts::default() };
         if let Some(Item::Opened(opened)) = batch.items.first()
             && head == Head::NONE
         {
             let parent = self.head(tx, opened.parent_epoch, "").await?;
-            facts.parent = parent.map(|(head, _)| head);
-            facts.parent_closed = parent.is_some_and(|(_, closed)| closed);
+            facts.parent = parent.map(|(head, ..)| head);
+            facts.parent_closed = parent.is_some_and(|(_, closed, _)| closed);
             facts.parent_taken = self.has_other_child(tx, batch.epoch, opened).await?;
             facts.adopted = self.is_adopted(tx, batch.epoch).await?;
         }
-        Ok(facts)
+        Ok((facts, received))
     }
 
     /// Whether another epoch continues the same parent: two nodes write under one name.

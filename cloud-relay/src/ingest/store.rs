@@ -92,7 +92,7 @@ pub async fn store(ingest: &Ingest, caller: &Caller, batch: &Batch, body: &[u8])
     let epoch = uuid(batch.epoch);
     let zero = Head::NONE.chain.0;
     tx.execute(make, &[&key.tenant, &key.node, &key.lane, &epoch, &zero.as_slice()]).await.context("make head")?;
-    let facts = key.facts(&tx, batch).await?;
+    let (facts, received) = key.facts(&tx, batch).await?;
     let (first, items, new_head, duplicates) = match decide(&facts, batch) {
         Decision::Store { first, items, head, duplicates } => (first, items, head, duplicates),
         Decision::Mismatch { epoch, head, why } => {
@@ -104,7 +104,6 @@ pub async fn store(ingest: &Ingest, caller: &Caller, batch: &Batch, body: &[u8])
     let mut stored = 0;
     if !items.is_empty() {
         let site = caller.identity.site.as_str();
-        let received = key.received(&tx).await?;
         stored = copy(ingest, &tx, (&key, site, received), batch, first, items).await?;
         let sql = "UPDATE lane_head SET seq = $5, chain = $6, updated_at = $7
             WHERE tenant = $1 AND node = $2 AND lane = $3 AND epoch = $4";
