@@ -46,6 +46,11 @@ pub fn pinned(trust: &str, clock: Arc<dyn TimeProvider>, own: Option<(&str, &str
     config.with_client_auth_cert(vec![certificate], key).context("use the node's certificate")
 }
 
+/// SHA-256 of a certificate or a public key, as the relay's commands print it.
+pub fn fingerprint(bytes: &[u8]) -> Digest {
+    Digest(digest(&SHA256, bytes).as_ref().try_into().unwrap_or_default())
+}
+
 /// Believes the one authority with this fingerprint, which the relay shows along with its own certificate.
 ///
 /// # Errors
@@ -86,7 +91,7 @@ impl ServerCertVerifier for ByFingerprint {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let is_pinned = |certificate: &&CertificateDer<'_>| digest(&SHA256, certificate).as_ref() == self.authority.0;
+        let is_pinned = |certificate: &&CertificateDer<'_>| fingerprint(certificate) == self.authority;
         let pinned = shown.iter().find(is_pinned).ok_or_else(|| {
             Error::General("the relay is not the one that made the token: it does not show that authority".into())
         })?;

@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::json;
 use sim::link::{Link, Weather};
+use sim::random::Random;
 use uuid::Uuid;
 
 use crate::demo::{Report, count, plan};
 use crate::servers::Servers;
-use crate::site::{Plan, Ports, Site};
+use crate::site::{Plan, Ports, Site, reading};
 use crate::wait::{eventually, until};
 
 /// How long a round may take until its kill falls.
@@ -71,15 +71,8 @@ pub struct Outcome {
 
 /// The moments of a seed: the same seed gives the same moments.
 pub fn moments(seed: u64, rounds: usize) -> Vec<Moment> {
-    let mut state = seed;
-    // SplitMix64 (Steele, Lea, Flood, 2014): small, and the same on every machine.
-    let mut next = |below: u64| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    };
+    let random = Random::new(seed);
+    let next = |below| random.draw(below);
     (0..rounds)
         .map(|round| match round % 7 {
             0 => Moment::Write(80 + next(400)),
@@ -121,8 +114,7 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     }
     link.set(Weather::Clear);
     site.start_node()?;
-    let first_after = site.post("/api/v1/events", &event(0)).await?;
-    anyhow::ensure!(first_after.0 == 202, "post after the last restart: {first_after:?}");
+    site.read(0).await.context("post after the last restart")?;
     stop.store(true, Ordering::SeqCst);
     let mut acknowledged = HashSet::new();
     for poster in posters {
@@ -138,11 +130,6 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     Ok(Outcome { falls, acknowledged, report, lost, gaps_named })
 }
 
-fn event(n: u64) -> serde_json::Value {
-    let value = f64::from(u32::try_from(n % 1000).unwrap_or(0));
-    json!({ "type": "sensor.reading", "subject": "sensor/load", "data": { "sensor": "load", "value": value, "unit": "1" } })
-}
-
 /// Posts events one after another, whatever becomes of the node; gives the ids it acknowledged.
 async fn post(console: String, seed: u64, stop: Arc<AtomicBool>) -> HashSet<Uuid> {
     let mut acknowledged = HashSet::new();
@@ -152,7 +139,7 @@ async fn post(console: String, seed: u64, stop: Arc<AtomicBool>) -> HashSet<Uuid
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.load(Ordering::SeqCst) {
         n += POSTERS;
-        let answer = client.post(format!("{console}/api/v1/events")).json(&event(n)).send().await;
+        let answer = client.post(format!("{console}/api/v1/events")).json(&reading(n % 1000)).send().await;
         match answer {
             Ok(answer) if answer.status().as_u16() == 202 => {
                 let id = answer.json::<serde_json::Value>().await.ok();

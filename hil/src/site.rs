@@ -1,5 +1,6 @@
 //! One site under test: relay, node and sim as real processes, with generated configurations.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,14 +9,23 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::binaries::built;
 use crate::media::root;
 use crate::process::{Process, free_tcp_port, free_udp_port, output};
 use crate::servers::Place;
+use crate::wait::eventually;
+use crate::witness;
 
 /// How long a binary may take to be ready: the node loads a model.
 const READY: Duration = Duration::from_secs(60);
+
+/// A sensor's reading as its gateway posts it.
+pub fn reading(value: u64) -> Value {
+    let data = json!({ "sensor": "load", "value": value, "unit": "1" });
+    json!({ "type": "sensor.reading", "subject": "sensor/load", "data": data })
+}
 
 /// What a site is made of.
 #[derive(Debug, Clone, Default)]
@@ -249,6 +259,50 @@ impl Site {
         let answer = self.http.post(format!("{}{path}", self.console())).json(body).send().await;
         let answer = answer.with_context(|| format!("post to {path}"))?;
         Ok((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// Posts a reading to the node; its id, for which the node has taken the responsibility.
+    ///
+    /// # Errors
+    /// When the node does not answer, or refuses it.
+    pub async fn read(&self, value: u64) -> anyhow::Result<Uuid> {
+        let (status, answer) = self.post("/api/v1/events", &reading(value)).await?;
+        anyhow::ensure!(status == 202, "post a reading: {status}: {answer}");
+        let id = answer.get("id").and_then(Value::as_str).context("read the id of a reading")?;
+        Uuid::try_parse(id).context("read the id of a reading")
+    }
+
+    /// Posts so many readings, one after the other; their ids.
+    ///
+    /// # Errors
+    /// As [`Site::read`].
+    pub async fn read_many(&self, count: u64) -> anyhow::Result<HashSet<Uuid>> {
+        let mut ids = HashSet::new();
+        for value in 0..count {
+            ids.insert(self.read(value).await?);
+        }
+        Ok(ids)
+    }
+
+    /// Of these events, how many are not in the event store.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn missing(&self, ids: &HashSet<Uuid>) -> anyhow::Result<usize> {
+        Ok(ids.difference(&witness::central(&self.place.postgres).await?.ids).count())
+    }
+
+    /// Waits until all these events are in the event store.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub async fn until_central(&self, ids: &HashSet<Uuid>, deadline: Duration) -> anyhow::Result<()> {
+        let look = async || match self.missing(ids).await {
+            Ok(0) => Ok(()),
+            Ok(missing) => Err(format!("{missing} of {} are missing", ids.len())),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        eventually("the events to be central", deadline, look).await
     }
 
     /// Asks for a vehicle command in a person's name; whether the interlock permitted it.

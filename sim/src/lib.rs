@@ -1,11 +1,12 @@
-//! A simulated site: vehicles that speak real MAVLink 2 a camera that replays real
-//! pictures, and links that fail. It shares no code
-//! with the node, so that both cannot have the same misreading: here the mavlink crate's own types are used.
+//! A simulated site: vehicles that speak real MAVLink 2, a camera that replays real pictures, and links that fail. It
+//! shares no code with the node, so that both cannot have the same misreading: here the mavlink crate's own types are
+//! used.
 
 pub mod scenario;
 pub mod body;
 pub mod autopilot;
 pub mod vehicle;
 pub mod camera;
+pub mod random;
 pub mod link;
 pub mod run;

@@ -5,11 +5,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+
+use crate::random::Random;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 4096;
@@ -47,10 +49,10 @@ pub enum Weather {
 #[derive(Debug, Clone)]
 pub struct Link {
     port: u16,
-    target: Arc<AtomicU16>,
+    target: u16,
     weather: Arc<Mutex<Weather>>,
     swallowed: Arc<AtomicU64>,
-    random: Arc<AtomicU64>,
+    random: Arc<Random>,
 }
 
 impl Link {
@@ -63,10 +65,10 @@ impl Link {
         let port = listener.local_addr().context("bind the link")?.port();
         let link = Self {
             port,
-            target: Arc::new(AtomicU16::new(target)),
+            target,
             weather: Arc::new(Mutex::new(Weather::Clear)),
             swallowed: Arc::default(),
-            random: Arc::new(AtomicU64::new(seed)),
+            random: Arc::new(Random::new(seed)),
         };
         let own = link.clone();
         std::thread::Builder::new()
@@ -101,19 +103,11 @@ impl Link {
         *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood, 2014).
-    fn draw(&self, below: u64) -> u64 {
-        let mut z = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below.max(1)
-    }
-
     fn serve(&self, client: TcpStream) {
         if self.weather() == Weather::Down {
             return;
         }
-        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target.load(Ordering::SeqCst))) else { return };
+        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
         // Pumps wake to follow the weather.
         for end in [&client, &server] {
             let _ = end.set_read_timeout(Some(LOOK));
@@ -121,7 +115,7 @@ impl Link {
         }
         let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else { return };
         // About half to one and a half of the mean: both directions count.
-        let cut = Arc::new(AtomicU64::new(self.draw(1 << 20)));
+        let cut = Arc::new(AtomicU64::new(self.random.draw(1 << 20)));
         let (link, shared) = (self.clone(), cut.clone());
         std::thread::spawn(move || link.pump(from_client, to_server, false, &shared));
         self.pump(server, client, true, &cut);

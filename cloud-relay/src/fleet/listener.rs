@@ -90,12 +90,8 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = crowd.get(&self.key).copied().unwrap_or(0).saturating_sub(1);
-        if left == 0 {
-            crowd.remove(&self.key);
-        } else {
-            crowd.insert(std::mem::take(&mut self.key), left);
-        }
+        crowd.entry(std::mem::take(&mut self.key)).and_modify(|count| *count -= 1);
+        crowd.retain(|_, count| *count > 0);
     }
 }
 

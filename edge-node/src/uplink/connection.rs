@@ -127,8 +127,7 @@ impl Connection {
         }
         let made = tls::not_before(&held.trust)?.into_iter().max().unwrap_or(0);
         self.floor.told(UtcMicros(made.saturating_mul(1_000_000)));
-        let own = (held.certificate.as_str(), held.key_pem());
-        let told = self.ask_time(&held, Some((own.0, &own.1))).await.context("ask for the time")?;
+        let told = self.ask_time(&held).await.context("ask for the time")?;
         self.floor.told(told);
         if told < held.not_after {
             let (floor, lost) = (self.floor.clone(), "failed to keep the time");
@@ -140,22 +139,29 @@ impl Connection {
             self.reapply(&held).await.context("renew the expired certificate")?;
             anyhow::bail!("certificate is renewed after its expiry: beginning anew");
         }
-        let config = tls::pinned(&held.trust, self.floor.clone(), Some((own.0, &own.1)))?;
-        let client = client(config, self.config.timeout)?;
+        let client = self.known_as(&held)?;
         self.state = State::Open(client.clone(), Arc::new(held));
         Ok(client)
     }
 
     /// With the certificate first, since strangers may crowd each other out; without, since it may have expired.
-    async fn ask_time(&self, held: &Held, own: Option<(&str, &str)>) -> anyhow::Result<UtcMicros> {
-        let with = client(tls::pinned(&held.trust, self.floor.clone(), own)?, self.config.timeout)?;
-        match ask_time(&with, &self.config.url, &held.trust).await {
-            Err(error) if self.floor.now() >= held.not_after || refused(&error) => {
-                let without = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
-                ask_time(&without, &self.config.url, &held.trust).await
-            }
+    async fn ask_time(&self, held: &Held) -> anyhow::Result<UtcMicros> {
+        match ask_time(&self.known_as(held)?, &self.config.url, &held.trust).await {
+            // An expired certificate ends the handshake at once; a link that is silent is silent without it, too.
+            Err(error) if !timed_out(&error) => ask_time(&self.stranger(held)?, &self.config.url, &held.trust).await,
             other => other,
         }
+    }
+
+    /// A client that shows the node's certificate.
+    fn known_as(&self, held: &Held) -> anyhow::Result<Client> {
+        let (certificate, key) = (held.certificate.as_str(), held.key_pem());
+        client(tls::pinned(&held.trust, self.floor.clone(), Some((certificate, &key)))?, self.config.timeout)
+    }
+
+    /// A client that shows no certificate.
+    fn stranger(&self, held: &Held) -> anyhow::Result<Client> {
+        client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)
     }
 
     /// Gives when the new certificate is to be renewed.
@@ -177,8 +183,7 @@ impl Connection {
         let asked = self.ask().await?;
         let proof = held.sign(&renewal_statement(&asked.csr))?;
         let request = ReapplyRequest { csr: asked.csr.clone(), certificate: held.certificate.clone(), proof };
-        let client = client(tls::pinned(&held.trust, self.floor.clone(), None)?, self.config.timeout)?;
-        let answer = post(&client, &format!("{}/v1/reapply", self.config.url), &request).await?;
+        let answer = post(&self.stranger(held)?, &format!("{}/v1/reapply", self.config.url), &request).await?;
         if answer.status() == StatusCode::ACCEPTED {
             anyhow::bail!("it waits for an operator's approval at the relay, key {}", asked.fingerprint());
         }
@@ -239,9 +244,8 @@ async fn enrolled(answer: Response) -> anyhow::Result<Enrolled> {
     serde_json::from_slice(&body_of(answer).await?).context("read the relay's answer")
 }
 
-/// Whether somebody was reached who closed the connection or refused the certificate.
-fn refused(error: &anyhow::Error) -> bool {
-    !error.chain().any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout))
+fn timed_out(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout))
 }
 
 /// A body of bounded size.

@@ -60,8 +60,7 @@ pub struct Asked {
 impl Asked {
     /// SHA-256 of the public key, as the relay's operator sees it.
     pub fn fingerprint(&self) -> Digest {
-        let digest = ring::digest::digest(&ring::digest::SHA256, self.key.public_key_raw());
-        Digest(digest.as_ref().try_into().unwrap_or_default())
+        tls::fingerprint(self.key.public_key_raw())
     }
 }
 

@@ -11,8 +11,7 @@ const LEAST: usize = 8 * 1024;
 const MOST: usize = 512 * 1024;
 /// A batch should take this long: long enough to be worth its answer, short enough for an urgent lane to wait.
 const TARGET: Duration = Duration::from_secs(1);
-/// What a request costs beside its body: TCP/IP and TLS frames, HTTP headers, the answer. Measured on loopback with one
-/// kept connection, rounded up.
+/// What a request costs beside its body: TCP/IP and TLS frames, HTTP headers, the answer. Estimated from their sizes.
 const BESIDE: u64 = 700;
 /// What urgent lanes overdraw holds the others up for at most this long.
 const DEBT: Duration = Duration::from_secs(60);

@@ -82,7 +82,7 @@ fn a_wrong_configuration_is_refused_with_file_key_and_expectation() {
         (
             "relay.toml",
             format!("{head}[relay]\nurl = \"http://example.com\"\n"),
-            vec!["relay.url", "https://HOST:PORT"],
+            vec!["relay.url", "https://HOST:PORT", "127.0.0.1"],
         ),
         (
             "slow.toml",

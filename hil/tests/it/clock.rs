@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use hil::servers::Addresses;
 use hil::site::{Plan, Ports, Site};
-use hil::wait::eventually;
 use hil::witness;
 use serde_json::json;
 
@@ -37,21 +36,9 @@ fn step(site: &Site, clock: &str) {
     std::fs::rename(new, file).unwrap();
 }
 
-async fn goes_through(site: &Site, count: u32) {
-    let mut ids = Vec::new();
-    for value in 0..count {
-        let reading = json!({ "sensor": "load", "value": value, "unit": "1" });
-        let event = json!({ "type": "sensor.reading", "subject": "sensor/load", "data": reading });
-        let (status, answer) = site.post("/api/v1/events", &event).await.unwrap();
-        assert_eq!(status, 202, "{answer}");
-        ids.push(answer["id"].as_str().unwrap().parse().unwrap());
-    }
-    let look = async || {
-        let central = witness::central(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
-        let missing = ids.iter().filter(|id| !central.ids.contains(id)).count();
-        if missing == 0 { Ok(()) } else { Err(format!("{missing} missing")) }
-    };
-    eventually("the readings to be central", LONG, look).await.unwrap();
+async fn goes_through(site: &Site) {
+    let ids = site.read_many(10).await.unwrap();
+    site.until_central(&ids, LONG).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,10 +57,10 @@ async fn a_box_in_1970_enrols_and_sends_and_a_clock_that_steps_by_a_day_loses_no
     let mut node = with_clock(&site, first);
     site.trace_node(&mut node).unwrap();
     site.node.as_mut().unwrap().wait_for_output("node is ready", LONG).unwrap();
-    goes_through(&site, 10).await;
+    goes_through(&site).await;
     for clock in ["+0", "+86400", "-86400", first] {
         step(&site, clock);
-        goes_through(&site, 10).await;
+        goes_through(&site).await;
     }
     assert_eq!(site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap().0, 202);
     // Power fails, and the clock with it.
@@ -81,7 +68,7 @@ async fn a_box_in_1970_enrols_and_sends_and_a_clock_that_steps_by_a_day_loses_no
     let mut node = with_clock(&site, first);
     site.trace_node(&mut node).unwrap();
     site.node.as_mut().unwrap().wait_for_output("node is ready", LONG).unwrap();
-    goes_through(&site, 10).await;
+    goes_through(&site).await;
     let report = hil::demo::count(&site).await.unwrap();
     assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
     let proved = site.operate(&["verify", "--node", "gate-1"]).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hil::demo::count;
 use hil::servers::Addresses;
-use hil::site::{Plan, Ports, Site};
+use hil::site::{Plan, Ports, Site, reading};
 use hil::wait::eventually;
 use hil::witness;
 use serde_json::json;
@@ -29,12 +29,12 @@ async fn site(name: &str, file: &str, call: &str, error: &str, (from, to): (u32,
 
 /// Posts events until each was accepted, as a careful sender does: again, with the same id. Gives the ids, and how many
 /// answers were refusals.
-async fn post(site: &Site, events: u32) -> (Vec<Uuid>, u32) {
+async fn post(site: &Site, events: u64) -> (Vec<Uuid>, u32) {
     let (mut ids, mut refused) = (Vec::new(), 0);
     for n in 0..events {
         let id = Uuid::now_v7();
-        let reading = json!({ "sensor": "load", "value": n, "unit": "1" });
-        let event = json!({ "id": id, "type": "sensor.reading", "subject": "sensor/load", "data": reading });
+        let mut event = reading(n);
+        event["id"] = json!(id);
         let send = async || match site.post("/api/v1/events", &event).await {
             Ok((202, _)) => Ok(()),
             Ok((503, answer)) => {
@@ -137,11 +137,6 @@ async fn bits_that_rot_are_found_by_the_scrub_and_the_node_goes_on() {
     finds(2).await;
     let said = site.node.as_ref().unwrap().output();
     assert_eq!(said.matches("journal is damaged: these events are gone").count(), 2, "each is named once: {said}");
-    let (more, _) = post(&site, 5).await;
-    let central = async || {
-        let central = witness::central(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
-        let missing = ids.iter().chain(&more).filter(|id| !central.ids.contains(id)).count();
-        if missing == 0 { Ok(()) } else { Err(format!("{missing} missing")) }
-    };
-    eventually("the readings to be central", Duration::from_secs(20), central).await.unwrap();
+    let more = site.read_many(5).await.unwrap();
+    site.until_central(&more, Duration::from_secs(20)).await.unwrap();
 }

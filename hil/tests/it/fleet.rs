@@ -19,14 +19,12 @@ async fn site(name: &str, fleet: &str) -> Site {
 }
 
 /// Posts a reading to the node and waits until it is central.
-async fn goes_through(site: &Site, value: u32) {
-    let reading = json!({ "sensor": "load", "value": value, "unit": "1" });
-    let event = json!({ "type": "sensor.reading", "subject": "sensor/load", "data": reading });
-    assert_eq!(site.post("/api/v1/events", &event).await.unwrap().0, 202);
+async fn goes_through(site: &Site, value: u64) {
+    site.read(value).await.unwrap();
     eventually("the reading to be central", LONG, async || stored(site, value).await).await.unwrap();
 }
 
-async fn stored(site: &Site, value: u32) -> Result<(), String> {
+async fn stored(site: &Site, value: u64) -> Result<(), String> {
     let db = witness::sql(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
     let sql = "SELECT count(*) FROM event_store WHERE event_type = 'sensor.reading' AND payload->>'value' = $1
         AND tenant = 'acme' AND site = 'yard' AND node = 'gate-1'";
@@ -130,9 +128,7 @@ async fn a_revoked_node_is_kept_out_and_keeps_its_events_until_it_is_enrolled_ag
     goes_through(&site, 1).await;
     let said = site.operate(&["node", "revoke", "--node", "gate-1", "--by", "ann"]).unwrap();
     assert!(said.contains("1 certificates"), "{said}");
-    let reading = json!({ "sensor": "load", "value": 2, "unit": "1" });
-    let event = json!({ "type": "sensor.reading", "subject": "sensor/load", "data": reading });
-    assert_eq!(site.post("/api/v1/events", &event).await.unwrap().0, 202);
+    site.read(2).await.unwrap();
     says(&site, "the certificate is revoked").await;
     assert!(stored(&site, 2).await.is_err());
     site.enrol(&site.token().unwrap()).unwrap();

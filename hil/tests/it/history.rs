@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
+use hil::process::Process;
 use hil::servers::Addresses;
 use hil::site::{Plan, Ports, Site};
 use hil::wait::eventually;
@@ -20,26 +21,15 @@ async fn site(name: &str) -> Site {
     site
 }
 
-/// Posts readings to the node; their ids.
-async fn post(site: &Site, count: u32) -> HashSet<Uuid> {
-    let mut ids = HashSet::new();
-    for value in 0..count {
-        let reading = json!({ "sensor": "load", "value": value, "unit": "1" });
-        let event = json!({ "type": "sensor.reading", "subject": "sensor/load", "data": reading });
-        let (status, answer) = site.post("/api/v1/events", &event).await.unwrap();
-        assert_eq!(status, 202, "{answer}");
-        ids.insert(answer["id"].as_str().unwrap().parse().unwrap());
-    }
-    ids
-}
-
-async fn central(site: &Site, ids: &HashSet<Uuid>) {
-    let look = async || {
-        let central = witness::central(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
-        let missing = ids.difference(&central.ids).count();
-        if missing == 0 && central.outbox == 0 { Ok(()) } else { Err(format!("{missing} missing")) }
-    };
-    eventually("the events to be central", LONG, look).await.unwrap();
+/// Another process of ours beside the site's, with a configuration of its own.
+fn beside(site: &Site, program: &str, config: &str, until: &str) -> Process {
+    let path = site.folder().join("beside.toml");
+    std::fs::write(&path, config).unwrap();
+    let mut command = std::process::Command::new(hil::binaries::built().unwrap().join(program));
+    command.arg("run").arg("--config").arg(&path).env("PICKET_LOG", "info,tract=warn");
+    let mut process = Process::start("beside", &mut command, site.folder()).unwrap();
+    process.wait_for_output(until, LONG).unwrap();
+    process
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -79,14 +69,14 @@ fn database(site: &Site) -> String {
 async fn an_image_restored_while_the_original_runs_is_refused_and_loses_nothing() {
     let mut site = site("image").await;
     site.start_node().unwrap();
-    central(&site, &post(&site, 20).await).await;
+    site.until_central(&site.read_many(20).await.unwrap(), LONG).await.unwrap();
     // The image is taken of a stopped box, which then goes on.
     site.node.take().unwrap().stop(LONG).unwrap();
     let image = site.folder().join("image");
     copy(&site.data(), &image);
     site.start_node().unwrap();
-    let original = post(&site, 20).await;
-    central(&site, &original).await;
+    let original = site.read_many(20).await.unwrap();
+    site.until_central(&original, LONG).await.unwrap();
     // The image wakes up beside it: another box with the same card.
     let twin = Ports::free().unwrap();
     let config = std::fs::read_to_string(site.folder().join("node.toml")).unwrap();
@@ -94,16 +84,11 @@ async fn an_image_restored_while_the_original_runs_is_refused_and_loses_nothing(
     let config = config.replace(&data, &image.display().to_string());
     let config =
         config.replace(&format!(":{}\"\n\n[relay]", site.ports.console), &format!(":{}\"\n\n[relay]", twin.console));
-    let path = site.folder().join("twin.toml");
-    std::fs::write(&path, config).unwrap();
-    let mut command = std::process::Command::new(hil::binaries::built().unwrap().join("edge-node"));
-    command.arg("run").arg("--config").arg(&path).env("PICKET_LOG", "info,tract=warn");
-    let mut twin_node = hil::process::Process::start("twin", &mut command, site.folder()).unwrap();
-    twin_node.wait_for_output("an operator must adopt one", LONG).unwrap();
+    let twin_node = beside(&site, "edge-node", &config, "an operator must adopt one");
     let listed = site.operate(&["node", "list"]).unwrap();
     assert!(listed.contains("refused: gate-1"), "{listed}");
     // The original is not held up, and what the twin has is in its own journal.
-    central(&site, &post(&site, 20).await).await;
+    site.until_central(&site.read_many(20).await.unwrap(), LONG).await.unwrap();
     twin_node.stop(LONG).unwrap();
     let report = hil::demo::count(&site).await.unwrap();
     assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
@@ -116,21 +101,21 @@ async fn a_database_restored_from_an_older_backup_gets_again_what_it_missed() {
     let mut site = site("older").await;
     let (live, backup) = (database(&site), format!("{}_backup", database(&site)));
     site.start_node().unwrap();
-    let first = post(&site, 20).await;
-    central(&site, &first).await;
+    let first = site.read_many(20).await.unwrap();
+    site.until_central(&first, LONG).await.unwrap();
     site.relay.take().unwrap().stop(LONG).unwrap();
     template(&site, &live, &backup).await;
     site.start_relay().unwrap();
-    let second = post(&site, 20).await;
-    central(&site, &second).await;
+    let second = site.read_many(20).await.unwrap();
+    site.until_central(&second, LONG).await.unwrap();
     let before = witness::kafka(&site.place.kafka, &site.place.topic_prefix).unwrap().len();
     // Postgres goes back, Kafka does not: it has the second twenty already and gets them again.
     site.relay.take().unwrap().kill().unwrap();
     template(&site, &backup, &live).await;
-    let third = post(&site, 20).await;
+    let third = site.read_many(20).await.unwrap();
     site.start_relay().unwrap();
     for ids in [&first, &second, &third] {
-        central(&site, ids).await;
+        site.until_central(ids, LONG).await.unwrap();
     }
     let report = hil::demo::count(&site).await.unwrap();
     assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
@@ -144,8 +129,8 @@ async fn a_database_restored_from_an_older_backup_gets_again_what_it_missed() {
 async fn a_broker_that_has_lost_its_topics_gets_what_comes_and_the_store_keeps_the_rest() {
     let mut site = site("topics").await;
     site.start_node().unwrap();
-    let first = post(&site, 10).await;
-    central(&site, &first).await;
+    let first = site.read_many(10).await.unwrap();
+    site.until_central(&first, LONG).await.unwrap();
     // Kafka goes back to before it had anything; Postgres does not.
     site.relay.take().unwrap().stop(LONG).unwrap();
     site.place.topic_prefix.push_str("lost-");
@@ -153,10 +138,10 @@ async fn a_broker_that_has_lost_its_topics_gets_what_comes_and_the_store_keeps_t
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace("-\"\npartitions", "-lost-\"\npartitions");
     std::fs::write(&config, text).unwrap();
-    let second = post(&site, 10).await;
+    let second = site.read_many(10).await.unwrap();
     site.start_relay().unwrap();
-    central(&site, &first).await;
-    central(&site, &second).await;
+    site.until_central(&first, LONG).await.unwrap();
+    site.until_central(&second, LONG).await.unwrap();
     let kafka: HashSet<Uuid> =
         witness::kafka(&site.place.kafka, &site.place.topic_prefix).unwrap().into_iter().collect();
     assert!(second.is_subset(&kafka), "what came after is there");
@@ -168,18 +153,13 @@ async fn a_broker_that_has_lost_its_topics_gets_what_comes_and_the_store_keeps_t
 async fn a_publisher_that_slept_while_its_lock_moved_moves_nothing_twice() {
     let mut site = site("asleep").await;
     site.start_node().unwrap();
-    central(&site, &post(&site, 5).await).await;
+    site.until_central(&site.read_many(5).await.unwrap(), LONG).await.unwrap();
     // A second relay on the same database and broker; its read API has a port of its own.
     let second = Ports::free().unwrap();
     let config = std::fs::read_to_string(site.folder().join("relay.toml")).unwrap();
     let config = config.replace(&format!(":{}\"", site.ports.relay), &format!(":{}\"", second.relay));
     let config = config.replace(&format!(":{}\"", site.ports.fleet), &format!(":{}\"", second.fleet));
-    let path = site.folder().join("second.toml");
-    std::fs::write(&path, config).unwrap();
-    let mut command = std::process::Command::new(hil::binaries::built().unwrap().join("cloud-relay"));
-    command.arg("run").arg("--config").arg(&path).env("PICKET_LOG", "info");
-    let mut beside = hil::process::Process::start("second", &mut command, site.folder()).unwrap();
-    beside.wait_for_output("relay is ready", LONG).unwrap();
+    let beside = beside(&site, "cloud-relay", &config, "relay is ready");
     // The node sends to the second; the first, which publishes, falls asleep and loses its session.
     let node = site.folder().join("node.toml");
     let text = std::fs::read_to_string(&node).unwrap();
@@ -192,17 +172,17 @@ async fn a_publisher_that_slept_while_its_lock_moved_moves_nothing_twice() {
     let holder: i32 = db.query_one(holders, &[]).await.unwrap().get(0);
     let first = site.relay.as_ref().unwrap();
     first.signal(rustix::process::Signal::STOP).unwrap();
-    let waiting = post(&site, 30).await;
+    let waiting = site.read_many(30).await.unwrap();
     let stored = async || {
         let central = witness::central(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
         if central.outbox >= 30 { Ok(()) } else { Err(format!("{} in the outbox", central.outbox)) }
     };
     eventually("the readings to wait for the sleeper", LONG, stored).await.unwrap();
     db.execute("SELECT pg_terminate_backend($1)", &[&holder]).await.unwrap();
-    central(&site, &waiting).await;
+    site.until_central(&waiting, LONG).await.unwrap();
     first.signal(rustix::process::Signal::CONT).unwrap();
-    let more = post(&site, 30).await;
-    central(&site, &more).await;
+    let more = site.read_many(30).await.unwrap();
+    site.until_central(&more, LONG).await.unwrap();
     let report = hil::demo::count(&site).await.unwrap();
     assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
     beside.stop(LONG).unwrap();
@@ -212,8 +192,8 @@ async fn a_publisher_that_slept_while_its_lock_moved_moves_nothing_twice() {
 async fn days_that_were_kept_for_their_time_go_with_their_batches_and_the_rest_is_still_proved() {
     let mut site = site("days").await;
     site.start_node().unwrap();
-    let old = post(&site, 10).await;
-    central(&site, &old).await;
+    let old = site.read_many(10).await.unwrap();
+    site.until_central(&old, LONG).await.unwrap();
     site.node.take().unwrap().stop(LONG).unwrap();
     site.relay.take().unwrap().stop(LONG).unwrap();
     // All that was received so far was received nine days ago.
@@ -241,7 +221,7 @@ async fn days_that_were_kept_for_their_time_go_with_their_batches_and_the_rest_i
     };
     eventually("the old day to go", LONG, gone).await.unwrap();
     site.start_node().unwrap();
-    central(&site, &post(&site, 10).await).await;
+    site.until_central(&site.read_many(10).await.unwrap(), LONG).await.unwrap();
     let proved = site.operate(&["verify", "--node", "gate-1"]).unwrap();
     assert!(proved.contains("kept for its time and dropped") && proved.contains("complete from 1 to"), "{proved}");
     // Without that, a log that begins late is a log that somebody has cut.
@@ -259,8 +239,8 @@ async fn an_event_of_the_year_2100_is_kept_as_it_says_and_moves_no_clock() {
         let event = json!({ "type": "sensor.reading", "subject": "sensor/load", "time": time, "data": reading });
         assert_eq!(site.post("/api/v1/events", &event).await.unwrap().0, 202);
     }
-    let after = post(&site, 1).await;
-    central(&site, &after).await;
+    let after = site.read_many(1).await.unwrap();
+    site.until_central(&after, LONG).await.unwrap();
     let db = witness::sql(&site.place.postgres).await.unwrap();
     let sql = "SELECT to_char(\"timestamp\" AT TIME ZONE 'UTC', 'YYYY'), ingested_at > now() - interval '1 hour'
         FROM event_store WHERE event_type = 'sensor.reading' ORDER BY \"timestamp\"";

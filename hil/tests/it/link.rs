@@ -1,6 +1,5 @@
 //! Promise 1 over links that fail: cut, slow, silent, half open, gone.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use hil::servers::Addresses;
@@ -9,36 +8,18 @@ use hil::wait::{eventually, now};
 use hil::witness;
 use serde_json::json;
 use sim::link::{Link, Weather};
-use uuid::Uuid;
 
 /// Events posted at a time.
-const EVENTS: u32 = 40;
+const EVENTS: u64 = 40;
 const LONG: Duration = Duration::from_secs(60);
 /// From a good link to the last event at the centre: an answer that is still awaited, the look for the relay, a batch.
 const RECOVERY: Duration = Duration::from_secs(15);
-
-async fn post(site: &Site) -> HashSet<Uuid> {
-    let mut ids = HashSet::new();
-    for value in 0..EVENTS {
-        let reading = json!({ "sensor": "load", "value": value, "unit": "1" });
-        let event = json!({ "type": "sensor.reading", "subject": "sensor/load", "data": reading });
-        let (status, answer) = site.post("/api/v1/events", &event).await.unwrap();
-        assert_eq!(status, 202, "the site goes on whatever the link does: {answer}");
-        ids.insert(answer["id"].as_str().unwrap().parse().unwrap());
-    }
-    ids
-}
 
 /// Exchanges with the relay that failed, as the node counts them.
 async fn failures(site: &Site) -> u64 {
     let metrics = site.metrics().await.unwrap();
     let line = metrics.lines().find(|line| line.starts_with("picket_uplink_failures_total"));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{metrics}"))
-}
-
-async fn missing(site: &Site, ids: &HashSet<Uuid>) -> usize {
-    let central = witness::central(&site.place.postgres).await.unwrap();
-    ids.difference(&central.ids).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +31,7 @@ async fn whatever_the_link_does_nothing_acknowledged_is_lost_or_twice() {
     let mut site = Site::prepare(place, ports, &plan, Some(link.port())).unwrap();
     site.start_relay().unwrap();
     site.start_node().unwrap();
-    let mut acknowledged = post(&site).await;
+    let mut acknowledged = site.read_many(EVENTS).await.unwrap();
     let weathers = [
         Weather::Slow { bytes_per_second: 10_000, delay: Duration::from_millis(100) },
         Weather::Lossy { mean_bytes: 6000 },
@@ -61,13 +42,13 @@ async fn whatever_the_link_does_nothing_acknowledged_is_lost_or_twice() {
     ];
     for weather in weathers {
         link.set(weather);
-        let (before, mut posted) = (failures(&site).await, post(&site).await);
+        let (before, mut posted) = (failures(&site).await, site.read_many(EVENTS).await.unwrap());
         let felt = async || {
             // Traffic goes on: a link that nothing is sent over fails nobody.
             if !matches!(weather, Weather::Slow { .. }) {
-                posted.extend(post(&site).await);
+                posted.extend(site.read_many(EVENTS).await.unwrap());
             }
-            let (failed, waiting) = (failures(&site).await - before, missing(&site, &posted).await);
+            let (failed, waiting) = (failures(&site).await - before, site.missing(&posted).await.unwrap());
             let enough = match weather {
                 // It is slow, and it carries everything.
                 Weather::Slow { .. } => waiting == 0,
@@ -80,18 +61,18 @@ async fn whatever_the_link_does_nothing_acknowledged_is_lost_or_twice() {
         eventually(&format!("{weather:?} to be felt"), LONG, felt).await.unwrap();
         link.set(Weather::Clear);
         let begun = now();
-        let drained = async || match missing(&site, &posted).await {
-            0 => Ok(()),
-            waiting => Err(format!("{waiting} events wait")),
-        };
-        eventually(&format!("the events of {weather:?}"), RECOVERY, drained).await.unwrap();
+        site.until_central(&posted, RECOVERY).await.unwrap_or_else(|error| panic!("{weather:?}: {error:#}"));
         println!("{weather:?}: {} failures, drained {:?} after", failures(&site).await - before, begun.elapsed());
         acknowledged.extend(posted);
     }
     let report = hil::demo::count(&site).await.unwrap();
     let db = witness::sql(&site.place.postgres).await.unwrap();
     let gaps: i64 = db.query_one("SELECT count(*) FROM gap", &[]).await.unwrap().get(0);
-    assert_eq!((missing(&site, &acknowledged).await, report.lost, report.duplicated, gaps), (0, 0, 0, 0), "{report:?}");
+    assert_eq!(
+        (site.missing(&acknowledged).await.unwrap(), report.lost, report.duplicated, gaps),
+        (0, 0, 0, 0),
+        "{report:?}"
+    );
     let proved = site.operate(&["verify", "--node", "gate-1"]).unwrap();
     assert!(proved.contains("complete from 1 to") && !proved.contains("gap"), "{proved}");
 }
@@ -104,7 +85,7 @@ async fn over_a_metered_link_safety_goes_through_and_telemetry_waits_for_a_bette
     let mut site = Site::prepare(place, Ports::free().unwrap(), &plan, None).unwrap();
     site.start_relay().unwrap();
     site.start_node().unwrap();
-    let posted = post(&site).await;
+    let posted = site.read_many(EVENTS).await.unwrap();
     assert_eq!(site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap().0, 202);
     let pressed = async || {
         let db = witness::sql(&site.place.postgres).await.map_err(|error| format!("{error:#}"))?;
@@ -113,7 +94,7 @@ async fn over_a_metered_link_safety_goes_through_and_telemetry_waits_for_a_bette
         if count > 0 { Ok(()) } else { Err(format!("{count} presses")) }
     };
     eventually("the press to be central", LONG, pressed).await.unwrap();
-    assert_eq!(missing(&site, &posted).await, posted.len(), "telemetry was sent over the metered link");
+    assert_eq!(site.missing(&posted).await.unwrap(), posted.len(), "telemetry was sent over the metered link");
     assert_eq!(site.state().await.unwrap()["uplink"]["metered"], true);
     // The cable is back: as if the configuration named another modem.
     site.node.take().unwrap().stop(LONG).unwrap();
@@ -121,9 +102,5 @@ async fn over_a_metered_link_safety_goes_through_and_telemetry_waits_for_a_bette
     let text = std::fs::read_to_string(&config).unwrap().replace("\"lo\"", "\"wwan0\"");
     std::fs::write(&config, text).unwrap();
     site.start_node().unwrap();
-    let drained = async || match missing(&site, &posted).await {
-        0 => Ok(()),
-        waiting => Err(format!("{waiting} events wait")),
-    };
-    eventually("the readings to be central", LONG, drained).await.unwrap();
+    site.until_central(&posted, LONG).await.unwrap();
 }
