@@ -8,5 +8,6 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod fleet;
 mod parts;
 mod session;

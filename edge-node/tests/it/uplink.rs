@@ -215,3 +215,12 @@ fn what_one_link_owes_does_not_hold_up_the_next() {
     session.use_link(&Lane::ALL, None);
     assert!(bulk(&mut session, now) > 0, "the cable owes nothing");
 }
+
+#[test]
+fn an_answer_that_is_no_ack_ends_an_outage_too() {
+    let mut session = Session::new([Head::NONE; 5]);
+    session.happened(Outcome::Failed { retry_after: None, jitter: 1.0, reached: false }, Uptime(1));
+    assert!(session.failing());
+    session.happened(Outcome::Reached, Uptime(2));
+    assert!(!session.failing(), "the console shows the relay as connected, though nothing waits to be sent");
+}
