@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use shared::config::{ConfigError, duration};
+use shared::downlink::Content;
 use shared::identity::Identity;
 use shared::ids::Name;
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::operate::nodes::{self, Change};
-use crate::operate::verify;
+use crate::operate::{messages, verify};
 use crate::relay;
 
 /// The cloud relay of Picket: takes the batches of edge nodes into Postgres and Kafka, and serves what they saw.
@@ -44,6 +45,12 @@ pub enum Command {
         /// Verb.
         #[command(subcommand)]
         verb: NodeVerb,
+    },
+    /// Messages to nodes.
+    Downlink {
+        /// Verb.
+        #[command(subcommand)]
+        verb: DownlinkVerb,
     },
     /// The relay's own certificate authorities.
     Authority {
@@ -115,6 +122,25 @@ pub enum NodeVerb {
         #[arg(long)]
         by: String,
     },
+}
+
+/// Of messages to nodes.
+#[derive(Debug, Subcommand)]
+pub enum DownlinkVerb {
+    /// Presses the site's e-stop, and prints the message's number. There is no message that resets it.
+    PressEstop {
+        /// Node.
+        #[command(flatten)]
+        of: NodeArgs,
+        /// Who presses.
+        #[arg(long)]
+        by: String,
+        /// How long it is honoured.
+        #[arg(long, default_value = "10m", value_parser = duration::parse)]
+        valid: Duration,
+    },
+    /// Prints the newest messages to a node, and whether it has kept them.
+    List(NodeArgs),
 }
 
 /// Of authorities.
@@ -194,6 +220,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             NodeVerb::Approve { of, key, by } => nodes::approve(&of.read()?, &of.node, key.as_deref(), &by, out).await,
             NodeVerb::Revoke { of, by } => nodes::revoke(&of.read()?, &of.node, &by, out).await,
         },
+        Command::Downlink { verb: DownlinkVerb::List(of) } => messages::list(&of.read()?, &of.node, out).await,
+        Command::Downlink { verb: DownlinkVerb::PressEstop { of, by, valid } } => {
+            let config = of.read()?;
+            let press = Content::PressEstop { by: by.clone() };
+            messages::send(&config, config.fleet(&of.args.config)?, &of.node, (&press, &by, valid), out).await
+        }
         Command::Authority { verb } => {
             let (args, change) = match verb {
                 AuthorityVerb::Show(args) => (args, Change::Show),

@@ -27,10 +27,23 @@ pub struct Config {
     /// How long things are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// Pictures and clips of nodes; without it they stay there.
+    pub media: Option<MediaConfig>,
+}
+
+/// Where nodes' pictures and clips go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaConfig {
+    /// Folder; relays beside each other share it.
+    pub folder: PathBuf,
+    /// Largest file, MiB.
+    #[serde(default = "largest_mib")]
+    pub largest_mib: u64,
 }
 
 /// How long things are kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
     /// Events and the batches that they came in, from their receipt on; whole days (UTC) go.
@@ -39,11 +52,15 @@ pub struct Retention {
     /// Kafka records, of topics that the relay makes.
     #[serde(with = "shared::config::duration")]
     pub topics: Duration,
+    /// Pictures and clips.
+    #[serde(with = "shared::config::duration")]
+    pub media: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { events: Duration::from_secs(7 * 86_400), topics: Duration::from_secs(86_400) }
+        let week = Duration::from_secs(7 * 86_400);
+        Self { events: week, topics: Duration::from_secs(86_400), media: week }
     }
 }
 
@@ -88,6 +105,10 @@ fn ninety_days() -> Duration {
     Duration::from_secs(90 * 86_400)
 }
 
+fn largest_mib() -> u64 {
+    256
+}
+
 fn six() -> i32 {
     6
 }
@@ -109,7 +130,8 @@ impl Config {
         if !(1..=1000).contains(&config.kafka.partitions) {
             return Err(ConfigError::new(&file, "kafka.partitions", "expected 1 to 1000"));
         }
-        for (key, kept) in [("events", config.retention.events), ("topics", config.retention.topics)] {
+        let Retention { events, topics, media } = config.retention;
+        for (key, kept) in [("events", events), ("topics", topics), ("media", media)] {
             if !(Duration::from_secs(3600)..=Duration::from_secs(3660 * 86_400)).contains(&kept) {
                 return Err(ConfigError::new(
                     &file,
@@ -117,6 +139,9 @@ impl Config {
                     format!("expected 1h to 87840h, found {kept:?}"),
                 ));
             }
+        }
+        if config.media.as_ref().is_some_and(|media| !(1..=1024).contains(&media.largest_mib)) {
+            return Err(ConfigError::new(&file, "media.largest_mib", "expected 1 to 1024"));
         }
         if let Some((key, expected)) = config.fleet.as_ref().and_then(FleetConfig::problem) {
             return Err(ConfigError::new(&file, format!("fleet.{key}"), expected));

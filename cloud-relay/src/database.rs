@@ -8,11 +8,12 @@ use tracing::{info, warn};
 use crate::config::Postgres;
 
 /// Migrations in order; each is applied once, in a transaction. Never edited after release.
-const MIGRATIONS: [(i32, &str); 4] = [
+const MIGRATIONS: [(i32, &str); 5] = [
     (1, include_str!("../migrations/0001_main_path.sql")),
     (2, include_str!("../migrations/0002_history.sql")),
     (3, include_str!("../migrations/0003_fleet.sql")),
     (4, include_str!("../migrations/0004_retention.sql")),
+    (5, include_str!("../migrations/0005_downlink.sql")),
 ];
 /// Days of event_store partitions made ahead.
 const PARTITIONS_AHEAD: i32 = 3;

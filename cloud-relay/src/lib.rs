@@ -7,6 +7,8 @@ pub mod config;
 pub mod database;
 pub mod metrics;
 pub mod fleet;
+pub mod downlink;
+pub mod media;
 pub mod ingest;
 pub mod publish;
 pub mod consume;

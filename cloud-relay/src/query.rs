@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shared::event;
 use shared::units::UtcMicros;
 use tracing::error;
 use uuid::Uuid;
@@ -35,9 +36,22 @@ pub fn router(queries: Queries) -> Router {
     Router::new()
         .route("/api/v1/events", get(events))
         .route("/api/v1/vehicles", get(vehicles))
+        .route("/api/v1/schemas", get(schemas))
+        .route("/api/v1/schemas/{event_type}", get(schema))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics))
         .with_state(queries)
+}
+
+async fn schemas() -> Json<Value> {
+    Json(event::schemas().map(|(name, version)| json!({ "type": name, "version": version })).collect())
+}
+
+async fn schema(Path(event_type): Path<String>) -> Response {
+    match event::schema(&event_type) {
+        Some(schema) => Json(schema).into_response(),
+        None => problem(StatusCode::NOT_FOUND, format!("{event_type:?} is no event type; see /api/v1/schemas")),
+    }
 }
 
 async fn metrics(State(queries): State<Queries>) -> Response {

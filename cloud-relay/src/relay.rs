@@ -7,17 +7,19 @@ use anyhow::Context;
 use axum::middleware;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::config::Config;
 use crate::database::{self, Pool};
+use crate::downlink::{self, Downlink};
 use crate::fleet::caller::{self, Place};
 use crate::fleet::listener::{Peer, TlsListener};
 use crate::fleet::register::{Register, any_certificate};
 use crate::fleet::{self, Fleet, Keeper, STRANGERS};
 use crate::ingest::{self, Ingest};
+use crate::media::{self, store::Store};
 use crate::metrics::Metrics;
 use crate::projections::VehicleLatest;
 use crate::query::{self, Queries};
@@ -43,14 +45,24 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     database::migrate(&mut client).await?;
     let metrics = Metrics::new();
     let pool = Arc::new(Pool::new(config.postgres.clone()));
-    let nodes = ingest::router(Ingest { pool: pool.clone(), metrics: metrics.clone() });
+    let mut nodes = ingest::router(Ingest { pool: pool.clone(), metrics: metrics.clone() });
     let mut routes = query::router(Queries { pool: pool.clone(), metrics: metrics.clone() });
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    if let Some(media_config) = &config.media {
+        let store = Store::open(&media_config.folder, media_config.largest_mib * 1024 * 1024)?;
+        nodes = nodes.merge(media::of_nodes(store.clone()));
+        routes = routes.merge(media::of_readers(store.clone(), config.tenant.clone()));
+        tasks.spawn(store.keep_swept(config.retention.media));
+    }
     if let Some(fleet_config) = &config.fleet {
         let keeper = Keeper::open(fleet_config, !any_certificate(&client).await?)?;
         let (authorities, certificate_life) = (keeper.authorities(), fleet_config.certificate_life);
         let strangers = Arc::new(Semaphore::new(STRANGERS));
-        let fleet = Fleet { register: Register { pool }, authorities, certificate_life, strangers };
+        let register = Register { pool: pool.clone() };
+        let (told, news) = watch::channel(0);
+        tasks.spawn(downlink::listen(config.postgres.clone(), told));
+        let nodes = nodes.merge(downlink::router(Downlink { pool, register: register.clone(), news }));
+        let fleet = Fleet { register, authorities, certificate_life, strangers };
         let tcp = TcpListener::bind(fleet_config.listen).await.context("bind the fleet's address")?;
         info!(address = %tcp.local_addr()?, "nodes are served over TLS");
         let (listener, served) = (TlsListener::new(tcp, keeper.tls()), fleet::router(fleet, nodes));

@@ -11,6 +11,7 @@ use shared::ids::Name;
 use crate::detect::zone::ZoneConfig;
 use crate::interlock::KeepOutConfig;
 use crate::journal::limits::Limits;
+use crate::media::MediaConfig;
 use crate::sensor::camera::CameraConfig;
 use crate::uplink::RelayConfig;
 use crate::vehicle::{LinkConfig, VehicleConfig};
@@ -31,6 +32,9 @@ pub struct Config {
     /// Sizes and times of the journal.
     #[serde(default)]
     pub journal: Limits,
+    /// Sizes of the store of pictures and clips.
+    #[serde(default)]
+    pub media: MediaConfig,
     /// Where events go; without it they stay here.
     pub relay: Option<RelayConfig>,
     /// What looks at pictures; needed where there is a camera.
@@ -92,6 +96,9 @@ impl Config {
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
         if let Some((key, problem)) = self.journal.problem() {
             return wrong(format!("journal.{key}"), problem);
+        }
+        if let Some((key, problem)) = self.media.problem() {
+            return wrong(format!("media.{key}"), problem);
         }
         for (index, camera) in self.cameras.iter().enumerate() {
             if !(Duration::from_millis(100)..=Duration::from_secs(5)).contains(&camera.stale_after) {

@@ -76,6 +76,10 @@ pub struct Metrics {
     pub journal_damaged: Gauges,
     /// Passes over the journal.
     pub journal_scrubs: Counter,
+    /// Bytes of pictures and clips sent, those sent twice included.
+    pub media_bytes: Counter,
+    /// Messages from the centre, by what became of them.
+    pub downlink: Counts,
     registry: Arc<Registry>,
 }
 
@@ -106,6 +110,8 @@ impl Metrics {
         r.register("journal_events_lost", "Events lost", m.journal_lost.clone());
         r.register("journal_damaged_places", "Damaged places of the last scrub", m.journal_damaged.clone());
         r.register("journal_scrubs", "Passes over the journal", m.journal_scrubs.clone());
+        r.register("media_sent_bytes", "Bytes of media sent", m.media_bytes.clone());
+        r.register("downlink_messages", "Messages from the centre", m.downlink.clone());
         m.registry = Arc::new(r);
         m
     }

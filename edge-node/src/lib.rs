@@ -6,6 +6,7 @@ pub mod durable;
 pub mod tls;
 pub mod health;
 pub mod journal;
+pub mod media;
 pub mod sensor;
 pub mod vehicle;
 pub mod detect;

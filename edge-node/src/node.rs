@@ -31,14 +31,16 @@ use crate::detect::zone::Turn;
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
-use crate::interlock::latch::{self, Latch};
+use crate::interlock::latch;
 use crate::interlock::machine::{Input, KeepOut, Machine, Policy};
 use crate::journal::scrub;
-use crate::journal::store::path_in;
 use crate::journal::writer;
+use crate::media::Media;
 use crate::sensor::camera::capture::Capture;
 use crate::sensor::frame::Mailbox;
+use crate::uplink::downlink::Downlink;
 use crate::uplink::driver::{Uplink, View as UplinkView};
+use crate::uplink::identity::{self, Files};
 use crate::vehicle::link::{self, Link};
 use crate::vehicle::state::VehicleState;
 
@@ -93,9 +95,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (ended, endings) = channel();
     let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
 
-    let latched = read_latch(&config)?;
-    let (journal, acks, writer) =
-        writer::start(config.data.clone(), config.journal.clone(), Stamp::new()).context("open the journal")?;
+    let latched = latch::at_start(&config.data)?;
+    let signer = identity::signer(Files::of(&config.data));
+    let started = writer::start(config.data.clone(), config.journal.clone(), Stamp::new(), Some(signer));
+    let (journal, acks, writer) = started.context("open the journal")?;
+    let media = Media::open(&config.data, config.media).context("open the media folder")?;
     journal.record(
         journal.event("node", Payload::NodeStarted(NodeStarted { version: env!("CARGO_PKG_VERSION").into() })),
     )?;
@@ -153,9 +157,29 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let (uplink_show, uplink_view) = watch::channel(UplinkView::default());
     if let Some(relay) = config.relay.clone() {
-        let (node, folder, stamp) = (config.node.clone(), config.data.clone(), journal.stamp());
+        let (node, folder) = (config.node.clone(), config.data.clone());
         let (metrics, stop) = (metrics.clone(), stopping.clone());
-        let uplink = Uplink { config: relay, node, folder, acks, stamp, view: uplink_show, metrics, stop };
+        let ((way_show, way), (kept_show, kept)) = (watch::channel(None), watch::channel(0));
+        let pressed = interlock.clone();
+        let downlink = Downlink {
+            url: relay.url.clone(),
+            node: node.clone(),
+            folder: folder.clone(),
+            way,
+            inbox: acks.clone(),
+            journal: journal.clone(),
+            // False only when many presses wait already, or when the node ends.
+            press: Box::new(move |by| {
+                pressed.press("downlink", by);
+            }),
+            kept: kept_show,
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn_on(downlink.run(), runtime.handle());
+        let (way, downlink, view) = (way_show, kept, uplink_show);
+        let (journal, media) = (journal.clone(), media.clone());
+        let uplink = Uplink { config: relay, node, folder, acks, media, journal, way, downlink, view, metrics, stop };
         tasks.spawn_on(async move { uplink.run().await.context("run the uplink") }, runtime.handle());
     }
 
@@ -171,6 +195,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         uplink_view,
         interlock: interlock.clone(),
         journal: journal.clone(),
+        media,
         metrics: metrics.clone(),
     };
     let listener = runtime.block_on(TcpListener::bind(config.listen)).context("bind the console's address")?;
@@ -237,23 +262,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     join(vec![("journal".into(), writer.into_thread())], deadline.plus(STOP_GRACE));
     anyhow::ensure!(reason == "signal", "run: {reason}");
     Ok(())
-}
-
-/// Whether the e-stop begins as pressed. Only a data folder without a journal is new: there the latch is written as
-/// released; a latch missing beside a journal counts as pressed.
-fn read_latch(config: &Config) -> anyhow::Result<bool> {
-    let found = latch::read(&config.data);
-    info!(?found, "e-stop latch");
-    match found {
-        Latch::Released => Ok(false),
-        Latch::Pressed | Latch::Unknown => Ok(true),
-        Latch::Absent if path_in(&config.data).exists() => Ok(true),
-        Latch::Absent => {
-            std::fs::create_dir_all(&config.data).context("make the data folder")?;
-            latch::write(&config.data, false).context("write the latch")?;
-            Ok(false)
-        }
-    }
 }
 
 fn load(site: &Config, config: &ModelConfig) -> anyhow::Result<Model> {

@@ -125,6 +125,7 @@ impl Site {
                 plan.fleet
             )?;
         }
+        write!(relay, "\n[media]\nfolder = \"{}\"\nlargest_mib = 8\n", at.join("media").display())?;
         std::fs::write(at.join("relay.toml"), relay).context("write relay.toml")?;
         let sim = format!("trace = \"{}\"\n{}", at.join("trace.jsonl").display(), plan.sim);
         std::fs::write(at.join("sim.toml"), sim).context("write sim.toml")?;

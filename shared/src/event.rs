@@ -3,6 +3,7 @@
 //! Within a schema version, variants and fields are only ever appended. To add an event type follow the checklist in
 //! CONTRIBUTING.md. The byte form is in `record`, the JSON form at the rim in `cloudevent`.
 
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EventId, Lane, TraceId};
@@ -37,6 +38,9 @@ pub struct Event {
     /// What happened.
     pub payload: Payload,
 }
+
+/// The type of events from outside, in the table of types.
+const CUSTOM: &str = "custom";
 
 macro_rules! payloads {
     ($($(#[$doc:meta])* $variant:ident($body:ty) = $id:literal, $name:literal, v $version:literal, $lane:ident;)*) => {
@@ -88,6 +92,10 @@ macro_rules! payloads {
             }
         }
 
+        fn payload_schema(event_type: &str) -> Option<Schema> {
+            match event_type { $($name => Some(schema_for!($body)),)* _ => None }
+        }
+
         /// Every event type this build knows: number, dotted name, schema version, lane.
         pub const EVENT_TYPES: &[(u16, &str, u16, Lane)] = &[$(($id, $name, $version, Lane::$lane),)*];
     };
@@ -122,30 +130,50 @@ payloads! {
     CommandRequested(CommandRequested) = 40, "command.requested", v 1, Safety;
     /// The interlock permitted or denied a requested command.
     CommandDecided(CommandDecided) = 41, "command.decided", v 1, Safety;
+    /// A message from the centre came, and was acted upon or refused.
+    DownlinkReceived(DownlinkReceived) = 42, "downlink.received", v 1, Safety;
     /// A vehicle's state, sampled.
     VehicleSampled(VehicleSampled) = 50, "vehicle.sampled", v 1, Telemetry;
     /// A value a sensor gave.
     SensorReading(SensorReading) = 60, "sensor.reading", v 1, Telemetry;
+    /// A picture or clip is kept beside the journal.
+    MediaStored(MediaStored) = 70, "media.stored", v 1, Media;
+    /// One is gone before the relay had it.
+    MediaDropped(MediaDropped) = 71, "media.dropped", v 1, Media;
     /// An event from outside, kept as it came.
     Custom(Custom) = 1000, "custom", v 1, Telemetry;
 }
 
+/// JSON Schema (2020-12) of an event type's payload at the rim, in the version that this build writes; `None` for a type it
+/// does not know. Events from outside, `custom.*`, have none: their data is whatever they came with.
+pub fn schema(event_type: &str) -> Option<serde_json::Value> {
+    let (_, name, version, _) = EVENT_TYPES.iter().find(|(_, name, ..)| *name == event_type && *name != CUSTOM)?;
+    let mut schema = payload_schema(name)?;
+    schema.insert("$id".into(), format!("urn:picket:event:{name}:v{version}").into());
+    Some(schema.to_value())
+}
+
+/// The types that [`schema`] knows, with their versions.
+pub fn schemas() -> impl Iterator<Item = (&'static str, u16)> {
+    EVENT_TYPES.iter().filter(|(_, name, ..)| *name != CUSTOM).map(|(_, name, version, _)| (*name, *version))
+}
+
 /// `node.started`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeStarted {
     /// Version of the binary.
     pub version: String,
 }
 
 /// `node.stopped`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeStopped {
     /// Why it ends: `signal`, or the stage that failed.
     pub reason: String,
 }
 
 /// Where a track is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TrackPhase {
     /// First confirmed.
@@ -157,7 +185,7 @@ pub enum TrackPhase {
 }
 
 /// `detection.track`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DetectionTrack {
     /// Camera name.
     pub camera: String,
@@ -178,7 +206,7 @@ pub struct DetectionTrack {
 }
 
 /// `zone.occupied`, `zone.cleared`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ZonePresence {
     /// Zone name.
     pub zone: String,
@@ -191,7 +219,7 @@ pub struct ZonePresence {
 }
 
 /// Whether a camera can be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CameraState {
     /// Frames arrive and progress.
@@ -201,7 +229,7 @@ pub enum CameraState {
 }
 
 /// `camera.health_changed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CameraHealth {
     /// Camera name.
     pub camera: String,
@@ -214,7 +242,7 @@ pub struct CameraHealth {
 }
 
 /// `alert.raised`, `alert.cleared`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alert {
     /// Alert number in this run of the node, from 1.
     pub alert: u64,
@@ -227,7 +255,7 @@ pub struct Alert {
 }
 
 /// `interlock.tripped`, `interlock.cleared`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InterlockChange {
     /// Rule: `estop`, `keep-out`.
     pub rule: String,
@@ -240,7 +268,7 @@ pub struct InterlockChange {
 }
 
 /// `interlock.demanded`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InterlockDemanded {
     /// Vehicle name.
     pub vehicle: String,
@@ -253,9 +281,9 @@ pub struct InterlockDemanded {
 }
 
 /// `estop.changed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EstopChanged {
-    /// Source: `console`, `latch`.
+    /// Source: `console`, `downlink`, `latch`.
     pub source: String,
     /// Whether the stop is latched now.
     pub pressed: bool,
@@ -264,9 +292,10 @@ pub struct EstopChanged {
 }
 
 /// `command.requested`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandRequested {
     /// Request id, as answered over HTTP.
+    #[schemars(with = "String")]
     pub request: EventId,
     /// Vehicle name.
     pub vehicle: String,
@@ -277,9 +306,10 @@ pub struct CommandRequested {
 }
 
 /// `command.decided`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandDecided {
     /// Request id.
+    #[schemars(with = "String")]
     pub request: EventId,
     /// Vehicle name.
     pub vehicle: String,
@@ -289,8 +319,19 @@ pub struct CommandDecided {
     pub reasons: Vec<String>,
 }
 
+/// `downlink.received`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DownlinkReceived {
+    /// Its place in the relay's sequence for this node.
+    pub seq: u64,
+    /// What it asks for: `estop.press`.
+    pub kind: String,
+    /// `taken`, or why not: `expired`, `unknown`.
+    pub outcome: String,
+}
+
 /// `vehicle.sampled`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VehicleSampled {
     /// Vehicle name.
     pub vehicle: String,
@@ -311,7 +352,7 @@ pub struct VehicleSampled {
 }
 
 /// `sensor.reading`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SensorReading {
     /// Sensor name.
     pub sensor: String,
@@ -321,8 +362,30 @@ pub struct SensorReading {
     pub unit: String,
 }
 
+/// `media.stored`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MediaStored {
+    /// BLAKE3 of its bytes, hexadecimal: its name at node and relay.
+    pub hash: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// As in a Content-Type header.
+    pub media_type: String,
+}
+
+/// `media.dropped`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MediaDropped {
+    /// Its name.
+    pub hash: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// `quota`, or `damaged`.
+    pub reason: String,
+}
+
 /// An event from outside: its own type under `custom.`, its JSON as text (postcard holds no self-describing values).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Custom {
     /// Dotted type, begins with `custom.`.
     pub event_type: String,

@@ -11,4 +11,6 @@ pub mod record;
 pub mod cloudevent;
 pub mod dictionary;
 pub mod wire;
+pub mod downlink;
+pub mod media;
 pub mod config;

@@ -1,4 +1,5 @@
-//! The relay's own certificate authorities: they sign the nodes' certificates and the relay's own, and nothing else.
+//! The relay's own certificate authorities: they sign the nodes'
+//! certificates and the relay's own, the time, messages to nodes, and nothing else.
 //!
 //! Layout: `NNNN.pem` (certificate), `NNNN.key` (PKCS#8, only its owner reads it), `NNNN.cross.pem` (the same key and
 //! name, signed by the authority before it). The highest number signs; all are trusted until they are retired. The
@@ -225,15 +226,22 @@ impl Authorities {
         Ok(Own { chain, key: PrivateKeyDer::Pkcs8(key.serialize_der().into()) })
     }
 
-    /// The time, signed by every authority: a node trusts one of them.
+    /// The time, bound to a nonce.
     ///
     /// # Errors
     /// A key that does not sign.
     pub fn time(&self, nonce: &str, utc_us: i64) -> anyhow::Result<TimeAnswer> {
-        let statement = time_statement(nonce, utc_us);
-        let sign = |authority: &Authority| authority.issuer.key().sign(&statement).map(Signature);
-        let signatures = self.all.iter().map(sign).collect::<Result<_, _>>().context("sign the time")?;
+        let signatures = self.sign_all(&time_statement(nonce, utc_us)).context("sign the time")?;
         Ok(TimeAnswer { utc_us, signatures })
+    }
+
+    /// A statement, signed by every authority: a node trusts one of them.
+    ///
+    /// # Errors
+    /// A key that does not sign.
+    pub fn sign_all(&self, statement: &[u8]) -> anyhow::Result<Vec<Signature>> {
+        let sign = |authority: &Authority| authority.issuer.key().sign(statement).map(Signature);
+        self.all.iter().map(sign).collect::<Result<_, _>>().context("sign")
     }
 
     /// Whether one of the authorities signed this certificate, expired or not.

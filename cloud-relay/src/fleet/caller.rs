@@ -6,6 +6,7 @@ use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
+use serde::Deserialize;
 use shared::identity::Identity;
 use shared::ids::Name;
 use tracing::{error, warn};
@@ -47,11 +48,17 @@ pub fn shown(certificate: &X509Certificate<'_>) -> Result<Shown, String> {
     })
 }
 
+/// The node that a route's address names.
+#[derive(Debug, Deserialize)]
+pub struct Addressed {
+    node: String,
+}
+
 /// Lets a request of an enrolled node through.
 pub async fn identify(
     State(fleet): State<Fleet>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    Path(node): Path<String>,
+    Path(Addressed { node }): Path<Addressed>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -101,7 +108,7 @@ pub struct Place {
 /// Takes the address's word for the node: plain HTTP on loopback, for development and tests.
 pub async fn believe(
     State(place): State<Place>,
-    Path(node): Path<String>,
+    Path(Addressed { node }): Path<Addressed>,
     mut request: Request,
     next: Next,
 ) -> Response {

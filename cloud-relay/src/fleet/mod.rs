@@ -55,7 +55,7 @@ pub struct Fleet {
     pub strangers: Arc<Semaphore>,
 }
 
-/// The routes of enrolment. `with_certificate` are routes for enrolled nodes alone, each with one parameter, the node.
+/// The routes of enrolment. `with_certificate` are routes for enrolled nodes alone, each with the parameter `node`.
 pub fn router(fleet: Fleet, with_certificate: Router) -> Router {
     let renewal = Router::new().route("/v1/nodes/{node}/certificate", post(renew)).with_state(fleet.clone());
     let known = renewal

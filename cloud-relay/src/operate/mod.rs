@@ -2,3 +2,4 @@
 
 pub mod verify;
 pub mod nodes;
+pub mod messages;

@@ -29,7 +29,7 @@ fn files() -> &'static Files {
     static FILES: OnceLock<Files> = OnceLock::new();
     FILES.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let (journal, acks, writer) = writer::start(folder.path().to_owned(), limits(), Stamp::new()).unwrap();
+        let (journal, acks, writer) = writer::start(folder.path().to_owned(), limits(), Stamp::new(), None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for n in 0..40 {
             let text = "t".repeat(300);

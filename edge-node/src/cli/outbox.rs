@@ -98,6 +98,14 @@ fn show(status: &Status, json: bool) -> anyhow::Result<()> {
             writeln!(out, "           epoch {} {what} from {} to {}", range.epoch, range.first, range.last)?;
         }
     }
+    for (lane, place) in status.lanes.iter().flat_map(|lane| lane.signed.iter().map(move |place| (lane.lane, place))) {
+        let what = match place.holds {
+            Some(true) => "as it was signed",
+            Some(false) => "NOT what the node has signed",
+            None => "signed, and within a gap",
+        };
+        writeln!(out, "{:<10} epoch {} at {} {what}", lane.as_str(), place.epoch, place.seq)?;
+    }
     let mib = |bytes: u64| bytes / (1024 * 1024);
     writeln!(
         out,

@@ -8,8 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
-use shared::event::{CommandRequested, Payload};
+use serde_json::{Value, json};
+use shared::event::{self, CommandRequested, Payload};
 use shared::ids::EventId;
 use tracing::warn;
 use uuid::Uuid;
@@ -38,6 +38,18 @@ pub struct Command {
 enum Wanted {
     Hold,
     Resume,
+}
+
+/// `GET /api/v1/schemas`: the event types that have one.
+pub async fn schemas() -> Json<Value> {
+    Json(event::schemas().map(|(name, version)| json!({ "type": name, "version": version })).collect())
+}
+
+/// `GET /api/v1/schemas/{event_type}`: JSON Schema of its data.
+pub async fn schema(Path(event_type): Path<String>) -> Response {
+    let unknown = || format!("{event_type:?} is no event type; see /api/v1/schemas");
+    let found = event::schema(&event_type).map(|schema| Json(schema).into_response());
+    found.unwrap_or_else(|| problem(StatusCode::NOT_FOUND, &unknown(), &[]))
 }
 
 fn problem(status: StatusCode, detail: &str, reasons: &[String]) -> Response {

@@ -17,6 +17,7 @@ use crate::health::Metrics;
 use crate::interlock::clerk::View as InterlockView;
 use crate::interlock::driver::Interlock;
 use crate::journal::Journal;
+use crate::media::{Media, http as media_http};
 use crate::sensor::http::{Ingest, router as ingest_router};
 use crate::uplink::driver::View as UplinkView;
 use crate::vehicle::VehicleConfig;
@@ -44,6 +45,8 @@ pub struct Console {
     pub interlock: Interlock,
     /// Takes events.
     pub journal: Journal,
+    /// Takes pictures and clips.
+    pub media: Media,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -53,11 +56,15 @@ type Shared = Arc<Console>;
 /// All routes.
 pub fn router(console: Console) -> Router {
     let ingest = Ingest { journal: console.journal.clone(), metrics: console.metrics.clone() };
+    let (media, journal, metrics) = (console.media.clone(), console.journal.clone(), console.metrics.clone());
+    let taking = media_http::Taking { media, journal, metrics };
     let console: Shared = Arc::new(console);
     Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(api::metrics))
+        .route("/api/v1/schemas", get(api::schemas))
+        .route("/api/v1/schemas/{event_type}", get(api::schema))
         .route("/api/v1/state", get(live::state))
         .route("/api/v1/stream", get(live::stream))
         .route("/api/v1/cameras/{camera}/frame.jpg", get(live::frame))
@@ -67,4 +74,5 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/vehicles/{vehicle}/commands", post(api::command))
         .with_state(console)
         .merge(ingest_router(ingest))
+        .merge(media_http::router(taking))
 }

@@ -5,7 +5,11 @@
 
 use std::path::Path;
 
+use anyhow::Context;
+use tracing::info;
+
 use crate::durable;
+use crate::journal::store::path_in;
 
 const COPIES: [&str; 2] = ["estop.a", "estop.b"];
 
@@ -33,6 +37,26 @@ pub fn read(folder: &Path) -> Latch {
         },
         (Err(a), Err(b)) if is_absent(&a) && is_absent(&b) => Latch::Absent,
         _ => Latch::Unknown,
+    }
+}
+
+/// Whether the e-stop begins as pressed. Only a data folder without a journal is new: there the latch is written as
+/// released; a latch missing beside a journal counts as pressed.
+///
+/// # Errors
+/// A new folder that cannot be written.
+pub fn at_start(folder: &Path) -> anyhow::Result<bool> {
+    let found = read(folder);
+    info!(?found, "e-stop latch");
+    match found {
+        Latch::Released => Ok(false),
+        Latch::Pressed | Latch::Unknown => Ok(true),
+        Latch::Absent if path_in(folder).exists() => Ok(true),
+        Latch::Absent => {
+            std::fs::create_dir_all(folder).context("make the data folder")?;
+            write(folder, false).context("write the latch")?;
+            Ok(false)
+        }
     }
 }
 

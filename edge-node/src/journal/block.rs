@@ -1,8 +1,8 @@
 //! What one commit adds to one lane: a run of items in one epoch, with everything needed to find damage in it. Pure.
 //!
 //! Limits: [`BODY_MAX`] bytes, unless a single item is larger. Layout of the body: for each item its digest (32 bytes),
-//! kind (u8: 1 record, 2 opened), type id (u16), schema version (u16) and length (u32), all little-endian, then
-//! the bytes. The header (first position and sequence number, count, times, chain before and after) has a checksum of
+//! kind (u8: 1 record, 2 opened, 3 thinned), type id (u16), schema version (u16) and length (u32), all little-endian,
+//! then the bytes; of a thinned run the digest is the chain behind it, the bytes are its length (u64) and the chain before it. The header (first position and sequence number, count, times, chain before and after) has a checksum of
 //! its own. Recovery: a record whose bytes do not match its digest becomes a [`Item::Skip`] for `damaged` of exactly its
 //! place; where the frame itself is broken, the rest of the block does. A block with a broken header is passed over,
 //! and its range is named by its neighbours.
@@ -17,6 +17,9 @@ pub const BODY_MAX: usize = 256 * 1024;
 const FRAME: usize = 32 + 1 + 2 + 2 + 4;
 /// The reason of a named gap whose bytes are on the disk but are not what was written.
 pub const DAMAGED: &str = "damaged";
+
+/// The reason of a named gap that thinning has made.
+pub const THINNED: &str = "thinned";
 
 /// Where a lane stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +140,7 @@ impl Block {
         self.frame(opened.digest(), (2, 0, 0), &postcard::to_stdvec(opened).unwrap_or_default());
     }
 
-    fn frame(&mut self, digest: Digest, (kind, type_id, version): (u8, u16, u16), bytes: &[u8]) {
+    pub(super) fn frame(&mut self, digest: Digest, (kind, type_id, version): (u8, u16, u16), bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.body.reserve(FRAME + bytes.len());
         self.body.extend_from_slice(&digest.0);
@@ -188,16 +191,22 @@ impl Block {
     /// The items with their places; damage is a `Skip`.
     pub fn rows(&self) -> Vec<Row> {
         let (entries, whole) = self.entries();
-        let chain = |pick: fn(&Entry) -> Digest| entries.iter().fold(self.before.chain, |c, e| c.chained(pick(e)));
-        let stored = whole && chain(|e| e.stored) == self.after.chain;
+        let chain = |pick: fn(&Entry) -> Digest| {
+            entries.iter().try_fold(self.before.chain, |chain, entry| match entry.thinned_from {
+                Some(before) => (chain == before).then_some(entry.stored),
+                None => Some(chain.chained(pick(entry))),
+            })
+        };
+        let stored = whole && chain(|e| e.stored) == Some(self.after.chain);
         // Where only a stored digest was damaged, the content proves itself by the chain.
-        let content = !stored && whole && chain(Entry::content) == self.after.chain;
+        let content = !stored && whole && chain(Entry::content) == Some(self.after.chain);
         let mut rows: Vec<Row> = Vec::with_capacity(entries.len());
         let mut at = self.before;
         for entry in entries {
-            let good = content || entry.content() == entry.stored;
+            // Of a thinned run nothing is left that could prove itself: only the chain around it does.
+            let good = content || (entry.content() == entry.stored && (stored || entry.thinned_from.is_none()));
             let item = match good {
-                true => entry.item,
+                true => placed(entry.item, at.seq),
                 false if stored => {
                     let seq = at.seq.next();
                     let chain_after = at.chain.chained(entry.stored);
@@ -227,7 +236,12 @@ impl Block {
             entries.push(entry);
             rest = behind;
         }
-        let whole = rest.is_empty() && i64::try_from(entries.len()) == Ok(self.count());
+        let places = |entry: &Entry| match entry.item {
+            Item::Skip { last, .. } => last.0,
+            Item::Record(_) | Item::Opened(_) => 1,
+        };
+        let covered = entries.iter().map(places).fold(0, u64::saturating_add);
+        let whole = rest.is_empty() && i64::try_from(covered) == Ok(self.count());
         (entries, whole)
     }
 }
@@ -242,9 +256,17 @@ pub fn skip_to(at: Head, end: &Head, reason: &str) -> Option<Row> {
     Some(Row { pos: end.pos, epoch: end.epoch, seq: end.seq, chain: end.chain, item })
 }
 
+/// A thinned run behind a place; its length was read as its last place.
+fn placed(item: Item, behind: Seq) -> Item {
+    let Item::Skip { last, reason, chain_after, .. } = item else { return item };
+    Item::Skip { first: behind.next(), last: Seq(behind.0.saturating_add(last.0)), reason, chain_after }
+}
+
 struct Entry {
     stored: Digest,
     item: Item,
+    /// The chain before a thinned run.
+    thinned_from: Option<Digest>,
 }
 
 impl Entry {
@@ -256,6 +278,7 @@ impl Entry {
         let (version, frame) = frame.split_first_chunk::<2>()?;
         let len = usize::try_from(u32::from_le_bytes(*frame.first_chunk()?)).ok()?;
         let (bytes, rest) = rest.split_at_checked(len)?;
+        let mut thinned_from = None;
         let item = match kind {
             1 => Item::Record(Record {
                 type_id: u16::from_le_bytes(*type_id),
@@ -263,16 +286,22 @@ impl Entry {
                 bytes: bytes.to_vec(),
             }),
             2 => Item::Opened(postcard::from_bytes(bytes).ok()?),
+            // Its place is known to the block.
+            3 => {
+                let (run, before) = bytes.split_first_chunk::<8>()?;
+                thinned_from = Some(Digest(before.try_into().ok()?));
+                let (first, last, reason) = (Seq(1), Seq(u64::from_le_bytes(*run).max(1)), THINNED.into());
+                Item::Skip { first, last, reason, chain_after: Digest(*digest) }
+            }
             _ => return None,
         };
-        Some((Self { stored: Digest(*digest), item }, rest))
+        Some((Self { stored: Digest(*digest), item, thinned_from }, rest))
     }
 
     fn content(&self) -> Digest {
         match &self.item {
             Item::Record(record) => record.digest(),
             Item::Opened(opened) => opened.digest(),
-            // Never read from a body.
             Item::Skip { chain_after, .. } => *chain_after,
         }
     }

@@ -94,14 +94,18 @@ fn finish_rebuild(folder: &Path, path: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError`] naming the file.
 pub fn remove(path: &Path) -> Result<(), StoreError> {
-    for end in ["", "-wal", "-shm"] {
-        let file = with_end(path, end);
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::file(&file)(error)),
-            Ok(()) | Err(_) => {}
-        }
+    ["", "-wal", "-shm"].iter().try_for_each(|end| remove_one(&with_end(path, end)))
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`StoreError`] naming the file.
+pub fn remove_one(file: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::file(file)(error)),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Commits behind a damaged place of the log, which SQLite would silently drop: a copy of the file with its log mended.
@@ -198,7 +202,7 @@ fn salvage(from: &Path, into: &mut Segment) -> Result<(), StoreError> {
     tx.commit().map_err(at)?;
     drop(db);
     if lanes.contains(&shared::ids::Lane::Safety) {
-        salvage_tables(from, into, &["segment", "span", "acked", "begun", "witness"]);
+        salvage_tables(from, into, &["segment", "span", "acked", "begun", "witness", "inbox", "signed", "thinned"]);
     } else {
         salvage_tables(from, into, &["witness"]);
     }
@@ -248,6 +252,6 @@ fn readable(from: &Path, fresh: &Segment) -> rusqlite::Result<Connection> {
     })
 }
 
-fn with_end(path: &Path, end: &str) -> PathBuf {
+pub(super) fn with_end(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(format!("{}{end}", path.display()))
 }

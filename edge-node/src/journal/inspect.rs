@@ -9,6 +9,7 @@ use shared::wire::Item;
 use super::block::{Head, Row};
 use super::reader::Reader;
 use super::segment::{Segment, StoreError};
+use super::signed::SignedHead;
 use super::store::{Store, bulk_numbers, bulk_path, path_in};
 
 /// Rows read at a time: bounds memory, whatever the journal's size.
@@ -44,6 +45,20 @@ pub struct LaneStatus {
     /// What the lane holds from its oldest place on; filled by [`check`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<Range>,
+    /// The signed heads that [`check`] held against it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed: Vec<SignedPlace>,
+}
+
+/// A place whose chain the node has signed.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct SignedPlace {
+    /// Epoch, hexadecimal.
+    pub epoch: String,
+    /// Sequence number.
+    pub seq: u64,
+    /// Whether the journal still leads to what was signed; `None` where that place lies in a gap.
+    pub holds: Option<bool>,
 }
 
 /// Where a journal stands.
@@ -61,16 +76,21 @@ pub struct Status {
     pub ballast: bool,
     /// Files set aside.
     pub set_aside: Vec<String>,
+    /// The last message that came from the relay.
+    pub downlink_seq: u64,
     /// Files that cannot be read, and why; [`check`] reads all of each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
 }
 
 impl Status {
-    /// Whether every place in it is an item or a gap that is no damage, and every file can be read.
+    /// Whether every place in it is an item or a gap that is no damage, leads to what the node has signed, and every file
+    /// can be read.
     pub fn is_whole(&self) -> bool {
         let damaged = |range: &Range| range.gap.as_deref() == Some(super::block::DAMAGED);
-        self.unreadable.is_empty() && !self.lanes.iter().flat_map(|lane| &lane.ranges).any(damaged)
+        let forged = |place: &SignedPlace| place.holds == Some(false);
+        let sound = |lane: &LaneStatus| !lane.ranges.iter().any(damaged) && !lane.signed.iter().any(forged);
+        self.unreadable.is_empty() && self.lanes.iter().all(sound)
     }
 }
 
@@ -84,7 +104,8 @@ pub fn status(folder: &Path) -> Result<Status, StoreError> {
     for lane in Lane::ALL {
         match reader.backlog(lane) {
             Ok((kept, Head { pos: acked, .. })) => {
-                lanes.push(LaneStatus { lane, kept, acked, waiting: kept - acked, ranges: Vec::new() });
+                let (ranges, signed) = (Vec::new(), Vec::new());
+                lanes.push(LaneStatus { lane, kept, acked, waiting: kept - acked, ranges, signed });
             }
             Err(error) => unreadable.push(format!("{lane}: {error}")),
         }
@@ -101,6 +122,7 @@ pub fn status(folder: &Path) -> Result<Status, StoreError> {
         bulk_bytes: numbers.iter().map(|number| size(&bulk_path(folder, *number))).sum(),
         ballast: folder.join("ballast").exists(),
         set_aside,
+        downlink_seq: reader.inbox_last()?,
         unreadable,
     })
 }
@@ -113,13 +135,18 @@ pub fn check(folder: &Path) -> Result<Status, StoreError> {
     let mut status = status(folder)?;
     let mut reader = Reader::open(folder)?;
     for lane in &mut status.lanes {
+        let mut heads = reader.signed(lane.lane)?;
         let mut pos = 0;
         loop {
             match reader.after(lane.lane, pos, PAGE, PAGE_BYTES) {
                 Ok(rows) => {
                     let Some(last) = rows.last() else { break };
                     pos = last.pos;
-                    rows.iter().for_each(|row| add(&mut lane.ranges, row));
+                    for row in &rows {
+                        add(&mut lane.ranges, row);
+                        lane.signed
+                            .extend(heads.extract_if(.., |head| is_met(head, row)).map(|head| found(&head, row)));
+                    }
                 }
                 Err(error) => {
                     status.unreadable.push(format!("{}: {error}", lane.lane));
@@ -127,8 +154,22 @@ pub fn check(folder: &Path) -> Result<Status, StoreError> {
                 }
             }
         }
+        // What was signed and is not there: the file was cut.
+        let cut =
+            |SignedHead { epoch, seq, .. }| SignedPlace { epoch: epoch.to_string(), seq: seq.0, holds: Some(false) };
+        lane.signed.extend(heads.into_iter().map(cut));
     }
     Ok(status)
+}
+
+/// Whether a signed place is this row's, or lies in the gap that it is.
+fn is_met(head: &SignedHead, row: &Row) -> bool {
+    head.epoch == row.epoch && (row.first_seq()..=row.seq).contains(&head.seq)
+}
+
+fn found(head: &SignedHead, row: &Row) -> SignedPlace {
+    let holds = (head.seq == row.seq).then(|| head.chain == row.chain);
+    SignedPlace { epoch: head.epoch.to_string(), seq: head.seq.0, holds }
 }
 
 fn add(ranges: &mut Vec<Range>, row: &Row) {

@@ -4,23 +4,29 @@
 //! `record` within [`writer::RECORD_DELAY`]. Knows no stage.
 //!
 //! `block` is what a commit adds to a lane, `segment` a file of blocks, `catalogue` what is known beside them, `store`
-//! all files as the writer holds them; `damage` and `wal` open what is broken, `retention` gives up what is old. `reader`
-//! reads, for uplink and people, and never blocks the writer; `inspect` tells people what state all of it is in,
-//! `scrub` looks by itself.
+//! all files as the writer holds them; `damage` and `wal` open what is broken, `retention` gives up what is old, `thin`
+//! some of it. `reader` reads, for uplink and people, and never blocks the writer; `inspect` tells people what state all of
+//! it is in, `scrub` looks by itself. `errand` is what the writer does beside events: outbox cursors, the relay's letters
+//! (`inbox`), signed heads (`signed`).
 
 pub mod block;
 pub mod segment;
 pub mod limits;
 pub mod catalogue;
+pub mod inbox;
+pub mod signed;
 pub mod wal;
 pub mod damage;
+pub mod thin;
 pub mod retention;
 pub mod store;
 pub mod epoch;
 pub mod reader;
 pub mod room;
 pub mod recent;
+pub mod errand;
 pub mod writer;
+pub mod upkeep;
 pub mod query;
 pub mod inspect;
 pub mod scrub;

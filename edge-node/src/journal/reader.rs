@@ -13,7 +13,9 @@ use shared::wire::Item;
 
 use super::block::{Block, DAMAGED, Head, Row, skip_to};
 use super::catalogue::{self, ACKED, RELAY_ROLLBACK, Span};
+use super::inbox::{self, Letter};
 use super::segment::{Segment, StoreError};
+use super::signed::{self, SignedHead};
 use super::store::{bulk_numbers, bulk_path, is_urgent, path_in};
 
 /// Sealed segments held open at once; reading goes from old to new, so few are used together.
@@ -106,6 +108,33 @@ impl Reader {
             None => catalogue::last_end(self.catalogue(), lane).map_err(at)?.map_or(0, |end| end.pos),
         };
         Ok((last.max(acked.pos), acked))
+    }
+
+    /// Sequence number of the last letter that the relay sent; 0 before the first.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file.
+    pub fn inbox_last(&mut self) -> Result<u64, StoreError> {
+        self.refresh()?;
+        inbox::last(self.catalogue()).map_err(StoreError::at(&self.path()))
+    }
+
+    /// The newest letters, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file.
+    pub fn inbox_newest(&mut self, limit: usize) -> Result<Vec<Letter>, StoreError> {
+        self.refresh()?;
+        inbox::newest(self.catalogue(), limit).map_err(StoreError::at(&self.path()))
+    }
+
+    /// The signed heads of a lane, in the order in which they were signed.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file.
+    pub fn signed(&mut self, lane: Lane) -> Result<Vec<SignedHead>, StoreError> {
+        self.refresh()?;
+        signed::of_lane(self.catalogue(), lane).map_err(StoreError::at(&self.path()))
     }
 
     fn path(&self) -> PathBuf {

@@ -13,6 +13,7 @@ use super::damage::remove;
 use super::limits::Limits;
 use super::segment::{Segment, StoreError};
 use super::store::{BULK, Store, URGENT, bulk_numbers, bulk_path};
+use super::thin::{self, FROM_PERCENT};
 
 /// Most blocks of `urgent.db` that are deleted in one turn, so that a turn stays short.
 const DELETED_AT_ONCE: usize = 500;
@@ -48,11 +49,11 @@ fn spans_of(segment: &Segment, lane: Lane, number: i64) -> rusqlite::Result<Vec<
     Ok(spans)
 }
 
-/// Rotation, quotas and the ballast; `now_us` is UTC.
+/// Rotation, quotas and the ballast; `now_us` is UTC. Gives the segment that should be thinned next, if there is one.
 ///
 /// # Errors
 /// [`StoreError`]; what could not be done now is tried again.
-pub fn maintain(store: &mut Store, now_us: i64) -> Result<(), StoreError> {
+pub fn maintain(store: &mut Store, now_us: i64) -> Result<Option<i64>, StoreError> {
     let full = |bytes: u64| bytes >= store.limits.segment_bytes();
     let size = store.bulk.as_ref().map(|bulk| bulk.segment.bytes().map_err(StoreError::at(&bulk.segment.path)));
     if size.transpose()?.is_some_and(full) {
@@ -74,7 +75,18 @@ pub fn maintain(store: &mut Store, now_us: i64) -> Result<(), StoreError> {
     delete_urgent(&mut store.urgent, now_us.saturating_sub(keep))?;
     store.bear_witness()?;
     store.ballast.keep();
-    Ok(())
+    if used > store.limits.bulk_bytes() / 100 * FROM_PERCENT { next_to_thin(store) } else { Ok(None) }
+}
+
+/// The oldest segment that was neither sent nor thinned.
+fn next_to_thin(store: &Store) -> Result<Option<i64>, StoreError> {
+    let at = StoreError::at(&store.urgent.path);
+    for (number, _) in catalogue::sealed(&store.urgent.db).map_err(at)? {
+        if !thin::is_done(&store.urgent.db, number).map_err(at)? && !is_acked(store, number)? {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
 }
 
 /// Unlinks the oldest sealed segment to make room on a full disk, one that was sent if there is one. False when there is

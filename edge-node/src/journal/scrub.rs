@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::block::DAMAGED;
+use super::errand::Acks;
 use super::reader::Reader;
 use super::segment::StoreError;
-use super::writer::Acks;
 use crate::clock;
 use crate::health::{Metrics, Of};
 

@@ -2,7 +2,7 @@
 //!
 //! Layout: a table a lane, `block_<lane>(first_pos, count, epoch, first_seq, last_seq, from_us, to_us, chain_before,
 //! chain_after, sum, body)`; `block` has the body's layout. WAL with synchronous=FULL: a commit is on disk when it
-//! returns. A file of a newer layout is refused. Only the writer thread writes.
+//! returns. A file of a newer layout is refused; layout 2 lacks the tables inbox, signed and thinned, which are made. Only the writer thread writes.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use shared::ids::{Digest, Epoch, Lane, Seq};
 use super::block::{Block, Head, Times};
 
 /// Layout this build writes, in `PRAGMA user_version`.
-pub const LAYOUT: i64 = 2;
+pub const LAYOUT: i64 = 3;
 /// Pages of the WAL that start a checkpoint: 4 MiB, so that a page is written back once for many commits.
 pub const CHECKPOINT_PAGES: u32 = 1000;
 

@@ -16,7 +16,7 @@ use super::block::{Block, Head};
 use super::epoch::{further, seen_by_bulk};
 use super::limits::{Ballast, Limits};
 use super::segment::{Segment, StoreError, write};
-use super::{catalogue, damage, retention};
+use super::{catalogue, damage, inbox, retention, signed, thin};
 
 /// Lanes of `urgent.db`.
 pub const URGENT: [Lane; 2] = [Lane::Safety, Lane::Alert];
@@ -90,6 +90,7 @@ impl Store {
     pub fn open(folder: &Path, limits: Limits, known: Heads, new_epoch: fn() -> Epoch) -> Result<Self, StoreError> {
         let lock = Self::lock(folder)?;
         refuse_older_layout(folder)?;
+        thin::clear(folder)?;
         let ballast = Ballast::new(folder, &limits);
         let path = path_in(folder);
         // Even opening takes room: for the log's index, or for making a damaged file anew.
@@ -272,11 +273,12 @@ impl Store {
         done
     }
 
-    /// Begins the next segment when this one has its size, and keeps quotas and ballast; `now_us` is UTC.
+    /// Begins the next segment when this one has its size, and keeps quotas and ballast; `now_us` is UTC. Gives the
+    /// segment that should be thinned next.
     ///
     /// # Errors
     /// [`StoreError`]; what could not be done now is tried again.
-    pub fn maintain(&mut self, now_us: i64) -> Result<(), StoreError> {
+    pub fn maintain(&mut self, now_us: i64) -> Result<Option<i64>, StoreError> {
         retention::maintain(self, now_us)
     }
 
@@ -311,23 +313,12 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Moves a lane's outbox cursor: everything up to it is at the relay. An earlier one rewinds.
-    ///
-    /// # Errors
-    /// The cursor is unchanged, and the relay recognises what is sent again.
-    pub fn ack(&mut self, cursors: &[(Lane, Head)]) -> Result<(), StoreError> {
-        let at = StoreError::at(&self.urgent.path);
-        let tx = self.urgent.db.transaction().map_err(at)?;
-        for (lane, head) in cursors {
-            catalogue::ack(&tx, *lane, head).map_err(at)?;
-        }
-        tx.commit().map_err(at)
-    }
 }
 
 fn open_urgent(path: &Path) -> Result<Segment, StoreError> {
-    Segment::open(path, &URGENT, catalogue::TABLES)
+    // What a later layout adds comes last: a file of either has the same tables at its first pages.
+    let tables = [catalogue::TABLES, inbox::TABLE, signed::TABLE, thin::TABLE].concat();
+    Segment::open(path, &URGENT, &tables)
 }
 
 fn open_segment(path: &Path) -> Result<Segment, StoreError> {

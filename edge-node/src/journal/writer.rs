@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,10 +14,12 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use super::block::Head;
+use super::errand::{Acks, ERRANDS, Errand};
 use super::limits::Limits;
 use super::recent::Recent;
 use super::room::Room;
 use super::segment::StoreError;
+use super::signed::Signer;
 use super::store::{Entry, Heads, Store, is_urgent, path_in};
 use super::{Counts, Journal, JournalError, QUEUE, Request, SAFETY_QUEUE};
 use crate::clock::{self, Stamp};
@@ -43,34 +45,6 @@ const REOPEN: Duration = Duration::from_secs(1);
 
 /// Bytes of records in one commit, so that a burst of large ones does not make one of minutes.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
-/// Outbox cursors are written this often: one lost with a crash only repeats batches, which the relay recognises.
-const ACK_PERIOD: Duration = Duration::from_millis(200);
-/// Quotas, rotation and ballast are looked after this often.
-const MAINTAIN_PERIOD: Duration = Duration::from_secs(1);
-
-/// Moves the outbox cursor and tells of unreadable files; held by the uplink, which moves it, and the scrub.
-#[derive(Clone)]
-pub struct Acks {
-    queue: SyncSender<Told>,
-}
-
-enum Told {
-    Acked(Lane, Head),
-    Damaged(PathBuf),
-}
-
-impl Acks {
-    /// Everything up to `head` of the lane is at the relay; an earlier one rewinds. Waits while 64 are waiting.
-    pub fn ack(&self, lane: Lane, head: Head) {
-        // A lost cursor only repeats a batch, which the relay recognises.
-        let _ = self.queue.send(Told::Acked(lane, head));
-    }
-
-    /// A file cannot be read: the writer makes it anew of what can be.
-    pub fn damaged(&self, file: &Path) {
-        let _ = self.queue.send(Told::Damaged(file.to_owned()));
-    }
-}
 
 /// The running writer: ends when every handle is gone.
 pub struct Writer {
@@ -89,38 +63,47 @@ impl Writer {
     }
 }
 
-struct State {
-    folder: PathBuf,
-    limits: Limits,
-    store: Option<Store>,
-    reopen_at: Uptime,
+pub(super) struct State {
+    pub(super) folder: PathBuf,
+    pub(super) limits: Limits,
+    pub(super) store: Option<Store>,
+    pub(super) reopen_at: Uptime,
     /// After an error in a bulk segment its lanes wait, the urgent ones go on.
-    bulk_at: Uptime,
-    maintained: Uptime,
-    acked: Uptime,
-    cursors: [Option<Head>; Lane::ALL.len()],
-    pending: Vec<Request>,
-    oldest: Uptime,
+    pub(super) bulk_at: Uptime,
+    pub(super) maintained: Uptime,
+    pub(super) acked: Uptime,
+    pub(super) cursors: [Option<Head>; Lane::ALL.len()],
+    pub(super) pending: Vec<Request>,
+    pub(super) oldest: Uptime,
     /// Failed, and nobody waits who could try again.
-    kept: Vec<Request>,
-    kept_bytes: usize,
-    retry_at: Uptime,
-    mended: Vec<(PathBuf, Uptime)>,
-    heads: Heads,
-    counts: Arc<Counts>,
-    room: Arc<Room>,
-    recent: Recent,
+    pub(super) kept: Vec<Request>,
+    pub(super) kept_bytes: usize,
+    pub(super) retry_at: Uptime,
+    pub(super) mended: Vec<(PathBuf, Uptime)>,
+    pub(super) heads: Heads,
+    pub(super) counts: Arc<Counts>,
+    pub(super) room: Arc<Room>,
+    pub(super) recent: Recent,
+    pub(super) signer: Option<Signer>,
+    pub(super) signed: Uptime,
+    /// The segment that is being thinned.
+    pub(super) thinning: Option<(i64, JoinHandle<Result<u64, StoreError>>)>,
 }
 
-/// Opens the journal of a folder and starts its thread.
+/// Opens the journal of a folder and starts its thread; `signer` signs its heads from time to time.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be opened.
-pub fn start(folder: PathBuf, limits: Limits, stamp: Stamp) -> Result<(Journal, Acks, Writer), StoreError> {
+pub fn start(
+    folder: PathBuf,
+    limits: Limits,
+    stamp: Stamp,
+    signer: Option<Signer>,
+) -> Result<(Journal, Acks, Writer), StoreError> {
     let (store, recent) = open(&folder, &limits, [Head::NONE; Lane::ALL.len()])?;
     let (queue, requests) = sync_channel(QUEUE);
     let (safety, safety_requests) = sync_channel(SAFETY_QUEUE);
-    let (ack_queue, acks) = sync_channel(64);
+    let (queue_in, errands) = sync_channel(ERRANDS);
     let (counts, room) = (Arc::new(Counts::default()), Arc::new(Room::default()));
     let state = State {
         folder,
@@ -141,12 +124,15 @@ pub fn start(folder: PathBuf, limits: Limits, stamp: Stamp) -> Result<(Journal, 
         counts: counts.clone(),
         room: room.clone(),
         recent,
+        signer,
+        signed: clock::uptime(),
+        thinning: None,
     };
     let thread = std::thread::Builder::new()
         .name("journal".into())
-        .spawn(move || run(state, &requests, &safety_requests, &acks))
+        .spawn(move || run(state, &requests, &safety_requests, &errands))
         .map_err(StoreError::file(Path::new("thread journal")))?;
-    Ok((Journal { stamp, queue, safety, counts, room }, Acks { queue: ack_queue }, Writer { thread }))
+    Ok((Journal { stamp, queue, safety, counts, room }, Acks { queue: queue_in }, Writer { thread }))
 }
 
 /// Opens the store; a file that shows damage on the way is made anew of what can be read of it.
@@ -170,7 +156,7 @@ fn new_epoch() -> Epoch {
     Epoch(Uuid::new_v4().into_bytes())
 }
 
-fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, acks: &Receiver<Told>) {
+fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, errands: &Receiver<Errand>) {
     loop {
         let first = queue.recv_timeout(TICK);
         let closed = matches!(first, Err(RecvTimeoutError::Disconnected));
@@ -192,7 +178,7 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
         if !state.pending.is_empty() && (waited_for || due || full || retry || closed) {
             state.commit(now);
         }
-        state.look_after(acks, now, closed);
+        state.look_after(errands, now, closed);
         if closed {
             info!("journal is closed");
             return;
@@ -348,7 +334,7 @@ impl State {
         Ok(())
     }
 
-    fn mend(&mut self, file: &Path, now: Uptime) {
+    pub(super) fn mend(&mut self, file: &Path, now: Uptime) {
         self.mended.retain(|(_, at)| now.since(*at) < MEND_AGAIN);
         if self.mended.iter().any(|(mended, _)| mended == file) {
             return;
@@ -365,36 +351,6 @@ impl State {
         };
         if let Err(error) = mended {
             error!("journal cannot be mended: {error}");
-        }
-    }
-
-    /// Outbox cursors, quotas, ballast: none of it is waited for.
-    fn look_after(&mut self, acks: &Receiver<Told>, now: Uptime, closing: bool) {
-        for told in acks.try_iter() {
-            match told {
-                Told::Acked(lane, head) => {
-                    if let Some(cursor) = self.cursors.get_mut(lane as usize) {
-                        *cursor = Some(head);
-                    }
-                }
-                Told::Damaged(file) => self.mend(&file, now),
-            }
-        }
-        let Some(store) = &mut self.store else { return };
-        let moved: Vec<(Lane, Head)> =
-            Lane::ALL.into_iter().zip(self.cursors).filter_map(|(lane, head)| Some((lane, head?))).collect();
-        if !moved.is_empty() && (closing || now.since(self.acked) >= ACK_PERIOD) {
-            self.acked = now;
-            match store.ack(&moved) {
-                Ok(()) => self.cursors = [None; Lane::ALL.len()],
-                Err(error) => error!("outbox cursors cannot be moved: {error}"),
-            }
-        }
-        if closing || now.since(self.maintained) >= MAINTAIN_PERIOD {
-            self.maintained = now;
-            if let Err(error) = store.maintain(clock::utc().0) {
-                error!("journal cannot be looked after: {error}");
-            }
         }
     }
 }

@@ -8,23 +8,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::{Client, Response, StatusCode};
-use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 use shared::identity::{
-    BODY_MAX, EnrolRequest, Enrolled, ReapplyRequest, RenewRequest, TimeAnswer, Token, head_statement,
-    renewal_statement, time_statement,
+    BODY_MAX, EnrolRequest, Enrolled, ReapplyRequest, RenewRequest, TimeAnswer, Token, renewal_statement,
+    time_statement,
 };
 use shared::ids::{Lane, Name};
 use shared::units::{Uptime, UtcMicros};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use uuid::Uuid;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::RelayConfig;
 use super::floor::Floor;
-use super::identity::{Asked, Files, Held};
+use super::identity::{Asked, Files, Held, vouched};
 use crate::journal::block::Head;
 use crate::tls;
 
@@ -44,6 +41,19 @@ pub struct Connection {
     renew_at: Uptime,
     /// The certificate that the floor was read with.
     known: String,
+    /// Where the downlink learns of the way.
+    shown: watch::Sender<Option<Way>>,
+}
+
+/// A way to the relay that is open: whose it is, and the time that its certificates were judged by.
+#[derive(Clone)]
+pub struct Way {
+    /// Client.
+    pub client: Client,
+    /// The node's identity and whom it trusts.
+    pub held: Arc<Held>,
+    /// The time to judge by.
+    pub floor: Arc<Floor>,
 }
 
 enum State {
@@ -56,10 +66,10 @@ enum State {
 }
 
 impl Connection {
-    /// A closed one.
-    pub fn new(config: RelayConfig, node: Name, files: Files) -> Self {
+    /// A closed one; while it is open, `shown` has the way.
+    pub fn new(config: RelayConfig, node: Name, files: Files, shown: watch::Sender<Option<Way>>) -> Self {
         let floor = Arc::new(Floor::read(files.folder().to_owned()));
-        Self { config, node, files, floor, state: State::Closed, renew_at: Uptime(0), known: String::new() }
+        Self { config, node, files, floor, state: State::Closed, renew_at: Uptime(0), known: String::new(), shown }
     }
 
     /// A client to send with.
@@ -75,7 +85,7 @@ impl Connection {
             // The old one is good for a third of its life yet.
             match self.renew(&client, &held).await {
                 Ok(renew_after) => {
-                    self.state = State::Closed;
+                    self.close();
                     self.renew_at = if renew_after > self.floor.now() { now } else { now.plus(RENEW_DUE) };
                 }
                 Err(error) => warn!("certificate is not renewed yet: failed to {error:#}"),
@@ -91,6 +101,7 @@ impl Connection {
     pub fn close(&mut self) {
         if matches!(self.state, State::Open(..)) {
             self.state = State::Closed;
+            self.shown.send_replace(None);
         }
     }
 
@@ -100,8 +111,7 @@ impl Connection {
     /// When there is no randomness.
     pub fn sign(&self, lane: Lane, head: &Head) -> anyhow::Result<Vec<u8>> {
         let State::Open(_, held) = &self.state else { return Ok(Vec::new()) };
-        let statement = head_statement(&self.node, lane, head.epoch, head.seq, head.chain);
-        Ok(held.sign(&statement)?.0)
+        Ok(held.sign_head(lane, head)?.0)
     }
 
     fn may_try(&mut self, now: Uptime) -> bool {
@@ -140,7 +150,9 @@ impl Connection {
             anyhow::bail!("certificate is renewed after its expiry: beginning anew");
         }
         let client = self.known_as(&held)?;
-        self.state = State::Open(client.clone(), Arc::new(held));
+        let held = Arc::new(held);
+        self.state = State::Open(client.clone(), held.clone());
+        self.shown.send_replace(Some(Way { client: client.clone(), held, floor: self.floor.clone() }));
         Ok(client)
     }
 
@@ -234,25 +246,25 @@ async fn post(client: &Client, url: &str, body: &impl Serialize) -> anyhow::Resu
         return Ok(answer);
     }
     let status = answer.status();
-    let detail = body_of(answer).await.unwrap_or_default();
+    let detail = body_of(answer, BODY_MAX).await.unwrap_or_default();
     let detail = serde_json::from_slice::<serde_json::Value>(&detail).ok();
     let detail = detail.as_ref().and_then(|body| body.get("detail")?.as_str()).unwrap_or("no reason given");
     anyhow::bail!("the relay refused ({status}): {detail}")
 }
 
 async fn enrolled(answer: Response) -> anyhow::Result<Enrolled> {
-    serde_json::from_slice(&body_of(answer).await?).context("read the relay's answer")
+    serde_json::from_slice(&body_of(answer, BODY_MAX).await?).context("read the relay's answer")
 }
 
 fn timed_out(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout))
 }
 
-/// A body of bounded size.
-async fn body_of(mut answer: Response) -> anyhow::Result<Vec<u8>> {
+/// A body of at most so many bytes.
+pub(super) async fn body_of(mut answer: Response, most: usize) -> anyhow::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("read the answer")? {
-        anyhow::ensure!(body.len() + chunk.len() <= BODY_MAX, "read the answer: more than {BODY_MAX} bytes");
+        anyhow::ensure!(body.len() + chunk.len() <= most, "read the answer: more than {most} bytes");
         body.extend_from_slice(&chunk);
     }
     Ok(body)
@@ -263,15 +275,9 @@ async fn ask_time(client: &Client, url: &str, trust: &str) -> anyhow::Result<Utc
     let nonce = Uuid::new_v4().simple().to_string();
     let answer = client.get(format!("{url}/v1/time?nonce={nonce}")).send().await;
     let answer = answer.and_then(Response::error_for_status).map_err(reqwest::Error::without_url)?;
-    let told: TimeAnswer = serde_json::from_slice(&body_of(answer).await?).context("read the relay's answer")?;
+    let told: TimeAnswer =
+        serde_json::from_slice(&body_of(answer, BODY_MAX).await?).context("read the relay's answer")?;
     let statement = time_statement(&nonce, told.utc_us);
-    for certificate in CertificateDer::pem_slice_iter(trust.as_bytes()) {
-        let certificate = certificate.context("read the relay's authorities")?;
-        let (_, authority) = X509Certificate::from_der(&certificate).context("read the relay's authorities")?;
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &authority.public_key().subject_public_key.data);
-        if told.signatures.iter().any(|signature| key.verify(&statement, &signature.0).is_ok()) {
-            return Ok(UtcMicros(told.utc_us));
-        }
-    }
-    anyhow::bail!("no authority of the relay has signed it")
+    anyhow::ensure!(vouched(trust, &statement, &told.signatures), "no authority of the relay has signed it");
+    Ok(UtcMicros(told.utc_us))
 }

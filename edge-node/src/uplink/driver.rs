@@ -14,16 +14,19 @@ use tracing::{error, info, warn};
 
 use super::RelayConfig;
 use super::batch::head;
-use super::connection::Connection;
+use super::connection::{Connection, Way};
 use super::identity::Files;
 use super::link::{self, Policy};
 use super::session::{Outcome, Session, Step};
-use crate::clock::{self, Stamp};
+use super::upload::Uploading;
+use crate::clock;
 use crate::health::{Metrics, Of};
+use crate::journal::Journal;
 use crate::journal::block::Head;
+use crate::journal::errand::Acks;
 use crate::journal::reader::Reader;
 use crate::journal::segment::StoreError;
-use crate::journal::writer::Acks;
+use crate::media::Media;
 
 /// The relay is asked for its heads this often, and after each failure.
 const CURSOR_PERIOD: Duration = Duration::from_secs(15);
@@ -69,8 +72,14 @@ pub struct Uplink {
     pub folder: PathBuf,
     /// Moves the outbox cursor.
     pub acks: Acks,
-    /// Boot.
-    pub stamp: Stamp,
+    /// Pictures and clips that wait for the relay.
+    pub media: Media,
+    /// Takes what is to be said of them.
+    pub journal: Journal,
+    /// Where the downlink learns of the way to the relay.
+    pub way: watch::Sender<Option<Way>>,
+    /// The last message that the downlink has kept.
+    pub downlink: watch::Receiver<u64>,
     /// Where the console looks.
     pub view: watch::Sender<View>,
     /// Counters.
@@ -91,6 +100,8 @@ pub(super) struct Driver {
     pub(super) policy: Policy,
     /// What kept the relay from being used last; empty when nothing did.
     pub(super) problem: String,
+    /// The file that is on its way.
+    pub(super) uploading: Uploading,
     /// Of each lane the epoch and time of the last signed head.
     pub(super) signed: [Option<(Epoch, Uptime)>; Lane::ALL.len()],
 }
@@ -102,11 +113,13 @@ impl Uplink {
     /// When the journal cannot be read or the HTTP client not be made.
     pub async fn run(self) -> anyhow::Result<()> {
         let reader = Arc::new(std::sync::Mutex::new(Reader::open(&self.folder).context("open the outbox")?));
-        let connection = Connection::new(self.config.clone(), self.node.clone(), Files::of(&self.folder));
+        let connection =
+            Connection::new(self.config.clone(), self.node.clone(), Files::of(&self.folder), self.way.clone());
         let signed = [None; Lane::ALL.len()];
         let policy = link::policy(&self.config).await;
         let problem = String::new();
-        Driver { needs: self, reader, connection, dictionary: 0, policy, problem, signed }.run().await
+        let uploading = Uploading::default();
+        Driver { needs: self, reader, connection, dictionary: 0, policy, problem, uploading, signed }.run().await
     }
 }
 

@@ -58,7 +58,12 @@ impl Driver {
         };
         let rows = read(&self.reader, move |r| r.after(lane, at.pos, ROWS, bytes)).await?;
         let rows = one_batch(rows, bytes);
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Outcome::Empty(lane)) };
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return match lane {
+                Lane::Media => self.upload(&client, session, bytes).await,
+                _ => Ok(Outcome::Empty(lane)),
+            };
+        };
         let (epoch, first_seq, end) = (first.epoch, first.first_seq(), last.head());
         let parent = continued(first);
         // Each epoch's chain begins with its first item.
@@ -67,13 +72,13 @@ impl Driver {
             protocol: PROTOCOL,
             dict_id: self.dictionary,
             node: self.needs.node.clone(),
-            boot_id: self.needs.stamp.boot_id(),
+            boot_id: self.needs.journal.stamp().boot_id(),
             epoch,
             lane,
             first_seq,
             prev_chain,
             sent_uptime: clock::uptime(),
-            downlink_acked: 0,
+            downlink_acked: *self.needs.downlink.borrow(),
             items: rows.into_iter().map(|row| row.item).collect(),
             head_sig: self.sign(lane, &end)?,
         };

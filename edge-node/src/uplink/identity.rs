@@ -10,14 +10,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use shared::identity::{Enrolled, Identity, Signature};
-use shared::ids::{Digest, Name};
+use shared::identity::{Enrolled, Identity, Signature, head_statement};
+use shared::ids::{Digest, Lane, Name};
 use shared::units::UtcMicros;
+use tracing::error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::journal::block::Head;
+use crate::journal::signed::{Signed, Signer};
 use crate::{durable, tls};
 
 const NODE: &str = "node.pem";
@@ -68,6 +72,24 @@ impl Held {
     /// The key (PEM).
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
+    }
+
+    /// Its public key, an uncompressed point on P-256.
+    pub fn public_key(&self) -> &[u8] {
+        self.key.public_key_raw()
+    }
+
+    /// Signs a lane's head with the node's key.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn sign_head(&self, lane: Lane, head: &Head) -> anyhow::Result<Signature> {
+        self.sign(&head_statement(&self.identity.node, lane, head.epoch, head.seq, head.chain))
+    }
+
+    /// Whether one of the relay's authorities has signed a statement.
+    pub fn vouched(&self, statement: &[u8], signatures: &[Signature]) -> bool {
+        vouched(&self.trust, statement, signatures)
     }
 
     /// Signs a statement with the node's key.
@@ -160,6 +182,25 @@ impl Files {
         durable::remove(&self.folder, NEXT).context("forget the key that was asked for")?;
         Ok(held)
     }
+}
+
+/// Whether one of these authorities (PEM) has signed a statement; those that cannot be read have not.
+pub fn vouched(trust: &str, statement: &[u8], signatures: &[Signature]) -> bool {
+    let by = |authority: &CertificateDer<'_>| {
+        let Ok((_, authority)) = X509Certificate::from_der(authority) else { return false };
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &authority.public_key().subject_public_key.data);
+        signatures.iter().any(|signature| key.verify(statement, &signature.0).is_ok())
+    };
+    CertificateDer::pem_slice_iter(trust.as_bytes()).flatten().any(|authority| by(&authority))
+}
+
+/// Signs heads with the key on disk as it is then: it changes with each renewal.
+pub fn signer(files: Files) -> Signer {
+    Box::new(move |lane, head| {
+        let held = files.load().inspect_err(|error| error!("failed to sign a head: {error:#}")).ok()??;
+        let signature = held.sign_head(lane, head).ok()?.0;
+        Some(Signed { public_key: held.public_key().to_vec(), signature })
+    })
 }
 
 fn parse(text: String, trust: String) -> anyhow::Result<Held> {

@@ -1,7 +1,8 @@
 //! Outbox -> relay. `session` decides, purely, what to send next and what an answer means; `driver` does the I/O.
 //! `pace` is how much and how fast, `link` what the way there may be used for. `connection` is the way: `identity` the
-//! node's certificate on disk, `floor` the time it is judged by. The uplink only reads the journal and moves its outbox
-//! cursor.
+//! node's certificate on disk, `floor` the time it is judged by. `upload` sends pictures and
+//! clips, `downlink` is what comes the other way. The uplink only
+//! reads the journal, moves its outbox cursor and fills its inbox.
 
 pub mod pace;
 pub mod session;
@@ -13,6 +14,8 @@ pub mod connection;
 pub mod batch;
 pub mod driver;
 pub mod exchange;
+pub mod upload;
+pub mod downlink;
 
 use std::time::Duration;
 

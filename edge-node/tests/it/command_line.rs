@@ -192,7 +192,7 @@ fn an_outbox_is_counted_checked_and_repaired() {
     let folder = TempDir::new().unwrap();
     let data = path(folder.path());
     let (journal, acks, thread) =
-        writer::start(folder.path().to_owned(), Limits::default(), edge_node::clock::Stamp::new()).unwrap();
+        writer::start(folder.path().to_owned(), Limits::default(), edge_node::clock::Stamp::new(), None).unwrap();
     for n in 0..500 {
         let reading = SensorReading { sensor: "s".repeat(200), value: f64::from(n), unit: "kN".into() };
         journal.record(journal.event("sensor/s", Payload::SensorReading(reading))).unwrap();
@@ -228,7 +228,7 @@ fn an_outbox_is_counted_checked_and_repaired() {
     assert!(repaired["rebuilt"].to_string().contains("bulk-0001.db"), "{repaired}");
     // The node's next start names what is missing.
     let (journal, acks, thread) =
-        writer::start(folder.path().to_owned(), Limits::default(), edge_node::clock::Stamp::new()).unwrap();
+        writer::start(folder.path().to_owned(), Limits::default(), edge_node::clock::Stamp::new(), None).unwrap();
     drop((journal, acks));
     thread.join();
     let (code, after) = ask("check");

@@ -6,6 +6,7 @@ use edge_node::clock::Stamp;
 use edge_node::journal::block::Head;
 use edge_node::journal::limits::Limits;
 use edge_node::journal::reader::Reader;
+use edge_node::journal::scrub::Scrub;
 use edge_node::journal::segment::StoreError;
 use edge_node::journal::store::{Store, bulk_path, path_in};
 use edge_node::journal::writer;
@@ -39,7 +40,7 @@ struct Cut {
 
 fn cut() -> Cut {
     let (live, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let (journal, _acks, _writer) = writer::start(live.path().to_owned(), limits(), Stamp::new()).unwrap();
+    let (journal, _acks, _writer) = writer::start(live.path().to_owned(), limits(), Stamp::new(), None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut acknowledged = Vec::new();
     for n in 0..EVENTS {
@@ -64,8 +65,8 @@ fn open(folder: &Path) -> Result<Store, StoreError> {
 /// last, and what is not read back of the acknowledged lies in gaps. Gives the number of places in gaps.
 #[track_caller]
 fn check(cut: &Cut, what: &str) -> u64 {
-    let (journal, acks, thread) =
-        writer::start(cut.folder.path().to_owned(), limits(), Stamp::new()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let (journal, acks, thread) = writer::start(cut.folder.path().to_owned(), limits(), Stamp::new(), None)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
     // One reader for all of it, as the uplink has: it must see files that are made anew.
     let mut reader = Reader::open(cut.folder.path()).unwrap();
     let (mut found, mut named) = (std::collections::HashSet::new(), 0);
@@ -248,7 +249,7 @@ fn a_rebuild_that_cannot_be_written_leaves_the_damaged_file_for_the_next_try() {
 #[test]
 fn nothing_is_acknowledged_while_neither_file_can_be_written() {
     let folder = TempDir::new().unwrap();
-    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new()).unwrap();
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new(), None).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let append = |payload| runtime.block_on(journal.append(journal.event("s", payload)));
     append(reading(0)).unwrap();
@@ -272,4 +273,19 @@ fn nothing_is_acknowledged_while_neither_file_can_be_written() {
         let rows = reader.after(lane, 0, 100, usize::MAX).unwrap();
         assert!(!rows.iter().any(|row| matches!(row.item, Item::Skip { .. })), "no place was used up by failures");
     }
+}
+
+#[test]
+fn a_scrub_names_a_file_that_cannot_be_read_and_reads_the_others() {
+    let whole = checkpointed();
+    let path = bulk_path(whole.folder.path(), 1);
+    std::fs::write(&path, vec![0x5a; 8192]).unwrap();
+    let mut scrub = Scrub::begin(whole.folder.path()).unwrap();
+    let (mut bytes, mut unreadable) = (0, std::collections::HashSet::new());
+    while let Some(page) = scrub.page().unwrap() {
+        bytes += page.bytes;
+        unreadable.extend(page.unreadable);
+    }
+    assert_eq!(unreadable, std::collections::HashSet::from([path]));
+    assert!(bytes >= EVENTS as usize * 300, "the alerts were read: {bytes} bytes");
 }

@@ -29,7 +29,7 @@ fn open(folder: &TempDir) -> Result<Store, StoreError> {
 
 /// Opens, appends `count` events durably and `count` more soon, closes.
 fn fill(folder: &TempDir, count: u32) {
-    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new()).unwrap();
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new(), None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for n in 0..count {
         runtime.block_on(journal.append(journal.event("sensor/s", reading(f64::from(n))))).unwrap();
@@ -91,7 +91,7 @@ fn a_cursor_reads_each_event_once_while_more_are_added() {
 #[test]
 fn an_event_too_large_is_refused_at_append() {
     let folder = TempDir::new().unwrap();
-    let (journal, _acks, _thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new()).unwrap();
+    let (journal, _acks, _thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new(), None).unwrap();
     let event = journal.event("node", Payload::NodeStarted(NodeStarted { version: "x".repeat(300_000) }));
     assert!(journal.record(event).unwrap_err().to_string().contains("the limit is 262144"));
 }
@@ -99,7 +99,7 @@ fn an_event_too_large_is_refused_at_append() {
 #[test]
 fn a_journal_that_fails_opens_again_and_keeps_what_was_recorded_meanwhile() {
     let folder = TempDir::new().unwrap();
-    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new()).unwrap();
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new(), None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let append = |value| runtime.block_on(journal.append(journal.event("sensor/s", reading(value))));
     append(1.0).unwrap();

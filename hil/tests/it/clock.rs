@@ -13,7 +13,7 @@ use serde_json::json;
 const LONG: Duration = Duration::from_secs(60);
 
 /// `env`, with the wall clock that the file `clock` of the site's folder says.
-fn with_clock(site: &Site, clock: &str) -> Command {
+pub fn with_clock(site: &Site, clock: &str) -> Command {
     let file = site.folder().join("clock");
     std::fs::write(&file, format!("{clock}\n")).unwrap();
     let library = std::fs::read_dir("/usr/lib").unwrap().flatten();

@@ -12,10 +12,12 @@
 mod clock;
 mod crash;
 mod disk;
+mod downlink;
 mod fleet;
 mod history;
 mod interlock;
 mod link;
+mod media;
 mod relay;
 mod shape;
 mod summary;

@@ -73,7 +73,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Compares with the golden file; `PICKET_BLESS=1` writes a missing one, never over an old one.
 #[track_caller]
-fn check(name: &str, bytes: &[u8]) {
+pub fn check(name: &str, bytes: &[u8]) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if !path.exists() && std::env::var_os("PICKET_BLESS").is_some() {
         std::fs::write(&path, hex(bytes)).unwrap();

@@ -13,4 +13,5 @@ mod corpus;
 mod golden;
 mod identity;
 mod rim;
+mod samples;
 mod wire;

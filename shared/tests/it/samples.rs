@@ -1,0 +1,124 @@
+//! One payload of every event type, and its golden bytes: what any release wrote must decode for ever.
+
+use shared::event::{
+    Alert, CameraHealth, CameraState, CommandDecided, CommandRequested, Custom, DetectionTrack, DownlinkReceived,
+    EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, MediaDropped, MediaStored, NodeStarted, NodeStopped,
+    Payload, SensorReading, TrackPhase, VehicleSampled, ZonePresence, schema, schemas,
+};
+use shared::ids::EventId;
+use shared::record::Record;
+use uuid::Uuid;
+
+use crate::golden::{check, event};
+
+#[expect(clippy::too_many_lines, reason = "a list: one sample of each type")]
+fn all() -> Vec<Payload> {
+    let request = EventId(Uuid::from_u128(7));
+    let presence = || ZonePresence { zone: "yard".into(), camera: "gate".into(), episode: 2, frame: 61 };
+    let alert = || Alert { alert: 3, rule: "presence".into(), subject: "zone/yard".into(), text: "occupied".into() };
+    let change = || InterlockChange {
+        rule: "keep-out".into(),
+        vehicle: "rover".into(),
+        demand: "hold".into(),
+        reason: "person in yard".into(),
+    };
+    let hash = || "ab".repeat(32);
+    vec![
+        Payload::NodeStarted(NodeStarted { version: "0.1.0".into() }),
+        Payload::NodeStopped(NodeStopped { reason: "signal".into() }),
+        Payload::DetectionTrack(DetectionTrack {
+            camera: "gate".into(),
+            track: 3,
+            phase: TrackPhase::End,
+            label: "person".into(),
+            score: 0.5,
+            box_xyxy_px: [1.0, 2.0, 3.0, 4.5],
+            zones: vec!["yard".into()],
+            frame: 61,
+        }),
+        Payload::ZoneOccupied(presence()),
+        Payload::ZoneCleared(presence()),
+        Payload::CameraHealth(CameraHealth {
+            camera: "gate".into(),
+            state: CameraState::Stale,
+            age_ms: 700,
+            error: "reset".into(),
+        }),
+        Payload::AlertRaised(alert()),
+        Payload::AlertCleared(alert()),
+        Payload::InterlockTripped(change()),
+        Payload::InterlockCleared(change()),
+        Payload::InterlockDemanded(InterlockDemanded {
+            vehicle: "rover".into(),
+            demand: "stop".into(),
+            action: "disarm".into(),
+            why: "demanded".into(),
+        }),
+        Payload::EstopChanged(EstopChanged { source: "downlink".into(), pressed: true, by: "ann".into() }),
+        Payload::CommandRequested(CommandRequested {
+            request,
+            vehicle: "rover".into(),
+            verb: "resume".into(),
+            by: "ann".into(),
+        }),
+        Payload::CommandDecided(CommandDecided {
+            request,
+            vehicle: "rover".into(),
+            permitted: false,
+            reasons: vec!["person in yard".into()],
+        }),
+        Payload::DownlinkReceived(DownlinkReceived {
+            seq: 1_767_225_600_000_000,
+            kind: "estop.press".into(),
+            outcome: "taken".into(),
+        }),
+        Payload::VehicleSampled(VehicleSampled {
+            vehicle: "rover".into(),
+            mode: 10,
+            armed: true,
+            lat_deg: Some(47.5),
+            lon_deg: None,
+            relative_alt_m: Some(1.5),
+            speed_mps: Some(2.0),
+            battery_pct: Some(80),
+        }),
+        Payload::SensorReading(SensorReading { sensor: "load".into(), value: 1.5, unit: "kN".into() }),
+        Payload::MediaStored(MediaStored { hash: hash(), bytes: 300, media_type: "video/mp4".into() }),
+        Payload::MediaDropped(MediaDropped { hash: hash(), bytes: 300, reason: "quota".into() }),
+        Payload::Custom(Custom { event_type: "custom.gate".into(), json: "{\"open\":true}".into() }),
+    ]
+}
+
+#[test]
+fn every_event_type_has_its_golden_bytes_and_reads_them_back() {
+    let samples = all();
+    let numbers: Vec<u16> = samples.iter().map(Payload::type_id).collect();
+    assert_eq!(numbers, EVENT_TYPES.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), "a type has no sample");
+    for payload in samples {
+        let record = Record::encode(event(payload.clone())).unwrap();
+        assert_eq!(record.decode().unwrap().payload.as_ref(), Some(&payload));
+        let name = EVENT_TYPES.iter().find(|(number, ..)| *number == payload.type_id()).unwrap().1;
+        check(&format!("events/{name}.v{}.hex", payload.schema_version()), &record.bytes);
+    }
+}
+
+#[test]
+fn every_event_type_has_a_schema_that_never_changes_within_its_version_and_says_what_is_written() {
+    for payload in all().into_iter().filter(|payload| !matches!(payload, Payload::Custom(_))) {
+        let (name, version) = (payload.event_type(), payload.schema_version());
+        let schema = schema(name).unwrap();
+        let path = format!("{}/tests/golden/events/{name}.v{version}.json", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("PICKET_BLESS").is_some() && !std::path::Path::new(&path).exists() {
+            std::fs::write(&path, format!("{schema:#}\n")).unwrap();
+        }
+        let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(golden, schema, "{name}: its schema changed within version {version}");
+        let (json, properties) = (payload.to_json(), schema["properties"].as_object().unwrap());
+        let written = json.as_object().unwrap();
+        assert!(written.keys().all(|key| properties.contains_key(key)), "{name}: {written:?}");
+        let required = schema["required"].as_array().unwrap();
+        assert!(required.iter().all(|key| written.contains_key(key.as_str().unwrap())), "{name}: {required:?}");
+    }
+    assert_eq!(schemas().count(), EVENT_TYPES.len() - 1);
+    assert!(schema("custom").is_none() && schema("nobody.knows").is_none());
+}
