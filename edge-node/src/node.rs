@@ -186,6 +186,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (camera_show, camera_views) = watch::channel(vec![CameraView::default(); config.cameras.len()]);
     let console = Console {
         node: config.node.clone(),
+        folder: config.data.clone(),
         cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),
         vehicles: config.vehicles.clone(),
         camera_views,

@@ -70,6 +70,16 @@ impl Kafka {
         Ok(made)
     }
 
+    /// Starts a broker from the jars, whatever engine there is: its data lies in the folder and can be copied.
+    ///
+    /// # Errors
+    /// When the jars cannot be fetched, or the broker does not start.
+    pub fn start_here(folder: &Path) -> anyhow::Result<Self> {
+        let mut made = Self::from_jars(folder)?;
+        made.wait()?;
+        Ok(made)
+    }
+
     fn wait(&mut self) -> anyhow::Result<()> {
         let broker = self.brokers();
         // An engine may have to fetch the image first.

@@ -13,6 +13,7 @@ pub mod binaries;
 pub mod site;
 pub mod dictionary;
 pub mod demo;
+pub mod skew;
 pub mod crash;
 pub mod bench;
 pub mod suite;

@@ -56,6 +56,12 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Runs node and relay of this release with those of another: newer with older and the reverse, then updated in place.
+    Skew {
+        /// Folder of the other release's `edge-node` and `cloud-relay`.
+        #[arg(long)]
+        other: PathBuf,
+    },
     /// Measures; without a name everything.
     Bench {
         /// `detect`, `journal`, `uplink` or `ingest`.
@@ -101,6 +107,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Test { arguments } => suite::run(&arguments, &mut out),
         Command::Faults { rounds, seed } => faults(rounds, seed, &mut out),
+        Command::Skew { other } => {
+            hil::binaries::built()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let found = runtime.block_on(hil::skew::run(&other))?;
+            found.iter().try_for_each(|line| Ok(writeln!(out, "{line}")?))
+        }
         Command::Bench { name } => bench::run(name.as_deref(), &mut out),
         Command::Up => {
             let addresses = Servers::start()?.leave()?;

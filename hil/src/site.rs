@@ -1,6 +1,6 @@
 //! One site under test: relay, node and sim as real processes, with generated configurations.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,6 +40,8 @@ pub struct Plan {
     pub plain: bool,
     /// Text of the relay's `[fleet]` after its addresses.
     pub fleet: String,
+    /// Whether the relay keeps media, in `media` of the site's folder.
+    pub media: bool,
 }
 
 /// Ports that a plan's texts may name.
@@ -66,6 +68,8 @@ pub struct Site {
     /// The servers' part of it.
     pub place: Place,
     plain: bool,
+    /// Programs of another release that are run instead.
+    instead: HashMap<String, PathBuf>,
     /// The relay, while it runs.
     pub relay: Option<Process>,
     /// The node, while it runs.
@@ -125,13 +129,16 @@ impl Site {
                 plan.fleet
             )?;
         }
-        write!(relay, "\n[media]\nfolder = \"{}\"\nlargest_mib = 8\n", at.join("media").display())?;
+        if plan.media {
+            write!(relay, "\n[media]\nfolder = \"{}\"\nlargest_mib = 8\n", at.join("media").display())?;
+        }
         std::fs::write(at.join("relay.toml"), relay).context("write relay.toml")?;
         let sim = format!("trace = \"{}\"\n{}", at.join("trace.jsonl").display(), plan.sim);
         std::fs::write(at.join("sim.toml"), sim).context("write sim.toml")?;
         let http = crate::http::client(Duration::from_secs(10))?;
         let (plain, relay, node, sim) = (plan.plain, None, None, None);
-        Ok(Self { folder, bin, ports, place, plain, relay, node, sim, http })
+        let instead = HashMap::new();
+        Ok(Self { folder, bin, ports, place, plain, instead, relay, node, sim, http })
     }
 
     /// Folder of configurations, logs, data and trace.
@@ -144,8 +151,20 @@ impl Site {
         self.folder().join("data")
     }
 
+    /// Runs a program of another release from its next start on; `None` for this one's.
+    pub fn run_instead(&mut self, program: &str, other: Option<PathBuf>) {
+        match other {
+            Some(other) => drop(self.instead.insert(program.to_owned(), other)),
+            None => drop(self.instead.remove(program)),
+        }
+    }
+
+    fn program(&self, program: &str) -> Command {
+        Command::new(self.instead.get(program).cloned().unwrap_or_else(|| self.bin.join(program)))
+    }
+
     fn command(&self, program: &str, config: &str) -> Command {
-        let mut command = Command::new(self.bin.join(program));
+        let mut command = self.program(program);
         let flag = if program == "sim" { "--scenario" } else { "--config" };
         // Readiness is read from the log, so its level is not the caller's.
         command.arg("run").arg(flag).arg(self.folder().join(config)).env("PICKET_LOG", "info,tract=warn");
@@ -179,7 +198,7 @@ impl Site {
     /// # Errors
     /// When it fails, with what it said.
     pub fn operate(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(self.bin.join("cloud-relay"));
+        let mut command = self.program("cloud-relay");
         command.args(arguments).arg("--config").arg(self.folder().join("relay.toml")).env("PICKET_LOG", "info");
         output(&mut command)
     }
@@ -189,7 +208,7 @@ impl Site {
     /// # Errors
     /// When the command fails, with what it said.
     pub fn enrol(&self, token: &str) -> anyhow::Result<String> {
-        let mut command = Command::new(self.bin.join("edge-node"));
+        let mut command = self.program("edge-node");
         command.args(["enroll", "--token", token, "--relay", &format!("https://127.0.0.1:{}", self.ports.fleet)]);
         command.arg("--config").arg(self.folder().join("node.toml")).env("PICKET_LOG", "info");
         output(&mut command)

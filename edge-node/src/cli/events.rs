@@ -10,7 +10,7 @@ use shared::config::ConfigError;
 use shared::units::UtcMicros;
 
 use crate::config::Config;
-use crate::journal::query::{Cursor, Filter};
+use crate::journal::query::{Cursor, Filter, Query};
 use crate::journal::reader::Reader;
 
 /// With `--follow`, the journal is looked at this often.
@@ -25,9 +25,18 @@ pub struct Args {
     /// Event type, or a prefix with a star: `interlock.*`.
     #[arg(long = "type")]
     event_type: Option<String>,
+    /// What it is about, or a prefix with a star: `vehicle/*`.
+    #[arg(long)]
+    aggregate: Option<String>,
     /// Not before this time (RFC 3339).
     #[arg(long, value_parser = UtcMicros::parse_rfc3339)]
     since: Option<UtcMicros>,
+    /// Before this time (RFC 3339).
+    #[arg(long, value_parser = UtcMicros::parse_rfc3339)]
+    until: Option<UtcMicros>,
+    /// One trace: 32 hexadecimal digits.
+    #[arg(long)]
+    trace: Option<String>,
     /// Goes on with new events until stopped.
     #[arg(long)]
     follow: bool,
@@ -43,21 +52,19 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::read(&args.config).map_err(|e: ConfigError| e)?;
     let mut reader = Reader::open(&config.data).context("open the journal")?;
-    let filter = Filter { event_type: args.event_type, since: args.since };
+    let Args { event_type, aggregate, since, until, trace, .. } = args;
+    let filter = Filter { event_type, aggregate, since, until, trace };
     let mut cursor = Cursor::default();
     let mut out = std::io::stdout().lock();
     loop {
-        let mut found = Vec::new();
-        let undecodable = reader.events(&config.node, &filter, &mut cursor, |event| found.push(event));
-        let undecodable = undecodable.context("read the journal")?;
-        if undecodable > 0 {
-            tracing::warn!(undecodable, "records were passed over");
+        let mut query = Query::new(&mut reader, &config.node, &filter, cursor, usize::MAX);
+        while let Some(event) = query.next_event().context("read the journal")? {
+            print(&mut out, &event, args.json).context("write events")?;
         }
-        // UUIDv7 begins with the time: this is the order in which the facts were seen.
-        found.sort_by(|a, b| a.id.cmp(&b.id));
-        for event in &found {
-            print(&mut out, event, args.json).context("write events")?;
+        if query.undecodable > 0 {
+            tracing::warn!(undecodable = query.undecodable, "records were passed over");
         }
+        cursor = query.cursor();
         out.flush().context("write events")?;
         if !args.follow {
             return Ok(());

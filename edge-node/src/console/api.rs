@@ -52,7 +52,7 @@ pub async fn schema(Path(event_type): Path<String>) -> Response {
     found.unwrap_or_else(|| problem(StatusCode::NOT_FOUND, &unknown(), &[]))
 }
 
-fn problem(status: StatusCode, detail: &str, reasons: &[String]) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str, reasons: &[String]) -> Response {
     let body = json!({ "status": status.as_u16(), "detail": detail, "reasons": reasons });
     (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
 }

@@ -2,7 +2,9 @@
 
 pub mod live;
 pub mod api;
+pub mod history;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,6 +29,8 @@ use crate::vehicle::state::VehicleState;
 pub struct Console {
     /// This node.
     pub node: Name,
+    /// Its data folder.
+    pub folder: PathBuf,
     /// Names of the cameras.
     pub cameras: Vec<Name>,
     /// Vehicles.
@@ -58,6 +62,7 @@ pub fn router(console: Console) -> Router {
     let ingest = Ingest { journal: console.journal.clone(), metrics: console.metrics.clone() };
     let (media, journal, metrics) = (console.media.clone(), console.journal.clone(), console.metrics.clone());
     let taking = media_http::Taking { media, journal, metrics };
+    let history = history::History { node: console.node.clone(), folder: console.folder.clone() };
     let console: Shared = Arc::new(console);
     Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
@@ -74,5 +79,6 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/vehicles/{vehicle}/commands", post(api::command))
         .with_state(console)
         .merge(ingest_router(ingest))
+        .merge(history::router(history))
         .merge(media_http::router(taking))
 }

@@ -99,6 +99,9 @@ impl Times {
     /// No event yet.
     pub const NONE: Self = Self { from: i64::MAX, to: i64::MIN };
 
+    /// Any time.
+    pub const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
+
     /// Takes one more event in.
     pub fn add(&mut self, at: i64) {
         *self = Self { from: self.from.min(at), to: self.to.max(at) };

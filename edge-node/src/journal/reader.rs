@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use shared::ids::{Epoch, Lane, Seq};
 use shared::wire::Item;
 
-use super::block::{Block, DAMAGED, Head, Row, skip_to};
+use super::block::{Block, DAMAGED, Head, Row, Times, skip_to};
 use super::catalogue::{self, ACKED, RELAY_ROLLBACK, Span};
 use super::inbox::{self, Letter};
 use super::segment::{Segment, StoreError};
@@ -74,6 +74,39 @@ impl Reader {
         }
         rows.truncate(limit);
         Ok(rows)
+    }
+
+    /// The furthest position from which on every event within `times` still follows: blocks of other times are passed
+    /// over by their headers.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file.
+    pub fn skip_to(&mut self, lane: Lane, mut pos: i64, times: Times) -> Result<i64, StoreError> {
+        if times == Times::ALL {
+            return Ok(pos);
+        }
+        self.refresh()?;
+        loop {
+            let span = self.span_from(lane, pos.saturating_add(1))?;
+            let next = match &span {
+                Some(Span { gone: Some(_), .. }) => None,
+                Some(Span { gone: None, segment, .. }) => {
+                    let segment = self.live(*segment, is_urgent(lane))?;
+                    segment.next_within(lane, pos, times).map_err(StoreError::at(&segment.path))?
+                }
+                None => {
+                    let Some(segment) = self.newest(lane)? else { return Ok(pos) };
+                    let next = segment.next_within(lane, pos, times).map_err(StoreError::at(&segment.path))?;
+                    let last = segment.last_pos(lane).map_err(StoreError::at(&segment.path))?;
+                    return Ok(next.or(last).map_or(pos, |found| pos.max(found)));
+                }
+            };
+            match (next, span) {
+                (Some(next), _) => return Ok(pos.max(next)),
+                (None, Some(span)) => pos = span.end.pos,
+                (None, None) => return Ok(pos),
+            }
+        }
     }
 
     /// Position of the item (epoch, seq); `None` where the journal never knew it.

@@ -185,6 +185,20 @@ impl Segment {
         Ok(None)
     }
 
+    /// Position before the first block behind `pos` (or that holds it) with events in this time; `None` where there is none.
+    /// Reads headers only.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn next_within(&self, lane: Lane, pos: i64, times: Times) -> rusqlite::Result<Option<i64>> {
+        let sql = format!(
+            "SELECT first_pos - 1 FROM block_{lane} WHERE first_pos + count - 1 > ?1
+             AND first_pos >= coalesce((SELECT max(first_pos) FROM block_{lane} WHERE first_pos <= ?1), 0)
+             AND to_us >= ?2 AND from_us <= ?3 ORDER BY first_pos LIMIT 1"
+        );
+        self.db.prepare_cached(&sql)?.query_row(params![pos, times.from, times.to], |row| row.get(0)).optional()
+    }
+
     /// The block that holds (epoch, seq).
     ///
     /// # Errors

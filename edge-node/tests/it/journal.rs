@@ -3,14 +3,15 @@
 use edge_node::clock::Stamp;
 use edge_node::journal::block::Head;
 use edge_node::journal::limits::Limits;
-use edge_node::journal::query::{Cursor, Filter};
+use edge_node::journal::query::{Cursor, Filter, Query};
 use edge_node::journal::reader::Reader;
 use edge_node::journal::segment::StoreError;
-use edge_node::journal::store::{Store, bulk_path, path_in};
+use edge_node::journal::store::{Entry, Store, bulk_path, path_in};
 use edge_node::journal::writer;
-use shared::event::{NodeStarted, Payload, SensorReading};
-use shared::ids::{Digest, Epoch, Lane};
-use shared::record::Opened;
+use shared::event::{Alert, Event, NodeStarted, Occurred, Payload, SensorReading};
+use shared::ids::{Digest, Epoch, EventId, Lane, TraceId};
+use shared::record::{Opened, Record};
+use shared::units::{ClockState, Uptime, UtcMicros};
 use shared::wire::Item;
 use tempfile::TempDir;
 
@@ -78,7 +79,7 @@ fn a_cursor_reads_each_event_once_while_more_are_added() {
     fill(&folder, 5);
     let mut reader = Reader::open(folder.path()).unwrap();
     let (mut cursor, mut seen) = (Cursor::default(), Vec::new());
-    let filter = Filter { event_type: Some("sensor.*".into()), since: None };
+    let filter = Filter { event_type: Some("sensor.*".into()), ..Filter::default() };
     reader.events(&node, &filter, &mut cursor, |event| seen.push(event.id)).unwrap();
     assert_eq!(seen.len(), 5);
     fill(&folder, 2);
@@ -119,4 +120,110 @@ fn a_journal_that_fails_opens_again_and_keeps_what_was_recorded_meanwhile() {
     let kept =
         rows.iter().filter(|row| matches!(&row.item, Item::Record(r) if r.event_id() == Some(meanwhile))).count();
     assert_eq!(kept, 1, "recorded while it was closed");
+}
+
+/// Events of three lanes over two hours, in small segments; gives their ids in the order in which they were seen.
+fn two_hours(folder: &TempDir) -> Vec<Event> {
+    let roomy = toml::from_str("segment_mib = 1\nbulk_mib = 64\nurgent_mib = 8\nballast_mib = 0").unwrap();
+    let mut store = Store::open(folder.path(), roomy, [Head::NONE; 5], || Epoch([1; 16])).unwrap();
+    let mut all = Vec::new();
+    for n in 0..3000_i64 {
+        let at = n * 2_400_000;
+        let payload = match n % 10 {
+            0 => Payload::NodeStarted(NodeStarted { version: "x".repeat(900) }),
+            1 => Payload::AlertRaised(Alert { alert: 1, rule: "r".into(), subject: "s".into(), text: "t".into() }),
+            _ => Payload::SensorReading(SensorReading { sensor: "x".repeat(900), value: n as f64, unit: "kN".into() }),
+        };
+        let occurred = Occurred { at: UtcMicros(at), clock: ClockState::Synced, boot_id: [1; 16], uptime: Uptime(1) };
+        let id = uuid::Uuid::from_u128(u128::from(n.cast_unsigned()) << 80 | 0x7000_8000_0000_0000_0000);
+        let event = Event {
+            event_id: EventId(id),
+            aggregate_id: format!("sensor/{}", n % 7),
+            occurred,
+            trace_id: (n % 100 == 5).then_some(TraceId([7; 16])),
+            cause_id: None,
+            payload,
+        };
+        let (lane, record) = (event.payload.lane(), Record::encode(event.clone()).unwrap());
+        for done in store.commit(&[Entry { lane, at, record: &record }]) {
+            done.unwrap();
+        }
+        if n % 50 == 0 {
+            store.maintain(0).unwrap();
+        }
+        all.push(event);
+    }
+    all
+}
+
+#[test]
+fn questions_by_type_aggregate_time_and_trace_give_what_is_meant_in_order_whatever_the_page() {
+    let folder = TempDir::new().unwrap();
+    let (all, node) = (two_hours(&folder), "n".parse().unwrap());
+    assert!(bulk_path(folder.path(), 3).exists(), "several segments");
+    let hour = UtcMicros(3_600_000_000);
+    let some = |text: &str| Some(text.to_owned());
+    let late = |event: &Event| event.occurred.at.0 >= hour.0;
+    type Meant<'a> = Box<dyn Fn(&Event) -> bool + 'a>;
+    let cases: [(Filter, Meant<'_>); 7] = [
+        (Filter::default(), Box::new(|_| true)),
+        (Filter { event_type: some("alert.*"), ..Filter::default() }, Box::new(|e| e.payload.lane() == Lane::Alert)),
+        (Filter { aggregate: some("sensor/3"), ..Filter::default() }, Box::new(|e| e.aggregate_id == "sensor/3")),
+        (Filter { since: Some(hour), ..Filter::default() }, Box::new(late)),
+        (Filter { until: Some(hour), ..Filter::default() }, Box::new(|e| !late(e))),
+        (Filter { trace: some(&"07".repeat(16)), ..Filter::default() }, Box::new(|e| e.trace_id.is_some())),
+        (
+            Filter {
+                event_type: some("sensor.reading"),
+                aggregate: some("sensor/*"),
+                since: Some(hour),
+                ..Filter::default()
+            },
+            Box::new(|e| late(e) && e.payload.event_type() == "sensor.reading"),
+        ),
+    ];
+    for (filter, meant) in cases {
+        let expected: Vec<String> = all.iter().filter(|e| meant(e)).map(|e| e.event_id.to_string()).collect();
+        assert!(!expected.is_empty());
+        for (page, budget) in [(usize::MAX, usize::MAX), (7, usize::MAX), (usize::MAX, 100_000)] {
+            let (mut cursor, mut found, mut reader) =
+                (Cursor::default(), Vec::new(), Reader::open(folder.path()).unwrap());
+            loop {
+                let mut query = Query::new(&mut reader, &node, &filter, cursor, budget);
+                let mut taken = 0;
+                while taken < page
+                    && let Some(event) = query.next_event().unwrap()
+                {
+                    found.push(event.id);
+                    taken += 1;
+                }
+                // As a client keeps it between two answers.
+                let at = query.cursor().to_string().parse().unwrap();
+                if at == cursor {
+                    break;
+                }
+                cursor = at;
+            }
+            let what = format!("{filter:?} in pages of {page}, budget {budget}");
+            assert!(found == expected, "{what}: {} of {}, first {:?}", found.len(), expected.len(), found.first());
+        }
+    }
+    for wrong in ["", "1.2.3.4", "1.2.3.4.x", "1.2.3.4.-5", "1.2.3.4.5.6"] {
+        assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_question_about_an_hour_reads_that_hour() {
+    let folder = TempDir::new().unwrap();
+    two_hours(&folder);
+    let (node, filter) = ("n".parse().unwrap(), Filter { since: Some(UtcMicros(7_000_000_000)), ..Filter::default() });
+    // The last 200 s are some 80 events of about a kilobyte: a budget of a tenth of the journal suffices.
+    let mut reader = Reader::open(folder.path()).unwrap();
+    let mut query = Query::new(&mut reader, &node, &filter, Cursor::default(), 300_000);
+    let mut found = 0;
+    while query.next_event().unwrap().is_some() {
+        found += 1;
+    }
+    assert!(query.exhausted() && found == 83, "{found}");
 }

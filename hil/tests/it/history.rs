@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
+use hil::kafka::Kafka;
 use hil::process::Process;
 use hil::servers::Addresses;
 use hil::site::{Plan, Ports, Site};
 use hil::wait::eventually;
 use hil::witness;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use uuid::Uuid;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -147,6 +149,60 @@ async fn a_broker_that_has_lost_its_topics_gets_what_comes_and_the_store_keeps_t
     assert!(second.is_subset(&kafka), "what came after is there");
     let report = hil::demo::count(&site).await.unwrap();
     assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_restored_to_an_older_state_gets_what_comes_and_its_consumers_go_on() {
+    let folder = TempDir::new().unwrap();
+    let mut kafka = Kafka::start_here(folder.path()).unwrap();
+    let mut place = Addresses::find().unwrap().place("older").await.unwrap();
+    place.kafka = kafka.brokers();
+    let mut site = Site::prepare(place, Ports::free().unwrap(), &Plan::default(), None).unwrap();
+    site.start_relay().unwrap();
+    site.start_node().unwrap();
+    let first = site.read_many(10).await.unwrap();
+    site.until_central(&first, LONG).await.unwrap();
+    let data = folder.path().join("kafka/logs");
+    kafka.kill().unwrap();
+    copy(&data, &folder.path().join("backup"));
+    kafka.revive().unwrap();
+    // Each start is a node.started for the topic that the consumer reads.
+    for _ in 0..3 {
+        site.node.take().unwrap().stop(LONG).unwrap();
+        site.start_node().unwrap();
+    }
+    let second = site.read_many(10).await.unwrap();
+    site.until_central(&second, LONG).await.unwrap();
+    kafka.kill().unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(folder.path().join("backup"), &data).unwrap();
+    kafka.revive().unwrap();
+    site.node.take().unwrap().stop(LONG).unwrap();
+    site.start_node().unwrap();
+    let third = site.read_many(10).await.unwrap();
+    for ids in [&first, &second, &third] {
+        site.until_central(ids, LONG).await.unwrap();
+    }
+    let there: HashSet<Uuid> =
+        witness::kafka(&site.place.kafka, &site.place.topic_prefix).unwrap().into_iter().collect();
+    assert!(first.is_subset(&there) && third.is_subset(&there), "what came before the backup and after it is there");
+    assert!(second.is_disjoint(&there), "the broker was restored");
+    let report = hil::demo::count(&site).await.unwrap();
+    assert_eq!((report.lost, report.duplicated), (0, 0), "{report:?}");
+    // The consumer had read further than there is: it begins anew, and is at the end again.
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    let at_end = async || {
+        let sql = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offset WHERE consumer = 'vehicle-latest'";
+        let read: i64 = db.query_one(sql, &[]).await.map_err(|error| error.to_string())?.get(0);
+        let topic = format!("{}system-events", site.place.topic_prefix);
+        let mut kcat = std::process::Command::new("kcat");
+        kcat.args(["-b", &site.place.kafka, "-C", "-t", &topic, "-e", "-q", "-f", "%o\n"]);
+        let there = hil::process::output(&mut kcat).map_err(|error| error.to_string())?.lines().count();
+        if read == there as i64 { Ok(()) } else { Err(format!("{read} of {there} are read")) }
+    };
+    eventually("the consumer to be at the end", LONG, at_end).await.unwrap();
+    drop(site);
+    kafka.stop().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,7 +50,7 @@ async fn a_clip_reaches_the_centre_whole_and_is_not_begun_again_when_node_or_rel
     let place = Addresses::find().unwrap().place("media").await.unwrap();
     let ports = Ports::free().unwrap();
     let link = Link::start(ports.fleet, 3).unwrap();
-    let mut site = Site::prepare(place, ports, &Plan::default(), Some(link.port())).unwrap();
+    let mut site = Site::prepare(place, ports, &Plan { media: true, ..Plan::default() }, Some(link.port())).unwrap();
     site.start_relay().unwrap();
     site.start_node().unwrap();
     link.set(Weather::Slow { bytes_per_second: 400_000, delay: Duration::from_millis(5) });
@@ -91,7 +91,7 @@ async fn a_clip_reaches_the_centre_whole_and_is_not_begun_again_when_node_or_rel
 #[tokio::test(flavor = "multi_thread")]
 async fn media_that_is_wrong_too_large_or_damaged_is_refused_or_named() {
     let place = Addresses::find().unwrap().place("badmedia").await.unwrap();
-    let plan = Plan { node: "[media]\nquota_mib = 2\nlargest_mib = 1\n".into(), ..Plan::default() };
+    let plan = Plan { node: "[media]\nquota_mib = 2\nlargest_mib = 1\n".into(), media: true, ..Plan::default() };
     let mut site = Site::prepare(place, Ports::free().unwrap(), &plan, None).unwrap();
     site.start_relay().unwrap();
     site.start_node().unwrap();
