@@ -17,6 +17,8 @@ pub struct Metrics {
     pub duplicates: Counter,
     /// Bodies refused before they were a batch.
     pub refused: Counter,
+    /// Batches told to come later, because too many were there.
+    pub crowded: Counter,
     /// Batches that did not continue the head.
     pub mismatches: Counter,
     /// Records whose type or bytes this build does not know, stored raw.
@@ -37,6 +39,7 @@ impl Metrics {
         registry.register("events", "Events accepted into the outbox", made.events.clone());
         registry.register("duplicate_items", "Items sent again and recognised", made.duplicates.clone());
         registry.register("refused_bodies", "Bodies that are not a batch", made.refused.clone());
+        registry.register("crowded_batches", "Batches told to come later", made.crowded.clone());
         registry.register("mismatched_batches", "Batches that do not continue the head", made.mismatches.clone());
         registry.register("unknown_records", "Records stored raw", made.unknown.clone());
         registry.register("published_events", "Events in event store and Kafka", made.published.clone());

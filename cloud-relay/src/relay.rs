@@ -45,7 +45,11 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     database::migrate(&mut client).await?;
     let metrics = Metrics::new();
     let pool = Arc::new(Pool::new(config.postgres.clone()));
-    let mut nodes = ingest::router(Ingest { pool: pool.clone(), metrics: metrics.clone() });
+    let mut nodes = ingest::router(Ingest {
+        pool: pool.clone(),
+        metrics: metrics.clone(),
+        turns: Arc::new(Semaphore::new(ingest::AT_ONCE)),
+    });
     let mut routes = query::router(Queries { pool: pool.clone(), metrics: metrics.clone() });
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     if let Some(media_config) = &config.media {

@@ -67,6 +67,27 @@ pub struct Outcome {
     pub lost: usize,
     /// Gaps that the relay has named, by SQL.
     pub gaps_named: i64,
+    /// What `cloud-relay verify` says of the node.
+    pub proved: String,
+}
+
+impl Outcome {
+    /// What is wrong, if anything: a list of counts that must be 0.
+    pub fn problem(&self) -> Option<String> {
+        let Report { lost, duplicated, misplaced, unpublished, disordered, .. } = self.report;
+        let counts = [
+            ("acknowledged and not central", self.lost),
+            ("journaled and not central", lost),
+            ("central twice", duplicated),
+            ("central at another place", misplaced),
+            ("central and not in Kafka", unpublished),
+            ("in Kafka out of order", disordered),
+            ("not proved by the relay", usize::from(self.proved.contains("NOT PROVED"))),
+        ];
+        let wrong: Vec<String> =
+            counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{count} {what}")).collect();
+        (!wrong.is_empty()).then(|| wrong.join(", "))
+    }
 }
 
 /// The moments of a seed: the same seed gives the same moments.
@@ -110,7 +131,9 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     let posters: Vec<_> = (0..POSTERS).map(|n| tokio::spawn(post(site.console(), n, stop.clone()))).collect();
     let mut falls = Vec::new();
     for (round, moment) in moments(seed, rounds).into_iter().enumerate() {
-        falls.push(format!("round {round}, {moment:?}: {}", kill_at(&mut site, &mut servers, &link, moment).await?));
+        let fall = kill_at(&mut site, &mut servers, &link, moment).await;
+        let fall = fall.with_context(|| format!("kill at {moment:?}, round {round} of seed {seed}"))?;
+        falls.push(format!("round {round}, {moment:?}: {fall}"));
     }
     link.set(Weather::Clear);
     site.start_node()?;
@@ -123,11 +146,13 @@ pub async fn run(seed: u64, rounds: usize) -> anyhow::Result<Outcome> {
     let report = count(&site).await?;
     let central = crate::witness::central(&site.place.postgres).await?;
     let lost = acknowledged.difference(&central.ids).count();
+    // Each lane proved by the relay itself, too: complete, or it says where not.
+    let proved = site.operate(&["verify", "--node", "gate-1"])?;
     let db = crate::witness::sql(&site.place.postgres).await?;
     let gaps_named = db.query_one("SELECT count(*) FROM gap", &[]).await?.get(0);
     drop(site);
     servers.stop()?;
-    Ok(Outcome { falls, acknowledged, report, lost, gaps_named })
+    Ok(Outcome { falls, acknowledged, report, lost, gaps_named, proved })
 }
 
 /// Posts events one after another, whatever becomes of the node; gives the ids it acknowledged.

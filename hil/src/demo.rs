@@ -1,6 +1,6 @@
 //! The demo: one whole site for a while, then counted from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use crate::media;
 use crate::servers::Servers;
@@ -40,6 +41,12 @@ pub struct Report {
     pub lost: usize,
     /// Rows of event_store beyond one for each event. Must be 0.
     pub duplicated: usize,
+    /// Events of the journal that event_store has at another place (epoch, lane, seq). Must be 0.
+    pub misplaced: usize,
+    /// Events of event_store that are not in Kafka, by kcat. Must be 0.
+    pub unpublished: usize,
+    /// First deliveries in Kafka that come after a later event of their key, epoch and lane. Must be 0.
+    pub disordered: usize,
 }
 
 /// The demo's site: a camera over a keep-out zone, a rover that drives in it, a copter.
@@ -199,16 +206,21 @@ pub async fn count(site: &Site) -> anyhow::Result<Report> {
             break (journaled, central, lost);
         }
     };
-    let kafka = witness::kafka(&site.place.kafka, &site.place.topic_prefix)?;
+    let messages = witness::messages(&site.place.kafka, &site.place.topic_prefix)?;
+    let published: HashSet<_> = messages.iter().map(|message| message.id).collect();
+    let moved = |(id, place): &(&Uuid, &witness::Place)| central.places.get(id).is_some_and(|there| there != *place);
     let of = |name: &str| journaled.by_type.get(name).copied().unwrap_or(0);
     Ok(Report {
         detections: of("detection.track"),
         alerts: of("alert.raised"),
         interlock_trips: of("interlock.tripped"),
         event_store_rows: central.rows,
-        kafka_messages: kafka.len(),
+        kafka_messages: messages.len(),
         lost,
         duplicated: central.rows - central.ids.len(),
+        misplaced: journaled.places.iter().filter(moved).count(),
+        unpublished: central.ids.difference(&published).count(),
+        disordered: witness::disordered(&messages, &central.places),
         events_journaled: journaled.by_type,
     })
 }

@@ -271,6 +271,15 @@ impl Site {
         answer.text().await.context("read the node's metrics")
     }
 
+    /// The relay's metrics.
+    ///
+    /// # Errors
+    /// When the relay does not answer.
+    pub async fn relay_metrics(&self) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("http://127.0.0.1:{}/metrics", self.ports.relay)).send().await;
+        answer.context("ask the relay")?.text().await.context("read the relay's metrics")
+    }
+
     /// Posts JSON to the node; gives status and answer.
     ///
     /// # Errors

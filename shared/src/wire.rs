@@ -136,7 +136,12 @@ impl Batch {
         }
         let dictionary = dictionary::bytes(self.dict_id).ok_or(WireError::UnknownDictionary(self.dict_id))?;
         let compressor = zstd::bulk::Compressor::with_dictionary(ZSTD_LEVEL, dictionary);
-        let body = compressor.and_then(|mut zstd| zstd.compress(&plain)).map_err(WireError::Inflate)?;
+        // With its checksum: a bit that flips on the way must not be stored as if it had been said.
+        let checked = compressor.and_then(|mut zstd| {
+            zstd.include_checksum(true)?;
+            zstd.compress(&plain)
+        });
+        let body = checked.map_err(WireError::Inflate)?;
         if body.len() > BODY_MAX { Err(WireError::BodyTooLarge(body.len())) } else { Ok(body) }
     }
 

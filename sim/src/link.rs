@@ -1,7 +1,8 @@
 //! A TCP link that can be impaired: a proxy on loopback between a client and a server, as bad as it is told to be.
 //!
-//! Bytes are never changed or repeated: TCP does not do that to its users either. What TCP cannot hide is what happens
-//! here: delay, little room, cuts, silence, and a connection of which only one end is left.
+//! Bytes are never changed: TCP does not do that to its users either. What TCP cannot hide is what happens here: delay,
+//! little room, cuts, silence, and a connection of which only one end is left. A connection may be there twice, as behind a
+//! proxy that repeats requests.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -35,6 +36,8 @@ pub enum Weather {
         /// Mean number of bytes; where each cut falls is random.
         mean_bytes: u32,
     },
+    /// What the client says on a new connection reaches the server twice, over two; of the answers the first's count.
+    Duplicated,
     /// What the server says is swallowed: it has done what it was asked, and nobody hears of it.
     Withheld,
     /// Connections are accepted and everything is swallowed, in both directions.
@@ -117,13 +120,29 @@ impl Link {
         // About half to one and a half of the mean: both directions count.
         let cut = Arc::new(AtomicU64::new(self.random.draw(1 << 20)));
         let (link, shared) = (self.clone(), cut.clone());
-        std::thread::spawn(move || link.pump(from_client, to_server, false, &shared));
-        self.pump(server, client, true, &cut);
+        let twin = if self.weather() == Weather::Duplicated { self.twin() } else { None };
+        std::thread::spawn(move || link.pump(from_client, to_server, twin, false, &shared));
+        self.pump(server, client, None, true, &cut);
+    }
+
+    /// A second connection to the server, whose answers go nowhere.
+    fn twin(&self) -> Option<TcpStream> {
+        let twin = TcpStream::connect(("127.0.0.1", self.target)).ok()?;
+        let mut answers = twin.try_clone().ok()?;
+        std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+        Some(twin)
     }
 
     /// Moves bytes one way until an end closes or the weather cuts the connection. `cut` counts what passed, from a
     /// random offset on.
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, answers: bool, cut: &AtomicU64) {
+    fn pump(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        mut twin: Option<TcpStream>,
+        answers: bool,
+        cut: &AtomicU64,
+    ) {
         let (mut buffer, mut hole) = ([0; CHUNK], false);
         loop {
             let read = from.read(&mut buffer);
@@ -175,8 +194,9 @@ impl Link {
             if to.write_all(bytes).is_err() && !half_open {
                 break;
             }
+            twin = twin.filter(|mut twin| twin.write_all(bytes).is_ok());
         }
-        for end in [from, to] {
+        for end in [Some(from), Some(to), twin].into_iter().flatten() {
             // The other side may have closed first.
             let _ = end.shutdown(Shutdown::Both);
         }

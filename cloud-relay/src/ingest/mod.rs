@@ -8,15 +8,18 @@ pub mod history;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use shared::dictionary;
 use shared::wire::{BODY_MAX, Batch, DICTIONARY_HEADER, WireError};
+use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
 use crate::database::Pool;
@@ -25,6 +28,12 @@ use crate::metrics::Metrics;
 use crate::problem::problem;
 use store::{Outcome, cursor, store};
 
+/// Batches that are inflated at a time: each takes up to 9 MiB, and a fleet that comes back sends all at once. Full: the
+/// node is told to come back in a second.
+pub const AT_ONCE: usize = 16;
+/// How long a batch waits for its turn.
+const TURN: Duration = Duration::from_secs(2);
+
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Ingest {
@@ -32,6 +41,8 @@ pub struct Ingest {
     pub pool: Arc<Pool>,
     /// Counters.
     pub metrics: Metrics,
+    /// Turns at inflating and storing.
+    pub turns: Arc<Semaphore>,
 }
 
 /// The routes of nodes; each request carries its [`Caller`].
@@ -50,6 +61,10 @@ async fn batches(
     body: Bytes,
 ) -> Response {
     let node = caller.identity.node.as_str();
+    let Ok(Ok(_turn)) = tokio::time::timeout(TURN, ingest.turns.acquire()).await else {
+        ingest.metrics.crowded.inc();
+        return later("many nodes send at once, send again".into());
+    };
     let dictionary = headers.get(DICTIONARY_HEADER).map_or(Some(0), |value| value.to_str().ok()?.parse().ok());
     let decoded = match dictionary {
         Some(number) => Batch::decode(&body, number),
@@ -82,9 +97,16 @@ async fn batches(
         Ok(Outcome::Unwelcome) => problem(StatusCode::FORBIDDEN, REVOKED.into()),
         Err(error) => {
             error!("failed to store batch of {node}: {error:#}");
-            problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, send again".into())
+            later("the store is not available, send again".into())
         }
     }
+}
+
+/// Not now: in a second.
+fn later(detail: String) -> Response {
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
 }
 
 async fn heads(State(ingest): State<Ingest>, Extension(caller): Extension<Caller>) -> Response {

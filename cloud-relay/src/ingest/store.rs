@@ -169,7 +169,7 @@ async fn copy(
     let mut at = first;
     for item in items {
         match item {
-            Item::Record(record) => rows.push((at, row(ingest, batch, record))),
+            Item::Record(record) => rows.push((at, row(ingest, batch, at, record))),
             Item::Opened(opened) => key.opened(tx, batch.epoch, opened).await?,
             Item::Skip { first, last, reason, .. } => {
                 let sql = "INSERT INTO gap(tenant, node, lane, epoch, first_seq, last_seq, reason)
@@ -234,13 +234,16 @@ struct Row {
 }
 
 /// A record as a row. What this build cannot decode is stored raw and flagged: a refusal would block the lane for ever.
-fn row(ingest: &Ingest, batch: &Batch, record: &Record) -> Row {
+fn row(ingest: &Ingest, batch: &Batch, at: Seq, record: &Record) -> Row {
     let outbox_id = Uuid::now_v7();
     let raw = || json!(record.bytes.iter().map(|b| format!("{b:02x}")).collect::<String>());
     let decoded = record.decode();
     let Ok(decoded) = decoded else {
         ingest.metrics.unknown.inc();
-        let event_id = Uuid::from_bytes(first_16(record.digest()));
+        // Of its place, too: two that cannot be read may have the same bytes.
+        let mut named = blake3::Hasher::new();
+        named.update(&batch.epoch.0).update(batch.lane.as_str().as_bytes()).update(&at.0.to_le_bytes());
+        let event_id = Uuid::from_bytes(first_16(Digest(*named.update(&record.digest().0).finalize().as_bytes())));
         let metadata = json!({ "undecodable": true, "type_id": record.type_id });
         let payload = json!({ "raw": raw() });
         let event_type = format!("undecodable.{}", record.type_id);
@@ -283,7 +286,15 @@ fn replace_nul(value: &mut Value) -> bool {
             true
         }
         Value::Array(values) => values.iter_mut().fold(false, |found, value| replace_nul(value) | found),
-        Value::Object(map) => map.values_mut().fold(false, |found, value| replace_nul(value) | found),
+        Value::Object(map) => {
+            let odd: Vec<String> = map.keys().filter(|key| key.contains('\0')).cloned().collect();
+            for key in &odd {
+                if let Some(value) = map.remove(key) {
+                    map.insert(key.replace('\0', "\u{fffd}"), value);
+                }
+            }
+            map.values_mut().fold(!odd.is_empty(), |found, value| replace_nul(value) | found)
+        }
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! The catalogue of the journal, in `urgent.db`: which bulk segments there are, which places of which lane each held
 //! (kept when the segment is gone, so that the gap can be named), and the outbox cursor of each lane.
 //!
-//! A span never crosses an epoch. Segment 0 stands for what was deleted from `urgent.db` itself.
+//! Each row ends with its sum (`row_sum`). A span never crosses an epoch. Segment 0 stands for what was deleted from `urgent.db` itself.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shared::ids::{Digest, Epoch, Lane, Seq};
@@ -11,14 +11,19 @@ use super::segment::{int, read_head};
 
 /// The catalogue's tables.
 pub const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS segment(number INTEGER PRIMARY KEY, sealed_us INTEGER NOT NULL, gone TEXT);
+    CREATE TABLE IF NOT EXISTS segment(number INTEGER PRIMARY KEY, sealed_us INTEGER NOT NULL, gone TEXT,
+        spans INTEGER NOT NULL, sum INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS span(lane TEXT NOT NULL, epoch BLOB NOT NULL, first_pos INTEGER NOT NULL, last_pos INTEGER NOT NULL,
-        last_seq INTEGER NOT NULL, chain_after BLOB NOT NULL, segment INTEGER NOT NULL, PRIMARY KEY (lane, first_pos));
+        last_seq INTEGER NOT NULL, chain_after BLOB NOT NULL, segment INTEGER NOT NULL, sum INTEGER NOT NULL,
+        PRIMARY KEY (lane, first_pos));
     CREATE TABLE IF NOT EXISTS acked(lane TEXT PRIMARY KEY, pos INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
-        chain BLOB NOT NULL);
+        chain BLOB NOT NULL, sum INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS begun(lane TEXT NOT NULL, first_pos INTEGER NOT NULL, pos INTEGER NOT NULL,
-        epoch BLOB NOT NULL, seq INTEGER NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (lane, first_pos));
-    INSERT OR IGNORE INTO segment(number, sealed_us, gone) VALUES (0, 0, 'acked');";
+        epoch BLOB NOT NULL, seq INTEGER NOT NULL, chain BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (lane, first_pos));";
+
+/// The row of segment 0, once the tables are there.
+pub const FIRST: &str = "INSERT OR IGNORE INTO segment(number, sealed_us, gone, spans, sum)
+    VALUES (0, 0, 'acked', 0, row_sum(0, 0, 'acked', 0));";
 
 /// Why a segment is gone when all of it was acknowledged by the relay.
 pub const ACKED: &str = "acked";
@@ -56,7 +61,8 @@ pub fn span_from(db: &Connection, lane: Lane, pos: i64) -> rusqlite::Result<Opti
 /// # Errors
 /// SQLite's.
 pub fn begun(db: &Connection, lane: Lane, parent: &Head) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO begun(lane, first_pos, pos, epoch, seq, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT OR REPLACE INTO begun(lane, first_pos, pos, epoch, seq, chain, sum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, row_sum(?1, ?2, ?3, ?4, ?5, ?6))";
     let Head { pos, epoch, seq, chain } = parent;
     let first_pos = pos.saturating_add(1);
     db.prepare_cached(sql)?.execute(params![lane.as_str(), first_pos, pos, epoch.0, int(*seq), chain.0]).map(|_| ())
@@ -67,7 +73,8 @@ pub fn begun(db: &Connection, lane: Lane, parent: &Head) -> rusqlite::Result<()>
 /// # Errors
 /// SQLite's.
 pub fn epoch_end(db: &Connection, lane: Lane, pos: i64) -> rusqlite::Result<Option<Head>> {
-    let sql = "SELECT pos, epoch, seq, chain FROM begun WHERE lane = ?1 AND first_pos > ?2 ORDER BY first_pos LIMIT 1";
+    let sql = "SELECT pos, epoch, seq, chain, is_whole(sum, lane, first_pos, pos, epoch, seq, chain) FROM begun
+        WHERE lane = ?1 AND first_pos > ?2 ORDER BY first_pos LIMIT 1";
     db.prepare_cached(sql)?.query_row(params![lane.as_str(), pos], read_head).optional()
 }
 
@@ -106,8 +113,8 @@ pub fn last_end(db: &Connection, lane: Lane) -> rusqlite::Result<Option<Head>> {
 /// # Errors
 /// SQLite's.
 pub fn add(db: &Connection, lane: Lane, span: &Span) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO span(lane, epoch, first_pos, last_pos, last_seq, chain_after, segment)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT OR REPLACE INTO span(lane, epoch, first_pos, last_pos, last_seq, chain_after, segment, sum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7))";
     let Span { first_pos, end, segment, .. } = span;
     let values = params![lane.as_str(), end.epoch.0, first_pos, end.pos, int(end.seq), end.chain.0, segment];
     db.prepare_cached(sql)?.execute(values).map(|_| ())
@@ -129,7 +136,7 @@ pub fn deleted(db: &Connection, lane: Lane, first_pos: i64, end: &Head) -> rusql
 /// # Errors
 /// SQLite's.
 pub fn acked(db: &Connection, lane: Lane) -> rusqlite::Result<Head> {
-    let sql = "SELECT pos, epoch, seq, chain FROM acked WHERE lane = ?1";
+    let sql = "SELECT pos, epoch, seq, chain, is_whole(sum, lane, pos, epoch, seq, chain) FROM acked WHERE lane = ?1";
     Ok(db.prepare_cached(sql)?.query_row([lane.as_str()], read_head).optional()?.unwrap_or(Head::NONE))
 }
 
@@ -138,8 +145,8 @@ pub fn acked(db: &Connection, lane: Lane) -> rusqlite::Result<Head> {
 /// # Errors
 /// SQLite's.
 pub fn ack(db: &Connection, lane: Lane, head: &Head) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO acked(lane, pos, epoch, seq, chain) VALUES (?1, ?2, ?3, ?4, ?5)
-        ON CONFLICT (lane) DO UPDATE SET pos = ?2, epoch = ?3, seq = ?4, chain = ?5";
+    let sql = "INSERT OR REPLACE INTO acked(lane, pos, epoch, seq, chain, sum)
+        VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))";
     let values = params![lane.as_str(), head.pos, head.epoch.0, int(head.seq), head.chain.0];
     db.prepare_cached(sql)?.execute(values).map(|_| ())
 }
@@ -149,7 +156,8 @@ pub fn ack(db: &Connection, lane: Lane, head: &Head) -> rusqlite::Result<()> {
 /// # Errors
 /// SQLite's.
 pub fn last_number(db: &Connection) -> rusqlite::Result<i64> {
-    db.query_row("SELECT coalesce(max(number), 0) FROM segment", [], |row| row.get(0))
+    let sql = "SELECT max(coalesce((SELECT max(number) FROM segment), 0), coalesce((SELECT max(segment) FROM span), 0))";
+    db.query_row(sql, [], |row| row.get(0))
 }
 
 /// Numbers of the sealed segments whose bytes are there, oldest first, with the time each was sealed (UTC µs).
@@ -157,7 +165,8 @@ pub fn last_number(db: &Connection) -> rusqlite::Result<i64> {
 /// # Errors
 /// SQLite's.
 pub fn sealed(db: &Connection) -> rusqlite::Result<Vec<(i64, i64)>> {
-    let sql = "SELECT number, sealed_us FROM segment WHERE gone IS NULL ORDER BY number";
+    let sql = "SELECT number, sealed_us, is_whole(sum, number, sealed_us, gone, spans) FROM segment WHERE gone IS NULL
+        ORDER BY number";
     db.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
@@ -166,10 +175,35 @@ pub fn sealed(db: &Connection) -> rusqlite::Result<Vec<(i64, i64)>> {
 /// # Errors
 /// SQLite's.
 pub fn gone(db: &Connection, number: i64, why: &str) -> rusqlite::Result<()> {
-    db.execute("UPDATE segment SET gone = ?2 WHERE number = ?1", params![number, why]).map(|_| ())
+    let sql = "UPDATE segment SET gone = ?2, sum = row_sum(number, sealed_us, ?2, spans) WHERE number = ?1";
+    db.execute(sql, params![number, why]).map(|_| ())
 }
 
-const SPAN: &str = "first_pos, epoch, last_pos, last_seq, chain_after, segment, gone
+/// Notes that a segment is sealed, `spans` of its places being in the catalogue.
+///
+/// # Errors
+/// SQLite's.
+pub fn sealed_now(db: &Connection, number: i64, spans: usize) -> rusqlite::Result<()> {
+    let now: i64 = db.query_row("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)", [], |row| row.get(0))?;
+    let sql = "INSERT OR REPLACE INTO segment(number, sealed_us, gone, spans, sum)
+        VALUES (?1, ?2, NULL, ?3, row_sum(?1, ?2, NULL, ?3))";
+    db.execute(sql, params![number, now, i64::try_from(spans).unwrap_or(i64::MAX)]).map(|_| ())
+}
+
+/// Whether a segment was sealed: `None`: the catalogue does not know it, or not all of its spans any more; then why it is
+/// gone, if it is.
+///
+/// # Errors
+/// SQLite's.
+pub fn known(db: &Connection, number: i64) -> rusqlite::Result<Option<Option<String>>> {
+    let sql = "SELECT gone, is_whole(sum, number, sealed_us, gone, spans) FROM segment WHERE number = ?1
+        AND (gone IS NOT NULL OR spans = (SELECT count(*) FROM span WHERE span.segment = number))";
+    db.prepare_cached(sql)?.query_row([number], |row| row.get(0)).optional()
+}
+
+const SPAN: &str = "first_pos, epoch, last_pos, last_seq, chain_after, segment, gone,
+    is_whole(span.sum, lane, epoch, first_pos, last_pos, last_seq, chain_after, segment),
+    is_whole(segment.sum, number, sealed_us, gone, spans)
     FROM span JOIN segment ON segment.number = span.segment";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Span> {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tracing::{error, warn};
 
 use super::segment::{COLUMNS, Segment, StoreError, read_block, recover_block, write};
-use super::wal;
+use super::{row_sum, wal};
 
 /// Largest log that is looked through: SQLite's checkpoints keep it near 4 MiB.
 const LOG_MAX: u64 = 256 * 1024 * 1024;
@@ -210,12 +210,12 @@ fn salvage(from: &Path, into: &mut Segment) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The small tables as far as they can be read. Without cursors the relay gets what it has again and says so; without
-/// spans gaps lose their reasons, not their places.
+/// The small tables as far as they can be read: rows that are not what was written stay behind. Without cursors the relay
+/// gets what it has again and says so; segments without a row are sealed again; without spans gaps lose their reasons,
+/// not their places.
 fn salvage_tables(from: &Path, into: &Segment, tables: &[&str]) {
     let taken = into.db.execute("ATTACH ?1 AS found", [from.display().to_string()]).and_then(|_| {
-        let copy = |table| format!("INSERT OR IGNORE INTO main.{table} SELECT * FROM found.{table}");
-        let copied: Vec<_> = tables.iter().map(|table| into.db.execute(&copy(table), [])).collect();
+        let copied: Vec<_> = tables.iter().map(|table| row_sum::salvage(&into.db, "found", table)).collect();
         into.db.execute("DETACH found", []).and(copied.into_iter().collect::<Result<Vec<_>, _>>())
     });
     if let Err(error) = taken {

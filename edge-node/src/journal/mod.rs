@@ -10,7 +10,9 @@
 //! (`inbox`), signed heads (`signed`).
 
 pub mod block;
+pub mod row_sum;
 pub mod segment;
+pub mod witness;
 pub mod limits;
 pub mod catalogue;
 pub mod inbox;

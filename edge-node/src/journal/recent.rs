@@ -5,8 +5,9 @@ use std::collections::{HashSet, VecDeque};
 use shared::ids::{EventId, Lane};
 use shared::wire::Item;
 
-use super::segment::StoreError;
-use super::store::Store;
+use super::block::Block;
+use super::segment::{Segment, StoreError};
+use super::store::{Store, bulk_numbers, bulk_path, is_urgent};
 
 /// Ids remembered: about a minute at 1 000 events/s, in 2 MB. An older repeat is stored again.
 pub const REMEMBERED: usize = 65_536;
@@ -40,6 +41,11 @@ impl Recent {
         Ok(recent)
     }
 
+    /// Remembers what another knows, too.
+    pub fn join(&mut self, other: Self) {
+        other.order.into_iter().for_each(|id| self.add(id));
+    }
+
     /// Whether the id is among them.
     pub fn has(&self, id: EventId) -> bool {
         self.ids.contains(&id)
@@ -56,4 +62,48 @@ impl Recent {
             self.ids.remove(&oldest);
         }
     }
+}
+
+impl Store {
+    /// The blocks of a lane, newest first, while `each` wants more: in the file that is written now, then in the sealed
+    /// segments, as far as those can be read.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file that is written now.
+    pub fn newest(&self, lane: Lane, mut each: impl FnMut(&Block) -> bool) -> Result<(), StoreError> {
+        let mut pos = self.heads.get(lane as usize).map_or(0, |head| head.pos);
+        if is_urgent(lane) {
+            return walk_back(&self.urgent, lane, &mut pos, &mut each).map(|_| ());
+        }
+        let Some(bulk) = &self.bulk else { return Ok(()) };
+        let mut more = walk_back(&bulk.segment, lane, &mut pos, &mut each)?;
+        let numbers = bulk_numbers(&self.folder).map_err(StoreError::file(&self.folder))?;
+        for number in numbers.into_iter().rev().filter(|number| *number < bulk.number) {
+            if !more {
+                break;
+            }
+            // One that cannot be read is the scrub's.
+            let Ok(older) = Segment::read(&bulk_path(&self.folder, number)) else { continue };
+            more = walk_back(&older, lane, &mut pos, &mut each).unwrap_or(true);
+        }
+        Ok(())
+    }
+}
+
+/// The blocks of a lane in one file that end at `pos` or before, newest first; whether `each` wants more.
+fn walk_back(
+    segment: &Segment,
+    lane: Lane,
+    pos: &mut i64,
+    each: &mut impl FnMut(&Block) -> bool,
+) -> Result<bool, StoreError> {
+    while *pos > 0 {
+        let block = segment.block_at(lane, *pos).map_err(StoreError::at(&segment.path))?;
+        let Some(block) = block.filter(|block| block.before.pos < *pos) else { return Ok(true) };
+        *pos = block.before.pos;
+        if !each(&block) {
+            return Ok(false);
+        }
+    }
+    Ok(false)
 }

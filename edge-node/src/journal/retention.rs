@@ -27,14 +27,14 @@ const CROWDED: u64 = 90;
 pub fn seal(urgent: &Segment, segment: &Segment, number: i64) -> Result<(), StoreError> {
     let at = StoreError::at(&urgent.path);
     let tx = urgent.db.unchecked_transaction().map_err(at)?;
-    let sql = "INSERT OR IGNORE INTO segment(number, sealed_us)
-        VALUES (?1, CAST(unixepoch('subsec') * 1000000 AS INTEGER))";
-    tx.execute(sql, params![number]).map_err(at)?;
+    let mut count = 0;
     for lane in BULK {
         for span in spans_of(segment, lane, number).map_err(StoreError::at(&segment.path))? {
             catalogue::add(&tx, lane, &span).map_err(at)?;
+            count += 1;
         }
     }
+    catalogue::sealed_now(&tx, number, count).map_err(at)?;
     tx.commit().map_err(at)
 }
 
@@ -175,6 +175,10 @@ fn delete_urgent(urgent: &mut Segment, before_us: i64) -> Result<(), StoreError>
 /// Whether everything of a segment is at the relay.
 fn is_acked(store: &Store, number: i64) -> Result<bool, StoreError> {
     let at = StoreError::at(&store.urgent.path);
+    if catalogue::known(&store.urgent.db, number).map_err(at)?.is_none() {
+        // Not all of its places are known: what is not known was not sent.
+        return Ok(false);
+    }
     for lane in BULK {
         let acked = catalogue::acked(&store.urgent.db, lane).map_err(at)?;
         let spans = catalogue::spans(&store.urgent.db, lane, number).map_err(at)?;
@@ -198,18 +202,19 @@ fn unlink(store: &mut Store, number: i64, why: &str) -> Result<u64, StoreError> 
     Ok(bytes)
 }
 
-/// Brings files and catalogue together where a crash came between: unlinks what the catalogue calls gone, notes what is
-/// missing.
-pub fn reconcile(store: &Store) -> Result<(), StoreError> {
+/// Brings files and catalogue together where a crash or damage came between: unlinks what the catalogue calls gone, seals
+/// what it does not know, notes what is missing.
+pub fn reconcile(store: &mut Store) -> Result<(), StoreError> {
     let numbers = bulk_numbers(&store.folder).map_err(StoreError::file(&store.folder))?;
-    let live = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
     let current = store.bulk.as_ref().map(|bulk| bulk.number);
-    for number in numbers {
-        let known = live.iter().any(|(live, _)| *live == number);
-        if !known && current.is_some_and(|current| number < current) {
-            remove(&bulk_path(&store.folder, number))?;
+    for number in numbers.into_iter().filter(|number| current.is_some_and(|current| *number < current)) {
+        match catalogue::known(&store.urgent.db, number).map_err(StoreError::at(&store.urgent.path))? {
+            Some(Some(_)) => remove(&bulk_path(&store.folder, number))?,
+            Some(None) => {}
+            None => store.seal_if_needed(number)?,
         }
     }
+    let live = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
     for (number, _) in live.iter().filter(|(number, _)| !bulk_path(&store.folder, *number).exists()) {
         warn!(number, "segment is missing: its places are named as damaged");
         catalogue::gone(&store.urgent.db, *number, DAMAGED).map_err(StoreError::at(&store.urgent.path))?;

@@ -2,7 +2,8 @@
 //!
 //! Layout: a table a lane, `block_<lane>(first_pos, count, epoch, first_seq, last_seq, from_us, to_us, chain_before,
 //! chain_after, sum, body)`; `block` has the body's layout. WAL with synchronous=FULL: a commit is on disk when it
-//! returns. A file of a newer layout is refused; layout 2 lacks the tables inbox, signed and thinned, which are made. Only the writer thread writes.
+//! returns. A file of a newer layout is refused; layout 2 lacks the tables inbox, signed and thinned, layouts 2 and 3 the sums of
+//! rows: both are made. Only the writer thread writes.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +11,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow, Transact
 use shared::ids::{Digest, Epoch, Lane, Seq};
 
 use super::block::{Block, Head, Times};
+use super::{catalogue, row_sum, witness};
 
 /// Layout this build writes, in `PRAGMA user_version`.
-pub const LAYOUT: i64 = 3;
+pub const LAYOUT: i64 = 4;
 /// Pages of the WAL that start a checkpoint: 4 MiB, so that a page is written back once for many commits.
 pub const CHECKPOINT_PAGES: u32 = 1000;
 
@@ -84,6 +86,13 @@ impl StoreError {
         }
     }
 
+    /// Whether what was written before it may not be on the disk although it can be read: an I/O error that is no lack of
+    /// room.
+    pub fn is_doubt(&self) -> bool {
+        use rusqlite::ErrorCode::SystemIoFailure;
+        matches!(self, Self::Sqlite { source, .. } if source.sqlite_error_code() == Some(SystemIoFailure))
+    }
+
     /// The file whose content is not what SQLite wrote.
     pub fn damaged_file(&self) -> Option<&Path> {
         match self {
@@ -119,6 +128,7 @@ impl Segment {
     pub fn open(path: &Path, lanes: &'static [Lane], more: &str) -> Result<Self, StoreError> {
         let sqlite = StoreError::at(path);
         let mut db = Connection::open(path).map_err(sqlite)?;
+        row_sum::register(&db).map_err(sqlite)?;
         let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
         if found > LAYOUT {
             return Err(StoreError::Newer { file: path.display().to_string(), found });
@@ -131,7 +141,11 @@ impl Segment {
         if found < LAYOUT {
             let tables: String = lanes.iter().map(|lane| table(*lane)).collect();
             let tx = db.transaction().map_err(sqlite)?;
-            tx.execute_batch(&format!("{tables}{WITNESS}{more}PRAGMA user_version = {LAYOUT};")).map_err(sqlite)?;
+            tx.execute_batch(&format!("{tables}{}{more}PRAGMA user_version = {LAYOUT};", witness::TABLE)).map_err(sqlite)?;
+            row_sum::upgrade(&tx).map_err(sqlite)?;
+            if lanes.contains(&Lane::Safety) {
+                tx.execute_batch(catalogue::FIRST).map_err(sqlite)?;
+            }
             tx.commit().map_err(sqlite)?;
         }
         db.set_prepared_statement_cache_capacity(32);
@@ -146,6 +160,7 @@ impl Segment {
         let sqlite = StoreError::at(path);
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
         db.execute_batch("PRAGMA busy_timeout = 5000;").map_err(sqlite)?;
+        row_sum::register(&db).and_then(|()| row_sum::shadow(&db)).map_err(sqlite)?;
         Ok(Self { db, path: path.to_owned(), lanes: &[] })
     }
 
@@ -217,42 +232,20 @@ impl Segment {
         self.db.prepare_cached(&sql)?.query_row([], |row| row.get(0)).optional()
     }
 
-    /// Reads what opening relies on: each lane's tail.
+    /// Reads what opening relies on: the catalogue and each lane's tail.
     ///
     /// # Errors
     /// SQLite's, where the file is not what was written.
     pub fn check(&self) -> rusqlite::Result<()> {
+        row_sum::check(&self.db)?;
         for lane in self.lanes {
             // A new epoch begins behind the last row: it must be known where that ends.
             let (tail, last) = (self.tail(*lane)?, self.last_pos(*lane)?);
             if tail.map(|head| head.pos) != last {
-                let damaged = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-                return Err(rusqlite::Error::SqliteFailure(damaged, Some(format!("last block of lane {lane}"))));
+                return Err(row_sum::damage(Some(&format!("last block of lane {lane}"))));
             }
         }
         Ok(())
-    }
-
-    /// Where lanes of another file stood a moment ago, as kept here.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn witnessed(&self, lane: Lane) -> rusqlite::Result<Option<Head>> {
-        let sql = "SELECT pos, epoch, seq, chain FROM witness WHERE lane = ?1";
-        self.db.prepare_cached(sql)?.query_row([lane.as_str()], read_head).optional()
-    }
-
-    /// Keeps where a lane of another file stands, so that a tail lost there shows as a hole.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn witness(&self, heads: &[(Lane, Head)]) -> rusqlite::Result<()> {
-        let tx = self.db.unchecked_transaction()?;
-        for (lane, head) in heads {
-            let sql = "INSERT OR REPLACE INTO witness(lane, pos, epoch, seq, chain) VALUES (?1, ?2, ?3, ?4, ?5)";
-            tx.execute(sql, params![lane.as_str(), head.pos, head.epoch.0, int(head.seq), head.chain.0])?;
-        }
-        tx.commit()
     }
 
     /// Whether SQLite finds the file's structure sound.
@@ -303,6 +296,16 @@ impl Segment {
         let sql = "SELECT (page_count - freelist_count) * page_size
             FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
         self.db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|bytes| u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// As [`Segment::checkpoint`], and sure that nothing stayed behind for a reader's sake.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file.
+    pub fn checkpoint_whole(&self) -> Result<(), StoreError> {
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy: bool = self.db.query_row(sql, [], |row| row.get(0)).map_err(StoreError::at(&self.path))?;
+        if busy { Err(StoreError::other(&self.path, "the log is being read: it is emptied later")) } else { Ok(()) }
     }
 
     /// Brings the WAL into the file and empties it.
@@ -378,9 +381,6 @@ fn read_header(row: &SqlRow<'_>) -> Option<Block> {
     let block = Block { before, after, times, body: Vec::new() };
     (row.get::<_, i64>(9).ok()? == block.check() && count > 0).then_some(block)
 }
-
-const WITNESS: &str = "CREATE TABLE IF NOT EXISTS witness(lane TEXT PRIMARY KEY, pos INTEGER NOT NULL,
-    epoch BLOB NOT NULL, seq INTEGER NOT NULL, chain BLOB NOT NULL);";
 
 /// A head in the columns pos, epoch, seq, chain.
 pub(super) fn read_head(row: &SqlRow<'_>) -> rusqlite::Result<Head> {

@@ -189,12 +189,13 @@ impl Store {
         named.and_then(|()| sync_folder(&self.folder))
     }
 
-    fn seal_if_needed(&mut self, number: i64) -> Result<(), StoreError> {
-        // A number that the catalogue has is sealed, or gone and about to be unlinked.
-        let known = catalogue::last_number(&self.urgent.db).map_err(StoreError::at(&self.urgent.path))?;
-        if number <= known {
+    /// Puts the places of a segment that is no longer filled into the catalogue, unless they are there, or the segment is
+    /// gone and about to be unlinked.
+    pub(super) fn seal_if_needed(&mut self, number: i64) -> Result<(), StoreError> {
+        if catalogue::known(&self.urgent.db, number).map_err(StoreError::at(&self.urgent.path))?.is_some() {
             return Ok(());
         }
+        warn!(number, "segment is not in the catalogue: its places are entered");
         let path = bulk_path(&self.folder, number);
         let segment = damage::open(&self.folder, &path, open_segment)?;
         retention::seal(&self.urgent, &segment, number)
@@ -295,21 +296,14 @@ impl Store {
         Ok(())
     }
 
-    /// The blocks of a lane in the file that is written now, newest first, while `each` wants more.
+    /// Brings every commit of the logs into the files. After a sync that failed, the system may call pages clean that never
+    /// reached the disk: writing them again elsewhere is what makes them durable.
     ///
     /// # Errors
-    /// [`StoreError`] naming the file.
-    pub fn newest(&self, lane: Lane, mut each: impl FnMut(&Block) -> bool) -> Result<(), StoreError> {
-        let bulk = self.bulk.as_ref().map(|bulk| &bulk.segment);
-        let Some(segment) = (if is_urgent(lane) { Some(&self.urgent) } else { bulk }) else { return Ok(()) };
-        let mut pos = self.heads.get(lane as usize).map_or(0, |head| head.pos);
-        while pos > 0 {
-            let block = segment.block_at(lane, pos).map_err(StoreError::at(&segment.path))?;
-            let Some(block) = block.filter(|block| block.before.pos < pos) else { break };
-            pos = block.before.pos;
-            if !each(&block) {
-                break;
-            }
+    /// [`StoreError`] naming the file; what it holds is then still in doubt.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        for segment in std::iter::once(&self.urgent).chain(self.bulk.as_ref().map(|bulk| &bulk.segment)) {
+            segment.checkpoint_whole()?;
         }
         Ok(())
     }

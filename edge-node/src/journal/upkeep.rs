@@ -49,7 +49,10 @@ impl State {
             self.acked = now;
             match store.ack(&moved) {
                 Ok(()) => self.cursors = [None; Lane::ALL.len()],
-                Err(error) => error!("outbox cursors cannot be moved: {error}"),
+                Err(error) => {
+                    error!("outbox cursors cannot be moved: {error}");
+                    self.mend_if_damaged(&error, now);
+                }
             }
         }
         if closing || now.since(self.maintained) >= MAINTAIN_PERIOD {
@@ -58,7 +61,10 @@ impl State {
             self.put_thinned_in_place();
             match self.store.as_mut().map(|store| store.maintain(clock::utc().0)) {
                 Some(Ok(Some(number))) if !closing && self.thinning.is_none() => self.begin_to_thin(number),
-                Some(Err(error)) => error!("journal cannot be looked after: {error}"),
+                Some(Err(error)) => {
+                    error!("journal cannot be looked after: {error}");
+                    self.mend_if_damaged(&error, now);
+                }
                 Some(Ok(_)) | None => {}
             }
         }
@@ -69,6 +75,12 @@ impl State {
             if let Err(error) = store.sign(signer) {
                 error!("heads cannot be signed: {error}");
             }
+        }
+    }
+
+    fn mend_if_damaged(&mut self, error: &StoreError, now: Uptime) {
+        if let Some(file) = error.damaged_file() {
+            self.mend(file, now);
         }
     }
 

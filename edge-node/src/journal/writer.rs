@@ -84,6 +84,8 @@ pub(super) struct State {
     pub(super) counts: Arc<Counts>,
     pub(super) room: Arc<Room>,
     pub(super) recent: Recent,
+    /// An I/O error leaves open whether what can be read is on the disk.
+    pub(super) doubted: bool,
     pub(super) signer: Option<Signer>,
     pub(super) signed: Uptime,
     /// The segment that is being thinned.
@@ -124,6 +126,7 @@ pub fn start(
         counts: counts.clone(),
         room: room.clone(),
         recent,
+        doubted: false,
         signer,
         signed: clock::uptime(),
         thinning: None,
@@ -229,6 +232,7 @@ impl State {
     }
 
     fn urgent_failed(&mut self, error: &StoreError, now: Uptime) -> String {
+        self.doubted |= error.is_doubt();
         match error.damaged_file() {
             _ if matches!(error, StoreError::ReserveFull { .. }) => {}
             Some(file) => self.mend(file, now),
@@ -239,6 +243,7 @@ impl State {
 
     fn bulk_failed(&mut self, error: &StoreError, now: Uptime) -> String {
         error!("bulk segment cannot be written: {error}");
+        self.doubted |= error.is_doubt();
         self.bulk_at = now.plus(REOPEN);
         if let Some(file) = error.damaged_file() {
             self.mend(file, now);
@@ -318,15 +323,26 @@ impl State {
             }
             self.reopen_at = now.plus(REOPEN);
             let (store, recent) = open(&self.folder, &self.limits, self.heads)?;
-            (self.store, self.recent) = (Some(store), recent);
+            if self.doubted {
+                store.settle()?;
+            }
+            // What was acknowledged stays known, whatever share of it the newest blocks hold.
+            self.recent.join(recent);
+            (self.store, self.doubted) = (Some(store), false);
             info!("journal is open again");
             return Ok(());
         };
         if !store.has_bulk() && now >= self.bulk_at {
             self.bulk_at = now.plus(REOPEN);
-            match store.open_bulk().and_then(|()| Recent::read(store)) {
-                Ok(recent) => self.recent = recent,
+            let doubted = self.doubted;
+            let settled = store.open_bulk().and_then(|()| if doubted { store.settle() } else { Ok(()) });
+            match settled.and_then(|()| Recent::read(store)) {
+                Ok(recent) => {
+                    self.recent.join(recent);
+                    self.doubted = false;
+                }
                 Err(error) => {
+                    store.bulk = None;
                     self.bulk_failed(&error, now);
                 }
             }

@@ -133,6 +133,7 @@ impl Downlink {
         anyhow::ensure!(answer.status().is_success(), "use the downlink: the relay answers {}", answer.status());
         let page: Page = serde_json::from_slice(&body_of(answer, PAGE_MAX).await?).context("read the messages")?;
         let quick = page.messages.is_empty() && clock::uptime().since(begun) < AGAIN;
+        let mut problem = None;
         for message in &page.messages {
             if message.seq <= *after {
                 continue;
@@ -140,8 +141,9 @@ impl Downlink {
             let judged = judge(message, &way.held, way.floor.now());
             if judged == Judged::Unsigned {
                 self.metrics.downlink.get_or_create(&Of::new("unsigned")).inc();
-                // Its place is not believed either.
-                return Ok((MUCH_LATER, format!("verify message {}: it is not signed for this node", message.seq)));
+                // Its place is not believed either; those behind it are no worse for it.
+                problem = Some(format!("verify message {}: it is not signed for this node", message.seq));
+                continue;
             }
             if !self.take(message, judged, acted).await {
                 return Ok((AGAIN, "keep a message: it will come again".into()));
@@ -149,7 +151,8 @@ impl Downlink {
             *after = message.seq;
             self.kept.send_replace(*after);
         }
-        Ok((if quick { AGAIN } else { Duration::ZERO }, String::new()))
+        let rest = if quick || problem.is_some() { AGAIN } else { Duration::ZERO };
+        Ok((rest, problem.unwrap_or_default()))
     }
 
     /// Acts upon a message and keeps it; false where it could not be kept.

@@ -117,6 +117,10 @@ impl Driver {
                     if let Some(of_lane) = self.signed.get_mut(lane as usize).filter(|_| signed) {
                         *of_lane = Some((epoch, clock::uptime()));
                     }
+                    if ack.acked_seq == end.seq && ack.chain != end.chain.to_string() {
+                        error!(%lane, seq = end.seq.0, "relay has other bytes than were sent: an operator must look");
+                        return Ok(Outcome::Refused(lane));
+                    }
                     let ahead = ack.acked_seq >= end.seq;
                     let at = if ahead { end } else { head(end, ack.acked_seq, &ack.chain) };
                     Ok(Outcome::Acked { lane, at })

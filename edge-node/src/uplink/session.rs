@@ -83,6 +83,8 @@ struct LaneState {
     at: Head,
     quiet_until: Uptime,
     share_left: u32,
+    /// Where the relay asked to begin again, and nothing was taken since.
+    rewound: Option<Head>,
 }
 
 /// The session.
@@ -103,7 +105,7 @@ pub struct Session {
 impl Session {
     /// A session from the journal's outbox cursors.
     pub fn new(cursors: [Head; Lane::ALL.len()]) -> Self {
-        let lane = |(at, share_left)| LaneState { at, quiet_until: Uptime(0), share_left };
+        let lane = |(at, share_left)| LaneState { at, quiet_until: Uptime(0), share_left, rewound: None };
         let mut lanes = cursors.map(|at| lane((at, 0)));
         for (state, share) in lanes.iter_mut().zip(SHARES) {
             state.share_left = share;
@@ -163,9 +165,19 @@ impl Session {
     pub fn happened(&mut self, outcome: Outcome, now: Uptime) {
         let lane_state = |lane: Lane| lane as usize;
         match outcome {
-            Outcome::Acked { lane, at } | Outcome::Rewind { lane, at } => {
+            Outcome::Acked { lane, at } => {
                 self.failures = 0;
                 if let Some(state) = self.lanes.get_mut(lane_state(lane)) {
+                    (state.at, state.rewound) = (at, None);
+                }
+            }
+            Outcome::Rewind { lane, at } => {
+                self.failures = 0;
+                if let Some(state) = self.lanes.get_mut(lane_state(lane)) {
+                    // Asked for the same again with nothing taken in between: not as fast as the link allows.
+                    if state.rewound.replace(at) == Some(at) {
+                        state.quiet_until = now.plus(BACKOFF_MAX);
+                    }
                     state.at = at;
                 }
             }

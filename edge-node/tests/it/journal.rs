@@ -1,5 +1,7 @@
 //! The journal's file: what was acknowledged is there, in order, chained; damage and newer files are told.
 
+use std::time::Duration;
+
 use edge_node::clock::Stamp;
 use edge_node::journal::block::Head;
 use edge_node::journal::limits::Limits;
@@ -8,6 +10,7 @@ use edge_node::journal::reader::Reader;
 use edge_node::journal::segment::StoreError;
 use edge_node::journal::store::{Entry, Store, bulk_path, path_in};
 use edge_node::journal::writer;
+use hil::wait::until;
 use shared::event::{Alert, Event, NodeStarted, Occurred, Payload, SensorReading};
 use shared::ids::{Digest, Epoch, EventId, Lane, TraceId};
 use shared::record::{Opened, Record};
@@ -95,6 +98,36 @@ fn an_event_too_large_is_refused_at_append() {
     let (journal, _acks, _thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new(), None).unwrap();
     let event = journal.event("node", Payload::NodeStarted(NodeStarted { version: "x".repeat(300_000) }));
     assert!(journal.record(event).unwrap_err().to_string().contains("the limit is 262144"));
+}
+
+#[test]
+fn an_event_sent_again_after_its_segment_was_full_and_the_node_restarted_is_kept_once() {
+    let folder = TempDir::new().unwrap();
+    let large = |n: u8| {
+        let sensor = "s".repeat(150 * 1024);
+        Payload::SensorReading(SensorReading { sensor, value: f64::from(n), unit: "kN".into() })
+    };
+    let roomy: Limits = toml::from_str("segment_mib = 1\nbulk_mib = 64\nurgent_mib = 1\nballast_mib = 0").unwrap();
+    let start = || writer::start(folder.path().to_owned(), roomy.clone(), Stamp::new(), None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (journal, acks, thread) = start();
+    let first = journal.event("sensor/s", reading(1.0));
+    runtime.block_on(journal.append(first.clone())).unwrap();
+    for n in 0..9 {
+        runtime.block_on(journal.append(journal.event("sensor/s", large(n)))).unwrap();
+    }
+    let next = bulk_path(folder.path(), 2);
+    until("the next segment", Duration::from_secs(20), || next.exists().then_some(()).ok_or_else(|| "none".to_owned())).unwrap();
+    // The node is restarted before the sender hears of it.
+    drop((journal, acks));
+    thread.join();
+    let (journal, acks, thread) = start();
+    assert_eq!(runtime.block_on(journal.append(first.clone())).unwrap(), first.event_id);
+    drop((journal, acks));
+    thread.join();
+    let rows = Reader::open(folder.path()).unwrap().after(Lane::Telemetry, 0, 1000, usize::MAX).unwrap();
+    let same = rows.iter().filter(|row| matches!(&row.item, Item::Record(r) if r.event_id() == Some(first.event_id)));
+    assert_eq!(same.count(), 1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use edge_node::journal::block::Head;
 use edge_node::journal::limits::Limits;
 use edge_node::journal::reader::Reader;
+use edge_node::journal::row_sum;
 use edge_node::journal::segment::StoreError;
 use edge_node::journal::store::{Entry, Store, bulk_numbers, bulk_path};
 use shared::ids::{Digest, Epoch, Lane, Seq};
@@ -95,12 +96,15 @@ fn places_lost_at_the_end_of_a_sealed_segment_cost_no_later_one() {
     assert_eq!(db.execute(lost, []).unwrap(), 2);
     let end = "(SELECT first_pos + count - 1 FROM b.block_telemetry ORDER BY first_pos DESC LIMIT 1)";
     let urgent = rusqlite::Connection::open(folder.path().join("urgent.db")).unwrap();
+    row_sum::register(&urgent).unwrap();
     urgent.execute("ATTACH ?1 AS b", [bulk_path(folder.path(), 1).display().to_string()]).unwrap();
     let shorten = format!(
         "UPDATE span SET last_pos = {end}, last_seq = {end}, chain_after = (SELECT chain_after FROM b.block_telemetry
          ORDER BY first_pos DESC LIMIT 1) WHERE lane = 'telemetry' AND segment = 1"
     );
     assert_eq!(urgent.execute(&shorten, []).unwrap(), 1);
+    let columns = row_sum::TABLES.iter().find(|(table, _)| *table == "span").unwrap().1;
+    urgent.execute(&format!("UPDATE span SET sum = row_sum({columns})"), []).unwrap();
     let (records, gaps) = read(&folder, Lane::Telemetry, Head::NONE);
     assert_eq!(
         gaps.iter().map(|(first, last, reason)| (last - first + 1, reason.as_str())).collect::<Vec<_>>(),

@@ -61,9 +61,15 @@ fn follow(folder: &Path, lane: Lane) -> (Vec<Record>, Vec<(u64, String)>) {
 }
 
 #[test]
-fn a_journal_of_layout_2_is_taken_over_and_goes_on() {
-    let (golden, folder) =
-        (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-2"), TempDir::new().unwrap());
+fn a_journal_of_layout_2_or_3_is_taken_over_and_goes_on() {
+    for layout in [2, 3] {
+        take_over(layout);
+    }
+}
+
+fn take_over(layout: i64) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/journal-{layout}"));
+    let folder = TempDir::new().unwrap();
     for name in ["urgent.db", "bulk-0001.db"] {
         std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
     }
@@ -75,13 +81,15 @@ fn a_journal_of_layout_2_is_taken_over_and_goes_on() {
     drop(store);
     let (after, named) = follow(folder.path(), Lane::Telemetry);
     assert_eq!((after, named), (before, vec![]));
-    let rows = Reader::open(folder.path()).unwrap().after(Lane::Safety, 2, 10, usize::MAX).unwrap();
-    let Item::Opened(opened) = &rows[0].item else { panic!("{rows:?}") };
-    assert_eq!((opened.parent_seq, rows[0].epoch), (Seq(2), Epoch([9; 16])), "the old epoch is the new one's parent");
+    let rows = Reader::open(folder.path()).unwrap().after(Lane::Safety, 0, 10, usize::MAX).unwrap();
+    let (new, old) = rows.split_last().unwrap();
+    let Item::Opened(opened) = &new.item else { panic!("{rows:?}") };
+    let parent = old.last().unwrap().seq;
+    assert_eq!((opened.parent_seq, new.epoch), (parent, Epoch([9; 16])), "the old epoch is the new one's parent");
     assert_eq!(Reader::open(folder.path()).unwrap().inbox_newest(10).unwrap(), [letter]);
     for file in [path_in(folder.path()), bulk_path(folder.path(), 1)] {
         let db = rusqlite::Connection::open(file).unwrap();
-        assert_eq!(db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+        assert_eq!(db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 4);
     }
 }
 

@@ -10,8 +10,8 @@ const SEED: u64 = 20261121;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledged_event_survives_kill_nine() {
     let seed = std::env::var("PICKET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
-    let outcome = run(seed, ROUNDS).await.unwrap();
     println!("seed {seed}; to repeat: PICKET_SEED={seed} ./dev test an_acknowledged_event_survives_kill_nine");
+    let outcome = run(seed, ROUNDS).await.unwrap();
     for fall in &outcome.falls {
         println!("{fall}");
     }
@@ -20,11 +20,8 @@ async fn an_acknowledged_event_survives_kill_nine() {
     assert!(outcome.falls.iter().any(|fall| fall.contains("entering fsync on bulk-")), "before the sync");
     assert!(outcome.falls.iter().any(|fall| fall.contains("never reached the node")), "mid-acknowledgement");
     assert!(outcome.acknowledged.len() > 100, "{} acknowledged", outcome.acknowledged.len());
-    assert_eq!(outcome.lost, 0, "acknowledged over HTTP and not central");
-    assert_eq!(outcome.report.lost, 0, "journaled and not central");
-    assert_eq!(outcome.report.duplicated, 0, "central twice");
+    assert_eq!(outcome.problem(), None, "{}", outcome.proved);
     assert_eq!(outcome.gaps_named, 0, "kill -9 damages nothing: a gap would be a lie");
-    assert!(outcome.report.kafka_messages >= outcome.report.event_store_rows, "Kafka has every row at least once");
 }
 
 #[test]

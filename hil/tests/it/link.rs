@@ -78,6 +78,26 @@ async fn whatever_the_link_does_nothing_acknowledged_is_lost_or_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_says_everything_twice_stores_everything_once() {
+    let place = Addresses::find().unwrap().place("twice").await.unwrap();
+    let ports = Ports::free().unwrap();
+    // Over TLS a connection said twice is refused by itself; what must hold without it is the relay's own doing.
+    let link = Link::start(ports.relay, 7).unwrap();
+    link.set(Weather::Duplicated);
+    let mut site = Site::prepare(place, ports, &Plan { plain: true, ..Plan::default() }, Some(link.port())).unwrap();
+    site.start_relay().unwrap();
+    site.start_node().unwrap();
+    let posted = site.read_many(EVENTS * 5).await.unwrap();
+    site.until_central(&posted, LONG).await.unwrap();
+    let report = hil::demo::count(&site).await.unwrap();
+    let wrong = (report.lost, report.duplicated, report.misplaced, report.unpublished, report.disordered);
+    assert_eq!(wrong, (0, 0, 0, 0, 0), "{report:?}");
+    let metrics = site.relay_metrics().await.unwrap();
+    let twice = metrics.lines().find_map(|line| line.strip_prefix("picket_relay_duplicate_items_total "));
+    assert!(twice.unwrap().parse::<u64>().unwrap() > 0, "nothing came twice: {metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn over_a_metered_link_safety_goes_through_and_telemetry_waits_for_a_better_one() {
     let place = Addresses::find().unwrap().place("metered").await.unwrap();
     let node = "bytes_per_second = 100000\nmetered = { interfaces = [\"lo\"], lanes = [\"safety\"] }\n";
