@@ -103,6 +103,28 @@ impl Kafka {
         }
     }
 
+    /// Makes it late: it answers nobody until it is let go on.
+    ///
+    /// # Errors
+    /// When it cannot be stopped.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        match &self.project {
+            Some(project) => output(project.compose().arg("pause")).map(|_| ()),
+            None => self.process.signal(rustix::process::Signal::STOP),
+        }
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub fn go_on(&mut self) -> anyhow::Result<()> {
+        match &self.project {
+            Some(project) => output(project.compose().arg("unpause")).map(|_| ()),
+            None => self.process.signal(rustix::process::Signal::CONT),
+        }
+    }
+
     /// Starts it again on its data, at its port.
     ///
     /// # Errors

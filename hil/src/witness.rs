@@ -146,7 +146,8 @@ pub fn backlog(data: &Path) -> anyhow::Result<i64> {
             let sql = format!("SELECT coalesce(max(first_pos + count - 1), 0) FROM block_{lane}");
             last = last.max(db.query_row(&sql, [], |row| row.get::<_, i64>(0))?);
         }
-        let (catalogue, _) = files.first().context("open urgent.db")?;
+        let (catalogue, _) =
+            files.iter().find(|(_, lanes)| lanes.contains(&Lane::Safety)).context("open urgent.db")?;
         let sql = "SELECT coalesce((SELECT pos FROM acked WHERE lane = ?1), 0)";
         waiting += last - catalogue.query_row(sql, [lane.as_str()], |row| row.get::<_, i64>(0))?;
     }

@@ -176,6 +176,9 @@ impl Batch {
         if self.items.len() > ITEMS_MAX {
             return Err(WireError::TooManyItems(self.items.len()));
         }
+        if self.protocol != PROTOCOL {
+            return Err(WireError::Invalid("its protocol is not known here"));
+        }
         if self.first_seq.0 == 0 {
             return Err(WireError::Invalid("first_seq is 0, sequence numbers begin at 1"));
         }

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use shared::dictionary;
-use shared::wire::{BODY_MAX, Batch, DICTIONARY_HEADER, WireError};
+use shared::wire::{BODY_MAX, Batch, DICTIONARY_HEADER, PROTOCOL, WireError};
 use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
@@ -111,7 +111,12 @@ fn later(detail: String) -> Response {
 
 async fn heads(State(ingest): State<Ingest>, Extension(caller): Extension<Caller>) -> Response {
     match cursor(&ingest, &caller.identity).await {
-        Ok(heads) => Json(serde_json::json!({ "heads": heads, "dictionaries": dictionary::known() })).into_response(),
+        Ok(heads) => {
+            let known = serde_json::json!({
+                "heads": heads, "dictionaries": dictionary::known(), "protocols": [PROTOCOL],
+            });
+            Json(known).into_response()
+        },
         Err(error) => {
             error!("failed to read cursor of {}: {error:#}", caller.identity);
             problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, ask again".into())

@@ -16,7 +16,9 @@ use tracing::{error, info};
 use super::block::DAMAGED;
 use super::errand::Acks;
 use super::reader::Reader;
-use super::segment::StoreError;
+use super::row_sum;
+use super::segment::{Segment, StoreError};
+use super::store::path_in;
 use crate::clock;
 use crate::health::{Metrics, Of};
 
@@ -128,8 +130,23 @@ pub async fn run(
     }
 }
 
+/// Reads the catalogue whole; its file, where it is not what was written.
+fn damaged_catalogue(folder: &Path) -> Option<PathBuf> {
+    let path = path_in(folder);
+    let read = Segment::read(&path).and_then(|file| row_sum::check(&file.db).map_err(StoreError::at(&path)));
+    read.err().filter(StoreError::is_damage).map(|_| path)
+}
+
 async fn pass(folder: &Path, acks: &Acks, metrics: &Metrics, seen: &mut HashSet<Damage>) -> anyhow::Result<()> {
     let (begun, folder) = (clock::uptime(), folder.to_owned());
+    let (asked, writer) = (folder.clone(), acks.clone());
+    let catalogue = tokio::task::spawn_blocking(move || {
+        let found = damaged_catalogue(&asked);
+        found.inspect(|file| writer.damaged(file))
+    });
+    if let Some(file) = catalogue.await? {
+        error!(file = %file.display(), "catalogue is damaged: it is made anew of the rows that are whole");
+    }
     let mut scrub = tokio::task::spawn_blocking(move || Scrub::begin(&folder)).await??;
     let (mut bytes, mut places) = (0, [0; Lane::ALL.len()]);
     loop {

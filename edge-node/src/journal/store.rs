@@ -285,7 +285,8 @@ impl Store {
 
     /// Begins the next bulk segment. The lanes go on in their epochs.
     pub(super) fn rotate(&mut self) -> Result<(), StoreError> {
-        let Some(bulk) = self.bulk.take() else { return Ok(()) };
+        // On a full disk this segment goes on.
+        let Some(bulk) = &self.bulk else { return Ok(()) };
         bulk.segment.checkpoint().map_err(StoreError::at(&bulk.segment.path))?;
         let number = bulk.number + 1;
         self.make_segment(number)?;

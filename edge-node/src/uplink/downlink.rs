@@ -91,7 +91,7 @@ impl Downlink {
         let last = tokio::task::spawn_blocking(move || Reader::open(&folder)?.inbox_last()).await?;
         // Without it the relay gives what has not expired once more.
         let mut after = last.inspect_err(|error| error!("failed to read the inbox: {error}")).unwrap_or(0);
-        let mut acted = after;
+        let (mut acted, mut told) = (after, 0);
         let mut problem = String::new();
         loop {
             self.kept.send_replace(after);
@@ -102,7 +102,7 @@ impl Downlink {
             };
             // The uplink has ended, and the node with it.
             let Ok(Some(found)) = found else { return Ok(()) };
-            let turn = self.turn(&found, &mut after, &mut acted);
+            let turn = self.turn(&found, &mut after, (&mut acted, &mut told));
             let rest = tokio::select! {
                 rest = turn => rest,
                 // The connection is another one now.
@@ -122,7 +122,12 @@ impl Downlink {
     }
 
     /// Asks once and takes what comes. Gives how long to rest, and what was wrong, if anything.
-    async fn turn(&self, way: &Way, after: &mut u64, acted: &mut u64) -> anyhow::Result<(Duration, String)> {
+    async fn turn(
+        &self,
+        way: &Way,
+        after: &mut u64,
+        (acted, told): (&mut u64, &mut u64),
+    ) -> anyhow::Result<(Duration, String)> {
         let begun = clock::uptime();
         let url = format!("{}/v1/nodes/{}/downlink?after={after}", self.url, self.node);
         let answer = way.client.get(url).timeout(HOLD + PATIENCE).send().await;
@@ -140,7 +145,10 @@ impl Downlink {
             }
             let judged = judge(message, &way.held, way.floor.now());
             if judged == Judged::Unsigned {
-                self.metrics.downlink.get_or_create(&Of::new("unsigned")).inc();
+                // It comes with each page until one behind it was taken.
+                if message.seq > std::mem::replace(told, message.seq.max(*told)) {
+                    self.metrics.downlink.get_or_create(&Of::new("unsigned")).inc();
+                }
                 // Its place is not believed either; those behind it are no worse for it.
                 problem = Some(format!("verify message {}: it is not signed for this node", message.seq));
                 continue;

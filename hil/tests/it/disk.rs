@@ -11,15 +11,21 @@ use hil::witness;
 use serde_json::json;
 use uuid::Uuid;
 
-/// A site whose node gets `error` from `call` on a file of its data folder, from the `from`-th time to the `to`-th.
-async fn site(name: &str, file: &str, call: &str, error: &str, (from, to): (u32, u32)) -> Site {
+/// A site whose node gets `error` from `call` (or several) on files of its data folder, from the `from`-th time to the
+/// `to`-th.
+async fn site(name: &str, files: &[&str], call: &str, error: &str, (from, to): (u32, u32)) -> Site {
     let place = Addresses::find().unwrap().place(name).await.unwrap();
     let ports = Ports::free().unwrap();
-    let mut site = Site::prepare(place, ports, &Plan::default(), None).unwrap();
+    // Small segments: a checkpoint comes soon.
+    let plan = Plan { node: "[journal]\nsegment_mib = 1\n".into(), ..Plan::default() };
+    let mut site = Site::prepare(place, ports, &plan, None).unwrap();
     site.start_relay().unwrap();
     std::fs::create_dir_all(site.data()).unwrap();
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(site.data().join(file));
+    strace.args(["-f", "-qq", "-o", "/dev/null"]);
+    for file in files {
+        strace.arg("-P").arg(site.data().join(file));
+    }
     strace.arg("-e").arg(format!("trace={call}")).arg("-e");
     strace.arg(format!("inject={call}:error={error}:when={from}..{to}")).arg("--");
     site.trace_node(&mut strace).unwrap();
@@ -30,11 +36,17 @@ async fn site(name: &str, file: &str, call: &str, error: &str, (from, to): (u32,
 /// Posts events until each was accepted, as a careful sender does: again, with the same id. Gives the ids, and how many
 /// answers were refusals.
 async fn post(site: &Site, events: u64) -> (Vec<Uuid>, u32) {
+    post_large(site, events, 1).await
+}
+
+/// As [`post`], with names of so many bytes.
+async fn post_large(site: &Site, events: u64, bytes: usize) -> (Vec<Uuid>, u32) {
     let (mut ids, mut refused) = (Vec::new(), 0);
     for n in 0..events {
         let id = Uuid::now_v7();
         let mut event = reading(n);
         event["id"] = json!(id);
+        event["data"]["sensor"] = json!("s".repeat(bytes));
         let send = async || match site.post("/api/v1/events", &event).await {
             Ok((202, _)) => Ok(()),
             Ok((503, answer)) => {
@@ -59,7 +71,7 @@ async fn check(site: &Site, ids: &[Uuid]) {
 
 /// Posts through a fault of the bulk segment's log: some are refused meanwhile, none that was accepted is lost.
 async fn post_through(name: &str, call: &str, error: &str, times: (u32, u32)) {
-    let site = site(name, "bulk-0001.db-wal", call, error, times).await;
+    let site = site(name, &["bulk-0001.db-wal"], call, error, times).await;
     let (ids, refused) = post(&site, 200).await;
     assert!(refused > 0, "{error} never fell on an event");
     check(&site, &ids).await;
@@ -77,7 +89,7 @@ async fn a_sync_that_fails_is_not_taken_for_one_that_worked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_the_ballast_makes_room_for_urgent_events_and_the_stop_acts() {
-    let site = site("ballast", "urgent.db-wal", "pwrite64", "ENOSPC", (70, 72)).await;
+    let site = site("ballast", &["urgent.db-wal"], "pwrite64", "ENOSPC", (70, 72)).await;
     let press = async || {
         let (status, answer) = site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap();
         assert_eq!(status, 202, "a press needs no disk: {answer}");
@@ -88,6 +100,43 @@ async fn on_a_full_disk_the_ballast_makes_room_for_urgent_events_and_the_stop_ac
     let journaled = witness::journal(&site.data()).unwrap();
     assert!(journaled.by_type.get("estop.changed").copied().unwrap_or(0) > 0, "{journaled:?}");
     check(&site, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_at_a_checkpoint_costs_nothing() {
+    // What the log holds cannot be brought into the file for a while; then the segment is full and the next one begins.
+    let site = site("checkpoint", &["bulk-0001.db"], "pwrite64", "ENOSPC", (10, 14)).await;
+    let (ids, _) = post_large(&site, 120, 20_000).await;
+    check(&site, &ids).await;
+    let said = site.node.as_ref().unwrap().output();
+    assert!(said.contains("disk is full"), "the disk was never full: {said}");
+    let next = site.data().join("bulk-0002.db");
+    let begun = async || if next.exists() { Ok(()) } else { Err("not yet".to_owned()) };
+    eventually("the next segment", Duration::from_secs(30), begun).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_disk_that_became_read_only_the_stop_acts_and_nothing_unwritten_is_acknowledged() {
+    let files = ["urgent.db", "urgent.db-wal", "bulk-0001.db", "bulk-0001.db-wal", "estop.a.new", "estop.b.new"];
+    let site = site("readonly", &files, "pwrite64,fsync,ftruncate", "EROFS", (90, 150)).await;
+    let state = async || site.state().await.map_err(|error| format!("{error:#}"));
+    let (mut ids, mut refused) = (Vec::new(), 0);
+    while refused == 0 {
+        let (more, answers) = post(&site, 10).await;
+        ids.extend(more);
+        refused += answers;
+        assert!(ids.len() < 1000, "the disk never became read-only");
+        if refused > 0 {
+            assert_eq!(site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap().0, 202);
+            let state = eventually("the stop to act", Duration::from_secs(5), async || match state().await? {
+                state if state["interlock"]["estop"] == true => Ok(state),
+                state => Err(state.to_string()),
+            });
+            state.await.unwrap();
+        }
+    }
+    ids.extend(post(&site, 20).await.0);
+    check(&site, &ids).await;
 }
 
 /// Flips a bit in the `nth` reading of the bulk segment's file, and in what SQLite has left of it in unused places.

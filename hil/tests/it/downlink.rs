@@ -123,8 +123,7 @@ async fn a_message_that_has_expired_or_is_not_the_relays_is_not_honoured() {
     assert!(!pressed(&site).await);
     assert!(site.metrics().await.unwrap().contains("downlink_messages_total{name=\"unsigned\"} 1"));
     site.node.take().unwrap().stop(LONG).unwrap();
-    // What was made right is honoured, though the forged place lies before it.
-    db.execute("DELETE FROM downlink WHERE seq = $1", &[&forged.parse::<i64>().unwrap()]).await.unwrap();
+    // What was made right is honoured, though the forged place lies before it and is there still.
     let good = press(&site);
     site.start_node().unwrap();
     until_pressed(&site).await;

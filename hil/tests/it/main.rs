@@ -11,11 +11,13 @@
 
 mod clock;
 mod crash;
+mod damage;
 mod disk;
 mod downlink;
 mod fleet;
 mod history;
 mod interlock;
+mod late;
 mod link;
 mod media;
 mod relay;

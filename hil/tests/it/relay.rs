@@ -11,7 +11,7 @@ use shared::event::{Event, Occurred, Payload, SensorReading, VehicleSampled};
 use shared::ids::{Digest, Epoch, EventId, Lane, Seq};
 use shared::record::{Opened, Record};
 use shared::units::{ClockState, Uptime, UtcMicros};
-use shared::wire::{Batch, Item, PROTOCOL};
+use shared::wire::{Batch, DICTIONARY_HEADER, Item, PROTOCOL};
 use uuid::Uuid;
 
 async fn relay(name: &str) -> Site {
@@ -171,6 +171,60 @@ async fn a_bad_batch_is_refused_and_the_lane_goes_on() {
     assert_eq!(post(&site, "gate-1", next.encode().unwrap()).await.0, 200);
     let central = wait_for_rows(&site, 6).await;
     assert_eq!(central.rows, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_with_any_bit_flipped_is_refused_or_stored_as_it_was_meant() {
+    let site = relay("flip").await;
+    assert_eq!(post(&site, "gate-1", batch(1, 4).encode().unwrap()).await.0, 200);
+    let (meant, good) = (batch(5, 6), batch(5, 6).encode().unwrap());
+    let end = (5..=6).fold(meant.prev_chain, |chain, n| item(n).advance(Seq(n), chain).1);
+    let mut refused = 0;
+    for at in 0..good.len() {
+        let mut body = good.clone();
+        body[at] ^= 1 << (at % 8);
+        let (status, answer) = post(&site, "gate-1", body).await;
+        match status {
+            400 => refused += 1,
+            // A bit of the frame's header that means nothing.
+            200 => assert_eq!(answer["chain"], end.to_string(), "byte {at}: stored as something else: {answer}"),
+            _ => panic!("byte {at}: {status}: {answer}"),
+        }
+    }
+    assert!(refused > good.len() * 9 / 10, "{refused} of {} refused", good.len());
+    assert_eq!(post(&site, "gate-1", good).await.0, 200);
+    assert_eq!(wait_for_rows(&site, 5).await.rows, 5);
+    let metrics = site.relay_metrics().await.unwrap();
+    assert!(metrics.contains(&format!("picket_relay_refused_bodies_total {refused}\n")), "{metrics}");
+}
+
+/// Skew: what a newer node may send, and what an older relay must answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_node_sends_is_stored_or_answered_so_that_it_can_fall_back() {
+    let site = relay("newer").await;
+    let (_, cursor) = get(&site, "/v1/nodes/gate-1/cursor").await;
+    assert_eq!((&cursor["protocols"], cursor["dictionaries"][0].is_u64()), (&serde_json::json!([PROTOCOL]), true));
+    let url = format!("http://127.0.0.1:{}/v1/nodes/gate-1/batches", site.ports.relay);
+    let body = batch(1, 4).encode().unwrap();
+    let newer = client().post(&url).header(DICTIONARY_HEADER, "999").body(body.clone());
+    assert_eq!(newer.send().await.unwrap().status().as_u16(), 415, "it goes on with one that the cursor lists");
+    let mut later = batch(1, 4);
+    later.protocol = PROTOCOL + 1;
+    let (status, problem) = post(&site, "gate-1", later.encode().unwrap()).await;
+    assert_eq!((status, problem["detail"].as_str().unwrap().contains("protocol")), (400, true), "{problem}");
+    assert_eq!(post(&site, "gate-1", body).await.0, 200);
+    // A type and a version that this build does not know, among those it knows.
+    let mut mixed = batch(5, 8);
+    for (at, change) in [(0, (900, 1)), (2, (60, 77))] {
+        let Item::Record(record) = &mut mixed.items[at] else { panic!() };
+        (record.type_id, record.schema_version) = change;
+    }
+    assert_eq!(post(&site, "gate-1", mixed.encode().unwrap()).await.0, 200, "a refusal would block the lane for ever");
+    let central = wait_for_rows(&site, 7).await;
+    assert_eq!((central.rows, central.ids.len()), (7, 7));
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    let raw = "SELECT count(*) FROM event_store WHERE seq IN (5, 7) AND payload ? 'raw'";
+    assert_eq!(db.query_one(raw, &[]).await.unwrap().get::<_, i64>(0), 2);
 }
 
 fn zstd_bomb() -> Vec<u8> {
