@@ -24,7 +24,7 @@ pub async fn run(other: &Path) -> anyhow::Result<Vec<Value>> {
     let servers = Servers::start()?;
     let mut found = Vec::new();
     for older in ["cloud-relay", "edge-node"] {
-        let place = servers.addresses().place(&format!("skew-{older}")).await?;
+        let place = servers.addresses().place(&format!("skew_{}", older.replace('-', "_"))).await?;
         let site = Site::prepare(place, Ports::free()?, &Plan::default(), None)?;
         found.push(pair(site, older, other).await.with_context(|| format!("run with the other release's {older}"))?);
     }

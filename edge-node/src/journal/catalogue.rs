@@ -78,6 +78,19 @@ pub fn epoch_end(db: &Connection, lane: Lane, pos: i64) -> rusqlite::Result<Opti
     db.prepare_cached(sql)?.query_row(params![lane.as_str(), pos], read_head).optional()
 }
 
+/// Where the epochs of a lane ended behind which another has begun, oldest first, at most so many of the newest.
+///
+/// # Errors
+/// SQLite's.
+pub fn ends(db: &Connection, lane: Lane, limit: i64) -> rusqlite::Result<Vec<Head>> {
+    let sql = "SELECT pos, epoch, seq, chain, is_whole(sum, lane, first_pos, pos, epoch, seq, chain) FROM begun
+        WHERE lane = ?1 AND seq > 0 ORDER BY first_pos DESC LIMIT ?2";
+    let mut ends: Vec<Head> =
+        db.prepare_cached(sql)?.query_map(params![lane.as_str(), limit], read_head)?.collect::<Result<_, _>>()?;
+    ends.reverse();
+    Ok(ends)
+}
+
 /// The span that holds (epoch, seq).
 ///
 /// # Errors

@@ -20,6 +20,8 @@ use super::store::{bulk_numbers, bulk_path, is_urgent, path_in};
 
 /// Sealed segments held open at once; reading goes from old to new, so few are used together.
 const OPEN_MAX: usize = 3;
+/// Epochs looked back at: one a start of the node, so years of them.
+const ENDS_MAX: i64 = 10_000;
 
 /// A reader of a data folder.
 pub struct Reader {
@@ -141,6 +143,15 @@ impl Reader {
             None => catalogue::last_end(self.catalogue(), lane).map_err(at)?.map_or(0, |end| end.pos),
         };
         Ok((last.max(acked.pos), acked))
+    }
+
+    /// Where the epochs of a lane ended behind which another has begun, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file.
+    pub fn ends(&mut self, lane: Lane) -> Result<Vec<Head>, StoreError> {
+        self.refresh()?;
+        catalogue::ends(self.catalogue(), lane, ENDS_MAX).map_err(StoreError::at(&self.path()))
     }
 
     /// Sequence number of the last letter that the relay sent; 0 before the first.

@@ -259,19 +259,28 @@ impl Driver {
         let heads = cursor.heads;
         self.dictionary = if cursor.dictionaries.contains(&dictionary::NEWEST) { dictionary::NEWEST } else { 0 };
         for lane in Lane::ALL {
-            let (_, acked) = read(&self.reader, move |r| r.backlog(lane)).await?;
-            let epoch = acked.epoch.to_string();
-            let known = heads.iter().find(|head| head.lane == lane.as_str() && head.epoch == epoch);
-            let seq = Seq(known.map_or(0, |head| head.seq));
-            if acked.pos > 0 && seq < acked.seq {
-                let at = head(acked, seq, known.map_or("", |head| &head.chain));
-                warn!(%lane, seq = seq.0, "relay is behind: sending again");
+            let (acked, ends) = read(&self.reader, move |r| Ok((r.backlog(lane)?.1, r.ends(lane)?))).await?;
+            let first = behind(lane, &heads, ends.into_iter().filter(|end| end.pos < acked.pos).chain([acked]));
+            if let Some(at) = first {
+                warn!(%lane, epoch = %at.epoch, seq = at.seq.0, "relay is behind: sending again");
                 self.needs.acks.ack(lane, at);
                 s.happened(Outcome::Rewind { lane, at }, clock::uptime());
             }
         }
         Ok(())
     }
+}
+
+/// The first place that the relay lacks of these ends of epochs, the oldest first: also of an epoch that the node has left,
+/// since a relay restored from a backup lacks the end of that one, too.
+fn behind(lane: Lane, heads: &[LaneHead], ends: impl Iterator<Item = Head>) -> Option<Head> {
+    let mut ends = ends.filter(|end| end.pos > 0);
+    ends.find_map(|end| {
+        let epoch = end.epoch.to_string();
+        let known = heads.iter().find(|head| head.lane == lane.as_str() && head.epoch == epoch);
+        let seq = Seq(known.map_or(0, |head| head.seq));
+        (seq < end.seq).then(|| head(end, seq, known.map_or("", |head| &head.chain)))
+    })
 }
 
 pub(super) fn jitter() -> f64 {

@@ -128,6 +128,65 @@ async fn a_database_restored_from_an_older_backup_gets_again_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_restored_to_before_epochs_that_the_node_has_dropped_names_each_of_them() {
+    let place = Addresses::find().unwrap().place("epochs").await.unwrap();
+    let node = "[journal]\nsegment_mib = 1\nkeep = \"1s\"\n";
+    let mut site =
+        Site::prepare(place, Ports::free().unwrap(), &Plan { node: node.into(), ..Plan::default() }, None).unwrap();
+    site.start_relay().unwrap();
+    let (live, backup) = (database(&site), format!("{}_backup", database(&site)));
+    site.start_node().unwrap();
+    let first = site.read_many(20).await.unwrap();
+    site.until_central(&first, LONG).await.unwrap();
+    site.relay.take().unwrap().stop(LONG).unwrap();
+    template(&site, &live, &backup).await;
+    site.start_relay().unwrap();
+    // Two epochs that fill segments, each sent and then dropped, and one that is there.
+    let mut dropped = HashSet::new();
+    for _ in 0..2 {
+        // The one in which this epoch began.
+        let files = std::fs::read_dir(site.data()).unwrap().flatten().map(|entry| entry.path());
+        let file = files.filter(|path| path.to_string_lossy().ends_with(".db")).filter(|path| !path.ends_with("urgent.db"));
+        let file = file.max().unwrap();
+        let gone = async || {
+            let mut event = json!({ "type": "sensor.reading", "subject": "sensor/s" });
+            event["data"] = json!({ "sensor": "s".repeat(100_000), "value": 1, "unit": "1" });
+            let posted = site.post("/api/v1/events", &event).await;
+            let id = posted.map_err(|error| format!("{error:#}"))?.1["id"].as_str().map(str::to_owned);
+            let id = Uuid::try_parse(&id.unwrap_or_default()).map_err(|error| error.to_string())?;
+            dropped.insert(id);
+            if file.exists() { Err(format!("{} events", dropped.len())) } else { Ok(()) }
+        };
+        eventually("a segment to be dropped", LONG, gone).await.unwrap();
+        site.node.take().unwrap().stop(LONG).unwrap();
+        site.start_node().unwrap();
+    }
+    let last = site.read_many(20).await.unwrap();
+    for ids in [&dropped, &last] {
+        site.until_central(ids, LONG).await.unwrap();
+    }
+    // Postgres goes back to before all of it.
+    site.relay.take().unwrap().kill().unwrap();
+    template(&site, &backup, &live).await;
+    site.start_relay().unwrap();
+    site.until_central(&first, LONG).await.unwrap();
+    site.until_central(&last, LONG).await.unwrap();
+    let db = witness::sql(&site.place.postgres).await.unwrap();
+    let named = async || {
+        let missing = site.missing(&dropped).await.map_err(|error| format!("{error:#}"))?;
+        let sql = "SELECT coalesce(sum(last_seq - first_seq + 1), 0)::bigint, count(DISTINCT epoch) FROM gap
+            WHERE lane = 'telemetry' AND reason = 'relay_rollback'";
+        let row = db.query_one(sql, &[]).await.map_err(|error| error.to_string())?;
+        let (places, epochs): (i64, i64) = (row.get(0), row.get(1));
+        let enough = missing > 0 && i64::try_from(missing).unwrap() <= places && epochs >= 2;
+        if enough { Ok(()) } else { Err(format!("{missing} missing, {places} places of {epochs} epochs named")) }
+    };
+    eventually("what is missing to be named", LONG, named).await.unwrap();
+    let proved = site.operate(&["verify", "--node", "gate-1"]).unwrap();
+    assert!(proved.contains("gap (relay_rollback)") && !proved.contains("NOT PROVED"), "{proved}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_has_lost_its_topics_gets_what_comes_and_the_store_keeps_the_rest() {
     let mut site = site("topics").await;
     site.start_node().unwrap();
