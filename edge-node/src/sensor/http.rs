@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::event::{Custom, Payload, SensorReading};
-use shared::ids::EventId;
+use shared::ids::{EventId, TraceId};
 use shared::record::RECORD_MAX;
 use shared::units::UtcMicros;
 use tracing::debug;
@@ -35,6 +35,7 @@ struct Incoming {
     subject: String,
     id: Option<String>,
     time: Option<String>,
+    traceparent: Option<String>,
     data: Value,
 }
 
@@ -50,12 +51,12 @@ async fn accept(State(ingest): State<Ingest>, body: Bytes) -> Response {
         let problem = json!({ "status": status.as_u16(), "title": reason, "detail": detail });
         (status, [("content-type", "application/problem+json")], problem.to_string()).into_response()
     };
-    let (event_id, at, subject, payload) = match read(&body) {
+    let (event_id, at, trace, subject, payload) = match read(&body) {
         Ok(parts) => parts,
         Err(detail) => return refused("not an event", StatusCode::BAD_REQUEST, detail),
     };
     let mut event = ingest.journal.event(subject, payload);
-    event.trace_id = Some(ingest.journal.trace());
+    event.trace_id = Some(trace.unwrap_or_else(|| ingest.journal.trace()));
     event.event_id = event_id.unwrap_or(event.event_id);
     event.occurred.at = at.unwrap_or(event.occurred.at);
     match ingest.journal.append(event).await {
@@ -65,7 +66,7 @@ async fn accept(State(ingest): State<Ingest>, body: Bytes) -> Response {
     }
 }
 
-type Parts = (Option<EventId>, Option<UtcMicros>, String, Payload);
+type Parts = (Option<EventId>, Option<UtcMicros>, Option<TraceId>, String, Payload);
 
 /// Reads an event, or says what was expected and where.
 fn read(body: &[u8]) -> Result<Parts, String> {
@@ -80,6 +81,7 @@ fn read(body: &[u8]) -> Result<Parts, String> {
     let id =
         incoming.id.as_deref().map(Uuid::try_parse).transpose().map_err(|e| format!("id: expected a UUID: {e}"))?;
     let at = incoming.time.as_deref().map(UtcMicros::parse_rfc3339).transpose().map_err(|e| format!("time: {e}"))?;
+    let trace = incoming.traceparent.as_deref().map(trace_of).transpose()?;
     let sane = |text: &str| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
     if !sane(&incoming.subject) {
         return Err("subject: expected 1 to 256 characters without control characters".into());
@@ -95,5 +97,19 @@ fn read(body: &[u8]) -> Result<Parts, String> {
         }
         other => return Err(format!("type: expected sensor.reading or custom.*, found {other:?}")),
     };
-    Ok((id.map(EventId), at, incoming.subject, payload))
+    Ok((id.map(EventId), at, trace, incoming.subject, payload))
+}
+
+/// The trace of a W3C traceparent, version 00 (<https://www.w3.org/TR/trace-context/>).
+fn trace_of(text: &str) -> Result<TraceId, String> {
+    let wrong = || format!("traceparent: expected 00-TRACE-SPAN-FLAGS in lower-case hexadecimal, found {text:?}");
+    let hex = |part: &str, len: usize| {
+        part.len() == len && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let [version, trace, span, flags] = text.split('-').collect::<Vec<_>>()[..] else { return Err(wrong()) };
+    let good = version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
+    match u128::from_str_radix(trace, 16) {
+        Ok(number) if good && number != 0 => Ok(TraceId(number.to_be_bytes())),
+        _ => Err(wrong()),
+    }
 }

@@ -260,3 +260,51 @@ fn a_question_about_an_hour_reads_that_hour() {
     }
     assert!(query.exhausted() && found == 83, "{found}");
 }
+
+#[test]
+fn a_question_that_is_half_read_neither_stops_the_writer_nor_keeps_its_log() {
+    let folder = TempDir::new().unwrap();
+    let roomy: Limits = toml::from_str("segment_mib = 64\nbulk_mib = 128\nurgent_mib = 1\nballast_mib = 0").unwrap();
+    let mut store = Store::open(folder.path(), roomy, [Head::NONE; 5], || Epoch([1; 16])).unwrap();
+    let node = "n".parse().unwrap();
+    let put = |store: &mut Store| {
+        let payload = Payload::SensorReading(SensorReading { sensor: "s".repeat(50_000), value: 1.0, unit: "1".into() });
+        let (occurred, trace_id) = (Stamp::new().now(), None);
+        let event_id = EventId(uuid::Uuid::now_v7());
+        let event = Event { event_id, aggregate_id: "a".into(), occurred, trace_id, cause_id: None, payload };
+        let record = Record::encode(event).unwrap();
+        store.commit(&[Entry { lane: Lane::Telemetry, at: 1, record: &record }]).into_iter().for_each(|d| d.unwrap());
+    };
+    (0..10).for_each(|_| put(&mut store));
+    let (mut reader, filter) = (Reader::open(folder.path()).unwrap(), Filter::default());
+    let mut query = Query::new(&mut reader, &node, &filter, Cursor::default(), usize::MAX);
+    assert!(query.next_event().unwrap().is_some());
+    // Thirty megabytes go through a log that SQLite empties at four.
+    (0..600).for_each(|_| put(&mut store));
+    let log = std::fs::metadata(folder.path().join("bulk-0001.db-wal")).unwrap().len();
+    assert!(log < 10 * 1024 * 1024, "the log has grown to {log} bytes: a reader holds it");
+    let mut rest = 1;
+    while query.next_event().unwrap().is_some() {
+        rest += 1;
+    }
+    assert!(rest >= 10, "{rest} events");
+}
+
+#[test]
+fn what_is_recorded_is_on_the_disk_a_tenth_of_a_second_later() {
+    let folder = TempDir::new().unwrap();
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits(), Stamp::new(), None).unwrap();
+    let db = rusqlite::Connection::open(bulk_path(folder.path(), 1)).unwrap();
+    let count = || -> i64 { db.query_row("SELECT count(*) FROM block_telemetry", [], |row| row.get(0)).unwrap() };
+    let mut fastest = Duration::MAX;
+    // The machine may be busy: the quickest of some tells what the journal waits for.
+    for _ in 0..10 {
+        let (before, begun) = (count(), hil::wait::now());
+        journal.record(journal.event("sensor/s", reading(1.0))).unwrap();
+        let seen = || if count() > before { Ok(begun.elapsed()) } else { Err("not yet".to_owned()) };
+        fastest = fastest.min(until("the event", Duration::from_secs(20), seen).unwrap());
+    }
+    assert!(fastest < Duration::from_millis(150), "{fastest:?}");
+    drop((journal, acks));
+    thread.join();
+}

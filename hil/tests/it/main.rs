@@ -20,6 +20,7 @@ mod interlock;
 mod late;
 mod link;
 mod media;
+mod questions;
 mod relay;
 mod shape;
 mod summary;
