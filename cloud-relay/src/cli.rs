@@ -9,11 +9,12 @@ use shared::config::{ConfigError, duration};
 use shared::downlink::Content;
 use shared::identity::Identity;
 use shared::ids::Name;
+use shared::units::UtcMicros;
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::operate::nodes::{self, Change};
-use crate::operate::{messages, verify};
+use crate::operate::{messages, republish, verify};
 use crate::relay;
 
 /// The cloud relay of Picket: takes the batches of edge nodes into Postgres and Kafka, and serves what they saw.
@@ -34,6 +35,15 @@ pub enum Command {
     Migrate(Args),
     /// Proves a node's history: complete from A to B in each lane, or every gap with its reason.
     Verify(NodeArgs),
+    /// Publishes again what was taken in since a time: for a broker that was restored to an older state.
+    Republish {
+        /// Configuration.
+        #[command(flatten)]
+        args: Args,
+        /// From when on (RFC 3339), by the relay's clock.
+        #[arg(long, value_parser = UtcMicros::parse_rfc3339)]
+        since: UtcMicros,
+    },
     /// Tokens that let a box become a node.
     Token {
         /// Verb.
@@ -208,6 +218,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Run(args) => relay::run(&args.config).await,
         Command::Migrate(args) => relay::migrate(&args.config).await,
         Command::Verify(of) => verify::verify(&of.read()?, &of.node, out).await,
+        Command::Republish { args, since } => republish::republish(&args.read(None)?, since, out).await,
         Command::Token { verb: TokenVerb::Create { of, site, valid } } => {
             let config = of.read()?;
             let site = site.unwrap_or_else(|| config.site.clone());

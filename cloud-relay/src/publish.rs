@@ -95,7 +95,7 @@ pub async fn run(config: Config, metrics: Metrics) -> anyhow::Result<()> {
 }
 
 /// A producer; made anew with each attempt, since a fatal error of librdkafka ends one for good.
-fn producer(kafka: &Kafka) -> anyhow::Result<FutureProducer> {
+pub(crate) fn producer(kafka: &Kafka) -> anyhow::Result<FutureProducer> {
     client(kafka)
         .set("enable.idempotence", "true")
         .set("acks", "all")
@@ -106,7 +106,8 @@ fn producer(kafka: &Kafka) -> anyhow::Result<FutureProducer> {
         .context("make Kafka producer")
 }
 
-type Lane = (String, String, String);
+/// Tenant, node and lane.
+pub(crate) type Lane = (String, String, String);
 
 async fn publish(config: &Config, m: &Metrics) -> Result<std::convert::Infallible, anyhow::Error> {
     make_topics(&config.kafka, config.retention.topics).await?;
@@ -203,7 +204,7 @@ async fn move_rows(client: &Client, ids: &[Uuid]) -> anyhow::Result<u64> {
 }
 
 /// One Kafka record: CloudEvents in binary mode (<https://github.com/cloudevents/spec>, Kafka protocol binding 1.0.2).
-struct Message {
+pub(crate) struct Message {
     topic: String,
     key: String,
     payload: String,
@@ -211,7 +212,8 @@ struct Message {
 }
 
 impl Message {
-    fn new(config: &Config, lane: &Lane, row: &Row) -> Self {
+    /// Of a row that begins with the columns of [`read`].
+    pub(crate) fn new(config: &Config, lane: &Lane, row: &Row) -> Self {
         let (tenant, node, lane) = lane;
         let event_id = row.get::<_, Uuid>(2).to_string();
         let (event_type, aggregate): (String, String) = (row.get(3), row.get(4));
@@ -252,7 +254,7 @@ impl Message {
         }
     }
 
-    async fn send(&self, producer: &FutureProducer) -> anyhow::Result<()> {
+    pub(crate) async fn send(&self, producer: &FutureProducer) -> anyhow::Result<()> {
         let record = FutureRecord::to(&self.topic).key(&self.key).payload(&self.payload).headers(self.headers.clone());
         producer.send(record, ACK_WAIT).await.map_err(|(error, _)| error).context("publish to Kafka")?;
         Ok(())

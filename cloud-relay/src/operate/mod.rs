@@ -3,3 +3,4 @@
 pub mod verify;
 pub mod nodes;
 pub mod messages;
+pub mod republish;

@@ -222,6 +222,9 @@ async fn a_broker_restored_to_an_older_state_gets_what_comes_and_its_consumers_g
     let first = site.read_many(10).await.unwrap();
     site.until_central(&first, LONG).await.unwrap();
     let data = folder.path().join("kafka/logs");
+    let clock = witness::sql(&site.place.postgres).await.unwrap();
+    let now = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    let backup_at: String = clock.query_one(now, &[]).await.unwrap().get(0);
     kafka.kill().unwrap();
     copy(&data, &folder.path().join("backup"));
     kafka.revive().unwrap();
@@ -260,6 +263,11 @@ async fn a_broker_restored_to_an_older_state_gets_what_comes_and_its_consumers_g
         if read == there as i64 { Ok(()) } else { Err(format!("{read} of {there} are read")) }
     };
     eventually("the consumer to be at the end", LONG, at_end).await.unwrap();
+    // And what the broker lost comes again from the event store, when an operator asks for it.
+    let said = site.operate(&["republish", "--since", &backup_at]).unwrap();
+    assert!(said.contains("published again"), "{said}");
+    let report = hil::demo::count(&site).await.unwrap();
+    assert_eq!((report.lost, report.duplicated, report.unpublished), (0, 0, 0), "{report:?}");
     drop(site);
     kafka.stop().unwrap();
 }
