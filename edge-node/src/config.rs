@@ -168,6 +168,10 @@ impl Config {
         for (index, vehicle) in self.vehicles.iter().enumerate() {
             known(format!("vehicle[{index}].link"), &vehicle.link, &links, "link")?;
             let twin = self.vehicles.iter().take(index).any(|v| v.sysid == vehicle.sysid);
+            if !(1..=16).contains(&vehicle.mode_channel()) {
+                let found = vehicle.mode_channel();
+                return wrong(format!("vehicle[{index}].mode_channel"), format!("expected 1 to 16, found {found}"));
+            }
             if twin || vehicle.sysid == 0 || vehicle.sysid == self.mavlink_sysid {
                 let found = vehicle.sysid;
                 return wrong(

@@ -178,14 +178,17 @@ async fn drive(site: &Site, length: Option<Duration>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends the rover on where the interlock permits it. A disarmed vehicle stays: arming is a person's act on site.
+/// Sends vehicles on where the interlock permits it. A disarmed one stays: arming is a person's act on site.
 async fn resume(site: &Site, state: &Value) -> anyhow::Result<()> {
     let field = |vehicle: &Value, key: &str| vehicle.get(key).cloned().unwrap_or(Value::Null);
     let vehicles = state.get("vehicles").and_then(Value::as_array).into_iter().flatten();
-    let rover = vehicles.filter(|vehicle| field(vehicle, "name") == "rover");
-    for vehicle in rover.filter(|vehicle| field(vehicle, "demand") == "none" && field(vehicle, "mode") != 10) {
-        tracing::debug!(mode = %field(vehicle, "mode"), "rover is sent on");
-        site.command_vehicle("rover", "resume").await?;
+    for vehicle in vehicles.filter(|vehicle| field(vehicle, "demand") == "none") {
+        for (name, auto) in [("rover", 10), ("copter", 3)] {
+            if field(vehicle, "name") == name && field(vehicle, "mode") != auto {
+                tracing::debug!(name, mode = %field(vehicle, "mode"), "is sent on");
+                site.command_vehicle(name, "resume").await?;
+            }
+        }
     }
     Ok(())
 }
@@ -199,8 +202,9 @@ pub async fn count(site: &Site) -> anyhow::Result<Report> {
     let mut looks = tokio::time::interval(Duration::from_millis(200));
     let (journaled, central, lost) = loop {
         looks.tick().await;
-        let central = witness::central(&site.place.postgres).await?;
+        // The journal first: it goes on while the centre is read, which takes seconds after a million events.
         let journaled = witness::journal(&site.data())?;
+        let central = witness::central(&site.place.postgres).await?;
         let lost = journaled.ids.difference(&central.ids).count();
         if (lost == 0 && central.outbox == 0) || begun.elapsed() > DRAIN {
             break (journaled, central, lost);

@@ -38,6 +38,7 @@ pub struct Command {
 enum Wanted {
     Hold,
     Resume,
+    Clear,
 }
 
 /// `GET /api/v1/schemas`: the event types that have one.
@@ -115,6 +116,7 @@ pub async fn command(
     let verb = match command.verb {
         Wanted::Hold => Verb::Hold,
         Wanted::Resume => Verb::Resume,
+        Wanted::Clear => Verb::Clear,
     };
     let answer = console.interlock.ask(Input::Request { id, vehicle: index, verb }, id).await;
     let requested = CommandRequested {

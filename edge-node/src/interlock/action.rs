@@ -1,22 +1,25 @@
-//! From a demand to orders on the wire, for one vehicle: acceptance, refusal, the next different action. Pure.
+//! From a demand to orders on the wire, for one vehicle: acceptance, obedience, refusal, the next different action. Pure.
 //!
-//! An order counts as accepted when the vehicle's HEARTBEAT shows it; an ack is not evidence. Refused: the next action
-//! at once. Not accepted within [`ACCEPT`]: the next action. No telemetry: never escalate, repeat at 1 Hz.
+//! An order is sent at once, then at 5 Hz; it counts as accepted when the vehicle's HEARTBEAT shows it: an ack is not
+//! evidence. To what flies it is not repeated while it shows: a repeat could cancel the Return or Land that the autopilot
+//! begins by itself, before its heartbeat tells. Refused: the next action at once. Not shown within [`ACCEPT`], or faster than the measured stop
+//! allows, or without progress on the way home or down: the next *different* action. No telemetry: never escalate, repeat
+//! at 1 Hz.
 
 use std::time::Duration;
 
 use shared::units::Uptime;
 
+use super::obey::{Obey, Sight};
 use super::words::Demand;
-use crate::vehicle::Class;
-use crate::vehicle::command::{COPTER_LAND, Order};
-use crate::vehicle::state::VehicleState;
+use crate::vehicle::class::{Class, px4, px4_auto};
+use crate::vehicle::command::Order;
 
 /// An action not shown by a heartbeat within this time is followed by the next.
 pub const ACCEPT: Duration = Duration::from_secs(2);
 /// Stop on the ground: disarm at once if hold is not accepted in this time.
 const STOP_ACCEPT: Duration = Duration::from_millis(500);
-/// Orders are repeated this often.
+/// Orders are repeated this often until they show.
 const REPEAT: Duration = Duration::from_millis(200);
 /// And this often while the vehicle is silent.
 const REPEAT_SILENT: Duration = Duration::from_secs(1);
@@ -24,20 +27,31 @@ const REPEAT_SILENT: Duration = Duration::from_secs(1);
 pub const SILENT: Duration = Duration::from_millis(3500);
 /// Stop on the ground: disarm below this speed, m/s.
 const STANDING: f32 = 0.1;
-/// Or after this time: until a brake test gives the vehicle's own, that of INTERLOCKS' measured rover.
-const STOP_TIME: Duration = Duration::from_secs(8);
 /// Stop in the air: land below this speed, m/s.
 const SLOW: f32 = 1.0;
 /// Or after this time.
 const BRAKE_TIME: Duration = Duration::from_secs(6);
+/// Most actions of one demand.
+const STEPS: usize = 4;
 
 /// The orders that carry out a demand, first choice first (INTERLOCKS, "Demand -> DO_SET_MODE").
-const fn orders(class: Class, demand: Demand) -> &'static [Order] {
+const fn orders(class: Class, demand: Demand) -> [Option<Order>; STEPS] {
+    const fn mode(mode: u32) -> Option<Order> {
+        Some(Order::Mode(mode))
+    }
+    let (hold, home, land) = (mode(class.hold()), mode(class.home()), mode(class.land()));
+    let (disarm, still) = (Some(Order::Disarm), Some(Order::GuidedStill(class.guided())));
     match (class, demand) {
-        (_, Demand::None) => &[],
-        (Class::Rover, Demand::Hold | Demand::Stop) => &[Order::Mode(4), Order::Disarm],
-        (Class::Copter, Demand::Hold) => &[Order::Mode(17), Order::GuidedStill(4), Order::Mode(COPTER_LAND)],
-        (Class::Copter, Demand::Stop) => &[Order::Mode(17), Order::Mode(COPTER_LAND), Order::Disarm],
+        (_, Demand::None) => [None; STEPS],
+        (Class::Rover, _) => [hold, disarm, None, None],
+        (Class::Copter, Demand::Hold) => [hold, still, land, None],
+        (Class::Copter | Class::Px4Copter, Demand::Return) => [home, land, None, None],
+        (Class::Copter | Class::Vtol | Class::Px4Copter, Demand::Land) => [land, None, None, None],
+        (Class::Copter | Class::Vtol | Class::Px4Copter, Demand::Stop) => [hold, land, disarm, None],
+        (Class::Plane | Class::Vtol, Demand::Hold) => [hold, None, None, None],
+        (Class::Plane | Class::Vtol, Demand::Return) => [home, None, None, None],
+        (Class::Plane, Demand::Land | Demand::Stop) => [Some(Order::LandStart), land, home, None],
+        (Class::Px4Copter, Demand::Hold) => [hold, Some(Order::StayHere), mode(px4_auto(px4::LAND)), None],
     }
 }
 
@@ -50,6 +64,8 @@ pub enum Why {
     Refused,
     /// The vehicle did not show the one before in time.
     NotAccepted,
+    /// The vehicle shows the one before and does not do it.
+    NotObeyed,
     /// The vehicle has stopped enough for the next.
     Stopped,
 }
@@ -61,19 +77,22 @@ impl Why {
             Self::Demanded => "demanded",
             Self::Refused => "refused",
             Self::NotAccepted => "not accepted",
+            Self::NotObeyed => "not obeyed",
             Self::Stopped => "stopped",
         }
     }
 }
 
 /// What a demand on one vehicle is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Action {
     demand: Demand,
     since: Uptime,
     step: usize,
     step_since: Uptime,
     sent: Option<Uptime>,
+    acked: bool,
+    obey: Obey,
 }
 
 /// What to do now.
@@ -88,7 +107,7 @@ pub struct Todo {
 impl Action {
     /// Begins to carry out a demand.
     pub const fn new(demand: Demand, now: Uptime) -> Self {
-        Self { demand, since: now, step: 0, step_since: now, sent: None }
+        Self { demand, since: now, step: 0, step_since: now, sent: None, acked: false, obey: Obey::NEW }
     }
 
     /// The demand.
@@ -98,102 +117,105 @@ impl Action {
 
     /// The order in force.
     pub fn order(&self, class: Class) -> Option<Order> {
-        let orders = orders(class, self.demand);
-        orders.get(self.step).or(orders.last()).copied()
+        orders(class, self.demand).get(self.step).copied().flatten()
     }
 
     /// Time passed: what to send.
-    pub fn tick(&mut self, class: Class, state: &VehicleState, now: Uptime) -> Todo {
-        let Some(order) = self.order(class) else { return Todo::default() };
+    pub fn tick(&mut self, sight: &Sight, now: Uptime) -> Todo {
+        let Some(order) = self.order(sight.class) else { return Todo::default() };
+        let state = sight.state;
         if state.packet_at.is_none() {
             // Never heard: there is no address to send to.
             return Todo::default();
         }
         let first = self.sent.is_none();
         let silent = state.heartbeat_at.is_none_or(|at| now.since(at) >= SILENT);
+        let done = self.shown(order, sight);
         if silent || first {
             // Timers run from an order that was sent to a vehicle that answers.
-            (self.since, self.step_since) = (now, now);
+            (self.since, self.step_since, self.obey) = (now, now, Obey::NEW);
         } else {
-            let done = shown(order, state);
             if done {
                 self.step_since = now;
             }
-            if class == Class::Copter && order == Order::Disarm && !on_ground(state, now) {
-                return self.back_to_land(now);
+            if sight.class.hovers() && order == Order::Disarm && !sight.on_ground(now) {
+                return self.back_to_land(sight.class, now);
             }
-            if let Some(why) = self.next_step(class, order, done, state, now) {
-                return self.advance(class, why, now);
+            if let Some(why) = self.next_step(order, done, sight, now) {
+                return self.advance(sight.class, why, now);
             }
         }
         let period = if silent { REPEAT_SILENT } else { REPEAT };
-        if self.sent.is_some_and(|at| now.since(at) < period) {
+        let quiet = done && !first && !silent && sight.class.flies();
+        if quiet || self.sent.is_some_and(|at| now.since(at) < period) {
             return Todo::default();
         }
         self.sent = Some(now);
         Todo { send: Some(order), began: first.then_some((order, Why::Demanded)) }
     }
 
-    /// The vehicle refused `command`.
-    pub fn refused(&mut self, class: Class, command: u16, now: Uptime) -> Todo {
-        match self.order(class) {
-            // The next action at once; the last one is repeated, and so is LAND: after it comes disarming, on the ground.
-            Some(Order::Mode(COPTER_LAND)) => Todo::default(),
-            Some(order) if order.command() == command && self.sent.is_some() => self.advance(class, Why::Refused, now),
-            _ => Todo::default(),
-        }
+    /// The vehicle answered `command`; `accepted`: it took it.
+    pub fn answered(&mut self, class: Class, command: u16, accepted: bool, now: Uptime) -> Todo {
+        let Some(order) = self.order(class).filter(|order| order.command() == command && self.sent.is_some()) else {
+            return Todo::default();
+        };
+        self.acked |= accepted;
+        // After landing comes disarming, on the ground only: a refused LAND is repeated.
+        let stays = self.demand == Demand::Stop && order == Order::Mode(class.land()) && class.hovers();
+        if accepted || stays { Todo::default() } else { self.advance(class, Why::Refused, now) }
     }
 
     /// What was taken for the ground was not, or is no longer said: LAND again.
-    fn back_to_land(&mut self, now: Uptime) -> Todo {
+    fn back_to_land(&mut self, class: Class, now: Uptime) -> Todo {
         self.step = self.step.saturating_sub(1);
-        (self.step_since, self.sent) = (now, Some(now));
-        let order = Order::Mode(COPTER_LAND);
+        self.begin_step(now);
+        let order = Order::Mode(class.land());
         Todo { send: Some(order), began: Some((order, Why::NotAccepted)) }
     }
 
-    fn advance(&mut self, class: Class, why: Why, now: Uptime) -> Todo {
-        if self.step + 1 >= orders(class, self.demand).len() {
-            return Todo::default();
-        }
-        self.step += 1;
-        (self.step_since, self.sent) = (now, Some(now));
-        let order = self.order(class);
-        Todo { send: order, began: order.map(|order| (order, why)) }
+    fn begin_step(&mut self, now: Uptime) {
+        (self.step_since, self.sent, self.acked, self.obey) = (now, Some(now), false, Obey::NEW);
     }
 
-    fn next_step(&self, class: Class, order: Order, done: bool, state: &VehicleState, now: Uptime) -> Option<Why> {
+    fn advance(&mut self, class: Class, why: Why, now: Uptime) -> Todo {
+        let next = orders(class, self.demand).get(self.step + 1).copied().flatten();
+        let Some(order) = next else { return Todo::default() };
+        self.step += 1;
+        self.begin_step(now);
+        Todo { send: Some(order), began: Some((order, why)) }
+    }
+
+    /// Whether the vehicle shows that it took an order. Orders without a mode of their own have only their ack.
+    fn shown(&self, order: Order, sight: &Sight) -> bool {
+        match order {
+            Order::Mode(mode) | Order::GuidedStill(mode) => sight.state.mode == mode,
+            Order::Disarm => !sight.state.armed,
+            _ => self.acked,
+        }
+    }
+
+    fn next_step(&mut self, order: Order, done: bool, sight: &Sight, now: Uptime) -> Option<Why> {
         let (in_step, in_all) = (now.since(self.step_since), now.since(self.since));
         // A heartbeat since the order shows that it was not taken; silence shows nothing.
-        let answered = state.heartbeat_at.is_some_and(|at| at > self.step_since);
-        let position_known = state.position_at.is_some_and(|at| now.since(at) < ACCEPT);
-        match (class, self.demand, self.step) {
+        let answered = sight.state.heartbeat_at.is_some_and(|at| at > self.step_since);
+        let late = |limit: Duration| (answered && in_step >= limit).then_some(Why::NotAccepted);
+        match (sight.class, self.demand, self.step) {
             (Class::Rover, Demand::Stop, 0) if done => {
-                let standing = position_known && state.speed_mps < STANDING;
-                (standing || in_all >= STOP_TIME).then_some(Why::Stopped)
+                let standing = sight.speed_now(now).is_some_and(|speed| speed < STANDING);
+                (standing || in_all >= sight.stop_time()).then_some(Why::Stopped)
             }
-            (Class::Rover, Demand::Stop, 0) => (answered && in_step >= STOP_ACCEPT).then_some(Why::NotAccepted),
-            (Class::Copter, Demand::Stop, 0) if done => {
-                let slow = position_known && state.speed_mps < SLOW;
+            (Class::Rover, Demand::Stop, 0) => late(STOP_ACCEPT),
+            (class, Demand::Stop, 0) if done && class.hovers() => {
+                let slow = sight.speed_now(now).is_some_and(|speed| speed < SLOW);
                 (slow || in_all >= BRAKE_TIME).then_some(Why::Stopped)
             }
             // Never disarm in the air; unknown counts as airborne.
-            (Class::Copter, Demand::Stop, 1) => (on_ground(state, now) && state.armed).then_some(Why::Stopped),
-            _ if done || order == Order::Disarm => None,
-            _ => (answered && in_step >= ACCEPT).then_some(Why::NotAccepted),
+            (class, Demand::Stop, 1) if class.hovers() => {
+                (sight.on_ground(now) && sight.state.armed).then_some(Why::Stopped)
+            }
+            _ if order == Order::Disarm => None,
+            _ if done => self.obey.broken(order, sight, now).then_some(Why::NotObeyed),
+            _ => late(ACCEPT),
         }
-    }
-}
-
-/// Whether the vehicle says now that it stands on the ground.
-fn on_ground(state: &VehicleState, now: Uptime) -> bool {
-    state.landed_at.is_some_and(|at| now.since(at) < ACCEPT)
-}
-
-/// Whether the heartbeat shows that an order was taken.
-fn shown(order: Order, state: &VehicleState) -> bool {
-    match order {
-        Order::Mode(mode) | Order::GuidedStill(mode) => state.mode == mode,
-        Order::Disarm => !state.armed,
     }
 }

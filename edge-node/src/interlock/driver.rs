@@ -194,7 +194,7 @@ impl Driver {
     fn send(&self, vehicle: usize, order: crate::vehicle::command::Order, out: &mut Outputs) {
         let (Some(config), Some(socket)) = (self.vehicles.get(vehicle), self.sockets.get(vehicle)) else { return };
         let Some(peer) = out.peers.get(vehicle).copied().flatten() else { return };
-        order.write(&mut out.writer, config.sysid, &mut out.buffer, |bytes| {
+        order.write((config.class, config.sysid), &mut out.writer, &mut out.buffer, |bytes| {
             // Never waits: one full link must not delay the other vehicles.
             match sendto(socket, bytes, SendFlags::DONTWAIT, &peer) {
                 Ok(_) => self.metrics.demands_sent.inc(),

@@ -1,18 +1,24 @@
 //! The interlock's decision: `step(state, input, now) -> effects`. Pure and total: no I/O, no clock, no panic.
 //!
-//! Two rules so far: `estop` (Stop, whole site) and `keep-out` (Hold while somebody is in a zone, or while the camera
-//! that watches it is stale). Each hazard has its demand; per vehicle the strongest wins, so a hazard more can never
-//! lower it. Clearing the e-stop needs a named person and a durable record; tripping needs neither.
+//! Rules so far: `estop` (Stop, whole site), `keep-out` (Hold while somebody is in a zone, or while the camera that watches
+//! it is stale), `link` (Hold while the vehicle is not heard), `foreign` (what the autopilot does by itself, so that nothing
+//! of ours weakens it) and `pilot` (who steers by radio control is sent nothing but an e-stop). Each hazard has its demand;
+//! it becomes the class's action, then per vehicle the strongest wins, so a hazard more can never lower it. Clearing the e-stop needs a named person and a durable record; tripping needs neither.
 
 use std::time::Duration;
 
 use shared::ids::EventId;
 use shared::units::Uptime;
 
-use super::action::{Action, SILENT, Todo, Why};
+use super::acks::Acks;
+use super::action::{Action, Todo, Why};
+use super::obey::Sight;
+use super::rules::autonomy::{Autonomy, of_class};
+use super::rules::link::{self, Beats};
+use super::rules::trip::Trip;
 pub use super::words::{Demand, Effect, Input, KeepOut, Policy, RuleView, Verb};
 use crate::vehicle::Class;
-use crate::vehicle::command::{ARM_DISARM, DO_SET_MODE, Order};
+use crate::vehicle::command::{ARM_DISARM, DO_LAND_START, DO_REPOSITION, DO_SET_MODE, Order};
 use crate::vehicle::link::Report;
 use crate::vehicle::state::{Heard, VehicleState};
 
@@ -20,12 +26,8 @@ use crate::vehicle::state::{Heard, VehicleState};
 const ACCEPTED: u8 = 0;
 /// MAV_RESULT_IN_PROGRESS: another ack will follow.
 const IN_PROGRESS: u8 = 5;
-/// An ack that has not come after this time will not come.
-const ACK_LIFE: Duration = Duration::from_secs(3);
-/// Orders of that time at 5 Hz.
-const ACKS_MAX: u32 = 15;
 /// Commands that carry orders.
-const ORDERS: [u16; 2] = [DO_SET_MODE, ARM_DISARM];
+const ORDERS: [u16; 4] = [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION];
 
 #[derive(Debug, Clone, Default)]
 struct Vehicle {
@@ -33,35 +35,17 @@ struct Vehicle {
     action: Option<Action>,
     estop: bool,
     acks: Acks,
+    beats: Beats,
+    autonomy: Autonomy,
+    link: Trip,
+    foreign: Trip,
+    pilot: Trip,
 }
 
-/// Which acks answer the order in force: each order sent brings one, in order, and those of orders before it say
-/// nothing about this one. A lost ack only makes a refusal go unheard; the timers then decide.
-#[derive(Debug, Clone, Copy, Default)]
-struct Acks {
-    awaited: u32,
-    of_older: u32,
-    sent: Uptime,
-}
-
-impl Acks {
-    fn sent(&mut self, new: bool, now: Uptime) {
-        if now.since(self.sent) > ACK_LIFE {
-            self.awaited = 0;
-        }
-        self.sent = now;
-        if new {
-            self.of_older = self.awaited;
-        }
-        self.awaited = (self.awaited + 1).min(ACKS_MAX);
-    }
-
-    /// Whether this ack answers the order in force.
-    fn came(&mut self) -> bool {
-        let older = self.of_older > 0;
-        self.awaited = self.awaited.saturating_sub(1);
-        self.of_older = self.of_older.saturating_sub(1);
-        !older
+impl Vehicle {
+    /// Its own rules, by name.
+    const fn trips(&self) -> [(&'static str, &Trip); 3] {
+        [("link", &self.link), ("foreign", &self.foreign), ("pilot", &self.pilot)]
     }
 }
 
@@ -107,7 +91,11 @@ impl Machine {
         let estop = if self.pressed { Demand::Stop } else { Demand::None };
         let zones = self.policy.keep_out.iter().zip(&self.zones);
         let held = zones.filter(|(rule, zone)| zone.tripped.is_some() && rule.vehicles.contains(&vehicle));
-        held.map(|_| Demand::Hold).fold(estop, Demand::max)
+        let class = self.policy.vehicles.get(vehicle).map_or(Class::Rover, |config| config.class);
+        let own = self.vehicles.get(vehicle).map_or(Demand::None, |own| {
+            own.trips().into_iter().filter_map(|(_, trip)| trip.hazard()).map(|(demand, _)| demand).fold(Demand::None, Demand::max)
+        });
+        held.map(|_| Demand::Hold).chain([own, estop]).map(|demand| of_class(class, demand)).fold(Demand::None, Demand::max)
     }
 
     /// Every rule on every vehicle it concerns.
@@ -124,13 +112,17 @@ impl Machine {
                 reason: zone.tripped.map(|why| format!("{why} in zone {}", rule.zone)),
             })
         });
-        estop.chain(keep_out).collect()
+        let own = self.vehicles.iter().enumerate().flat_map(|(vehicle, own)| {
+            own.trips().map(|(rule, trip)| RuleView { rule, vehicle, reason: trip.hazard().map(|(_, why)| why.to_owned()) })
+        });
+        estop.chain(keep_out).chain(own).collect()
     }
 
     /// Takes an input; appends what must be done.
     pub fn step(&mut self, input: Input, now: Uptime, out: &mut Vec<Effect>) {
         // What time alone has tripped comes first: a request is judged on the present.
         self.judge_zones(now, out);
+        self.judge_vehicles(now, out);
         match input {
             Input::Tick => {}
             Input::Press { source, by } => {
@@ -151,22 +143,31 @@ impl Machine {
             Input::Request { id, vehicle, verb } => self.request(id, vehicle, verb, now, out),
         }
         self.judge_zones(now, out);
+        self.judge_vehicles(now, out);
         self.judge_estop(out);
         self.act(now, out);
     }
 
     fn hear(&mut self, report: Report, now: Uptime, out: &mut Vec<Effect>) {
-        let class = self.policy.vehicles.get(report.vehicle).map(|v| v.class);
-        let (Some(class), Some(vehicle)) = (class, self.vehicles.get_mut(report.vehicle)) else { return };
+        let config = self.policy.vehicles.get(report.vehicle);
+        let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(report.vehicle)) else { return };
+        let beat = report.state.heartbeat_at.filter(|at| Some(*at) != vehicle.state.heartbeat_at);
         vehicle.state = report.state;
+        vehicle.autonomy.channel(vehicle.state.channel(config.mode_channel()), now);
+        if let Some(at) = beat {
+            vehicle.beats.came(at);
+            let sight = Sight { class: config.class, stops: &config.brake, state: &vehicle.state };
+            vehicle.autonomy.heartbeat(&sight, now);
+        }
         let Heard::Ack { command, result, .. } = report.heard else { return };
         if !ORDERS.contains(&command) || result == IN_PROGRESS {
             return;
         }
         let ours = vehicle.acks.came();
-        if let Some(action) = vehicle.action.as_mut().filter(|_| ours && result != ACCEPTED) {
-            let todo = action.refused(class, command, now);
-            tell(report.vehicle, action.demand(), todo, (&mut vehicle.acks, now), out);
+        if let Some(mut action) = vehicle.action.filter(|_| ours) {
+            let todo = action.answered(config.class, command, result == ACCEPTED, now);
+            vehicle.action = Some(action);
+            tell(report.vehicle, action.demand(), todo, (vehicle, now), out);
         }
     }
 
@@ -209,6 +210,25 @@ impl Machine {
         }
     }
 
+    fn judge_vehicles(&mut self, now: Uptime, out: &mut Vec<Effect>) {
+        for (index, vehicle) in self.vehicles.iter_mut().enumerate() {
+            let link = link::hazard(&vehicle.state, &vehicle.beats, vehicle.link.hazard(), now);
+            let (foreign, pilot) = (vehicle.autonomy.foreign(), vehicle.autonomy.pilot());
+            let Vehicle { link: own_link, foreign: own_foreign, pilot: own_pilot, .. } = vehicle;
+            let judged = [
+                ("link", own_link, link, "heard again"),
+                ("foreign", own_foreign, foreign, "has ended"),
+                ("pilot", own_pilot, pilot, "has ended"),
+            ];
+            for (rule, trip, found, cleared) in judged {
+                if trip.judge(found, Duration::ZERO, now) {
+                    let (tripped, (demand, reason)) = (found.is_some(), found.unwrap_or((Demand::None, cleared)));
+                    out.push(Effect::Rule { tripped, rule, vehicle: index, demand, reason: reason.to_owned() });
+                }
+            }
+        }
+    }
+
     fn judge_estop(&mut self, out: &mut Vec<Effect>) {
         for (index, vehicle) in self.vehicles.iter_mut().enumerate() {
             if vehicle.estop != self.pressed {
@@ -221,53 +241,57 @@ impl Machine {
 
     fn act(&mut self, now: Uptime, out: &mut Vec<Effect>) {
         for index in 0..self.vehicles.len() {
-            let demand = self.demand(index);
-            let class = self.policy.vehicles.get(index).map_or(Class::Rover, |v| v.class);
-            let Some(vehicle) = self.vehicles.get_mut(index) else { continue };
+            let steered = self.steered(index);
+            let demand = if steered { Demand::None } else { self.demand(index) };
+            let (Some(config), Some(vehicle)) = (self.policy.vehicles.get(index), self.vehicles.get_mut(index)) else {
+                continue;
+            };
             if vehicle.action.map_or(Demand::None, |action| action.demand()) != demand {
                 vehicle.action = (demand != Demand::None).then(|| Action::new(demand, now));
                 if demand == Demand::None {
                     out.push(Effect::Demanded { vehicle: index, demand, order: None, why: Why::Demanded });
                 }
             }
-            if let Some(action) = &mut vehicle.action {
-                let todo = action.tick(class, &vehicle.state, now);
-                tell(index, demand, todo, (&mut vehicle.acks, now), out);
+            if let Some(mut action) = vehicle.action {
+                let sight = Sight { class: config.class, stops: &config.brake, state: &vehicle.state };
+                let todo = action.tick(&sight, now);
+                vehicle.action = Some(action);
+                tell(index, demand, todo, (vehicle, now), out);
             }
         }
     }
 
+    /// Whether a pilot has the vehicle and nothing is sent to it: an e-stop still is.
+    fn steered(&self, vehicle: usize) -> bool {
+        !self.pressed && self.vehicles.get(vehicle).is_some_and(|own| own.pilot.tripped())
+    }
+
     fn request(&mut self, id: EventId, vehicle: usize, verb: Verb, now: Uptime, out: &mut Vec<Effect>) {
-        let config = self.policy.vehicles.get(vehicle);
-        let (Some(config), Some(state)) = (config, self.vehicles.get(vehicle)) else {
+        let (demand, steered, rules) = (self.demand(vehicle), self.steered(vehicle), self.rules());
+        let (Some(config), Some(own)) = (self.policy.vehicles.get(vehicle), self.vehicles.get_mut(vehicle)) else {
             out.push(Effect::Decided { id, vehicle, reasons: vec!["unknown vehicle".into()] });
             return;
         };
-        let silent = state.state.heartbeat_at.is_none_or(|at| now.since(at) >= SILENT);
-        let never_heard = state.state.packet_at.is_none();
-        let (order, reasons) = match verb {
-            // Under a demand the vehicle is already told something at least as strong, and must not be told less.
-            Verb::Hold if self.demand(vehicle) != Demand::None => {
-                out.push(Effect::Decided { id, vehicle, reasons: Vec::new() });
-                return;
+        let (order, reasons): (Option<u32>, Vec<String>) = match verb {
+            Verb::Clear if own.autonomy.is_clear() => (None, vec!["there is nothing to clear".into()]),
+            Verb::Clear => {
+                own.autonomy.clear();
+                (None, Vec::new())
             }
-            Verb::Hold if never_heard => (Order::Mode(0), vec!["link: never heard".into()]),
-            Verb::Hold => (Order::Mode(config.class.hold()), Vec::new()),
+            Verb::Hold if steered => (None, vec!["pilot: its pilot has it".into()]),
+            // Under a demand the vehicle is already told something at least as strong, and must not be told less.
+            Verb::Hold if demand != Demand::None => (None, Vec::new()),
+            Verb::Hold => (Some(config.class.hold()), Vec::new()),
             Verb::Resume => {
-                let tripped = self.rules().into_iter().filter(|rule| rule.vehicle == vehicle);
-                let mut reasons: Vec<String> =
-                    tripped.filter_map(|rule| rule.reason.map(|why| format!("{}: {why}", rule.rule))).collect();
-                if silent {
-                    reasons.push("link: no heartbeat".into());
-                }
-                (Order::Mode(config.class.auto()), reasons)
+                let tripped = rules.into_iter().filter(|rule| rule.vehicle == vehicle);
+                let reasons = tripped.filter_map(|rule| rule.reason.map(|why| format!("{}: {why}", rule.rule)));
+                (Some(config.class.auto()), reasons.collect())
             }
         };
-        if reasons.is_empty() {
-            if let Some(state) = self.vehicles.get_mut(vehicle) {
-                state.acks.sent(true, now);
-            }
-            out.push(Effect::Send(vehicle, order));
+        if let Some(mode) = order.filter(|_| reasons.is_empty()) {
+            own.acks.sent(true, now);
+            own.autonomy.ordered(mode, now);
+            out.push(Effect::Send(vehicle, Order::Mode(mode)));
         }
         out.push(Effect::Decided { id, vehicle, reasons });
     }
@@ -275,12 +299,15 @@ impl Machine {
 
 const ESTOP_REASON: &str = "e-stop is latched";
 
-fn tell(vehicle: usize, demand: Demand, todo: Todo, (acks, now): (&mut Acks, Uptime), out: &mut Vec<Effect>) {
+fn tell(index: usize, demand: Demand, todo: Todo, (vehicle, now): (&mut Vehicle, Uptime), out: &mut Vec<Effect>) {
     if let Some(order) = todo.send {
-        acks.sent(todo.began.is_some(), now);
-        out.push(Effect::Send(vehicle, order));
+        vehicle.acks.sent(todo.began.is_some(), now);
+        if let Some(mode) = order.mode() {
+            vehicle.autonomy.ordered(mode, now);
+        }
+        out.push(Effect::Send(index, order));
     }
     if let Some((order, why)) = todo.began {
-        out.push(Effect::Demanded { vehicle, demand, order: Some(order), why });
+        out.push(Effect::Demanded { vehicle: index, demand, order: Some(order), why });
     }
 }

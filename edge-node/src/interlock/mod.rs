@@ -4,6 +4,9 @@
 //! `latch` keeps the e-stop over restarts, `clerk` keeps and shows what was decided. Nothing else in the node can move a vehicle.
 
 pub mod words;
+pub mod obey;
+pub mod rules;
+pub mod acks;
 pub mod action;
 pub mod machine;
 pub mod latch;

@@ -10,7 +10,7 @@ use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::Order;
 use crate::vehicle::link::Report;
 
-/// What a vehicle must do now, weakest to strongest. Limit, Return and Land come with the rules that need them.
+/// What a vehicle must do now, weakest to strongest. Limit comes with the rules that need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Demand {
     /// Nothing.
@@ -18,6 +18,10 @@ pub enum Demand {
     None,
     /// Stand still.
     Hold,
+    /// Go home.
+    Return,
+    /// Land.
+    Land,
     /// Stand still, then disarm or land.
     Stop,
 }
@@ -28,6 +32,8 @@ impl Demand {
         match self {
             Self::None => "none",
             Self::Hold => "hold",
+            Self::Return => "return",
+            Self::Land => "land",
             Self::Stop => "stop",
         }
     }
@@ -64,6 +70,8 @@ pub enum Verb {
     Hold,
     /// Go on with the mission.
     Resume,
+    /// What the vehicle does on its own, or its pilot, has ended: a named person says so.
+    Clear,
 }
 
 /// What happens to the machine.

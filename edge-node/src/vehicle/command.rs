@@ -1,13 +1,19 @@
 //! The few messages Picket sends, as payload bytes. What is not here cannot be sent: there is no other way out.
 
-use super::Class;
+use super::class::Class;
 use super::codec::Writer;
 
 /// DO_SET_MODE.
 pub const DO_SET_MODE: u16 = 176;
 /// COMPONENT_ARM_DISARM.
 pub const ARM_DISARM: u16 = 400;
+/// DO_LAND_START.
+pub const DO_LAND_START: u16 = 189;
+/// DO_REPOSITION.
+pub const DO_REPOSITION: u16 = 192;
 const SET_MESSAGE_INTERVAL: u16 = 511;
+/// MAV_DO_REPOSITION_FLAGS_CHANGE_MODE.
+const CHANGE_MODE: f32 = 1.0;
 /// MAV_MODE_FLAG_CUSTOM_MODE_ENABLED.
 const CUSTOM_MODE: f32 = 1.0;
 const HEARTBEAT: u32 = 0;
@@ -22,36 +28,6 @@ const AUTOPILOT: u8 = 1;
 /// MAV_COMP_ID_ONBOARD_COMPUTER.
 pub const OUR_COMPONENT: u8 = 191;
 
-/// Mode numbers of HEARTBEAT.custom_mode.
-impl Class {
-    /// The autopilot drives its mission.
-    pub const fn auto(self) -> u32 {
-        match self {
-            Self::Rover => 10,
-            Self::Copter => 3,
-        }
-    }
-
-    /// GUIDED.
-    pub const fn guided(self) -> u32 {
-        match self {
-            Self::Rover => 15,
-            Self::Copter => 4,
-        }
-    }
-
-    /// The first choice to stand still: ArduRover HOLD, ArduCopter BRAKE.
-    pub const fn hold(self) -> u32 {
-        match self {
-            Self::Rover => 4,
-            Self::Copter => 17,
-        }
-    }
-}
-
-/// ArduCopter LAND.
-pub const COPTER_LAND: u32 = 9;
-
 /// One thing a vehicle can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -61,6 +37,10 @@ pub enum Order {
     Disarm,
     /// GUIDED, and zero velocity.
     GuidedStill(u32),
+    /// DO_REPOSITION to where it is (PX4).
+    StayHere,
+    /// DO_LAND_START: the landing sequence of the mission (ArduPlane).
+    LandStart,
 }
 
 impl Order {
@@ -69,20 +49,44 @@ impl Order {
         match self {
             Self::Mode(_) | Self::GuidedStill(_) => DO_SET_MODE,
             Self::Disarm => ARM_DISARM,
+            Self::StayHere => DO_REPOSITION,
+            Self::LandStart => DO_LAND_START,
+        }
+    }
+
+    /// The mode that the vehicle shows once it has taken this, where there is one.
+    pub const fn mode(self) -> Option<u32> {
+        match self {
+            Self::Mode(mode) | Self::GuidedStill(mode) => Some(mode),
+            Self::Disarm | Self::StayHere | Self::LandStart => None,
         }
     }
 
     /// Writes the order's packets to `vehicle`, one call of `send` each.
-    pub fn write(self, writer: &mut Writer, vehicle: u8, buffer: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
-        let (command, p1, p2) = match self {
-            Self::Mode(mode) | Self::GuidedStill(mode) => (DO_SET_MODE, CUSTOM_MODE, mode as f32),
-            Self::Disarm => (ARM_DISARM, 0.0, 0.0),
-        };
-        writer.write(COMMAND_LONG, &command_long(vehicle, command, p1, p2), buffer);
+    pub fn write(self, to: (Class, u8), writer: &mut Writer, buffer: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
+        let (class, vehicle) = to;
+        let payload = command_long(vehicle, self.command(), self.parameters(class));
+        writer.write(COMMAND_LONG, &payload, buffer);
         send(buffer);
         if let Self::GuidedStill(_) = self {
             writer.write(SET_POSITION_TARGET_LOCAL_NED, &zero_velocity(vehicle), buffer);
             send(buffer);
+        }
+    }
+}
+
+impl Order {
+    /// Parameters 1 to 7 of its COMMAND_LONG.
+    fn parameters(self, class: Class) -> [f32; 7] {
+        match self {
+            // PX4 takes main and sub mode apart, as its HEARTBEAT packs them.
+            Self::Mode(mode) if class == Class::Px4Copter => {
+                let [_, _, main, sub] = mode.to_le_bytes();
+                [CUSTOM_MODE, f32::from(main), f32::from(sub), 0.0, 0.0, 0.0, 0.0]
+            }
+            Self::Mode(mode) | Self::GuidedStill(mode) => [CUSTOM_MODE, mode as f32, 0.0, 0.0, 0.0, 0.0, 0.0],
+            Self::StayHere => [-1.0, CHANGE_MODE, 0.0, f32::NAN, f32::NAN, f32::NAN, f32::NAN],
+            Self::Disarm | Self::LandStart => [0.0; 7],
         }
     }
 }
@@ -93,14 +97,16 @@ impl std::fmt::Display for Order {
             Self::Mode(mode) => write!(f, "mode {mode}"),
             Self::Disarm => f.write_str("disarm"),
             Self::GuidedStill(_) => f.write_str("guided, zero velocity"),
+            Self::StayHere => f.write_str("stay here"),
+            Self::LandStart => f.write_str("landing sequence"),
         }
     }
 }
 
 /// Asks `vehicle` to send message `id` every `interval_us` microseconds.
 pub fn request_stream(writer: &mut Writer, vehicle: u8, id: u32, interval_us: u32, buffer: &mut Vec<u8>) {
-    let payload = command_long(vehicle, SET_MESSAGE_INTERVAL, id as f32, interval_us as f32);
-    writer.write(COMMAND_LONG, &payload, buffer);
+    let parameters = [id as f32, interval_us as f32, 0.0, 0.0, 0.0, 0.0, 0.0];
+    writer.write(COMMAND_LONG, &command_long(vehicle, SET_MESSAGE_INTERVAL, parameters), buffer);
 }
 
 /// Our own heartbeat: MAV_TYPE_ONBOARD_CONTROLLER, no autopilot, active, MAVLink 2.
@@ -108,10 +114,10 @@ pub fn heartbeat(writer: &mut Writer, buffer: &mut Vec<u8>) {
     writer.write(HEARTBEAT, &[0, 0, 0, 0, 18, 8, 0, 4, 3], buffer);
 }
 
-fn command_long(vehicle: u8, command: u16, p1: f32, p2: f32) -> [u8; 33] {
+fn command_long(vehicle: u8, command: u16, parameters: [f32; 7]) -> [u8; 33] {
     let mut payload = [0; 33];
     let mut fields = payload.iter_mut();
-    let values = [p1, p2, 0.0, 0.0, 0.0, 0.0, 0.0].into_iter().flat_map(f32::to_le_bytes);
+    let values = parameters.into_iter().flat_map(f32::to_le_bytes);
     let tail = command.to_le_bytes().into_iter().chain([vehicle, AUTOPILOT, 0]);
     for (field, byte) in fields.by_ref().zip(values.chain(tail)) {
         *field = byte;

@@ -5,6 +5,8 @@
 //! read here, leniently: an unknown enum value must not lose a HEARTBEAT (INTERLOCKS, "Links").
 
 pub mod codec;
+pub mod class;
+pub mod stop;
 pub mod state;
 pub mod command;
 pub mod link;
@@ -14,6 +16,9 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use shared::ids::Name;
 
+pub use class::Class;
+use stop::StopTable;
+
 /// One link.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,16 +27,6 @@ pub struct LinkConfig {
     pub name: Name,
     /// `udpin:ADDRESS:PORT`: listens, answers each sender at its address.
     pub url: LinkUrl,
-}
-
-/// Kind of vehicle; decides modes and actions. Pinned by configuration, never learnt from the air.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    /// ArduRover.
-    Rover,
-    /// ArduCopter.
-    Copter,
 }
 
 /// One vehicle.
@@ -46,6 +41,18 @@ pub struct VehicleConfig {
     pub class: Class,
     /// Link it is heard on.
     pub link: Name,
+    /// What its brake test measured.
+    #[serde(default)]
+    pub brake: StopTable,
+    /// RC channel that chooses its mode, from 1 (MODE_CH, FLTMODE_CH); its class's usual one without it.
+    pub mode_channel: Option<u8>,
+}
+
+impl VehicleConfig {
+    /// RC channel that chooses its mode, from 1.
+    pub fn mode_channel(&self) -> u8 {
+        self.mode_channel.unwrap_or_else(|| self.class.mode_channel())
+    }
 }
 
 /// Address of a link.

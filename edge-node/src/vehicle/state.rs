@@ -9,6 +9,7 @@ use super::codec::{Fields, Packet};
 const HEARTBEAT: u32 = 0;
 const SYS_STATUS: u32 = 1;
 const GLOBAL_POSITION_INT: u32 = 33;
+const RC_CHANNELS: u32 = 65;
 const COMMAND_ACK: u32 = 77;
 const EXTENDED_SYS_STATE: u32 = 245;
 /// MAV_MODE_FLAG_SAFETY_ARMED.
@@ -19,6 +20,9 @@ const NO_AUTOPILOT: u8 = 8;
 const ACK_TARGET: usize = 8;
 /// MAV_LANDED_STATE_ON_GROUND.
 const ON_GROUND: u8 = 1;
+
+/// Channels of RC_CHANNELS that are kept.
+const CHANNELS: usize = 16;
 
 /// A vehicle's state.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -39,6 +43,8 @@ pub struct VehicleState {
     pub position_at: Option<Uptime>,
     /// Battery remaining in percent; absent where the vehicle does not say.
     pub battery_pct: Option<u8>,
+    /// Pulse widths of the radio control's channels, microseconds; zero where they are not told.
+    pub rc_us: [u16; CHANNELS],
     /// When it last said that it stands on the ground; anything else counts as airborne.
     pub landed_at: Option<Uptime>,
     /// When any valid packet came.
@@ -91,6 +97,10 @@ impl VehicleState {
                 self.position_at = Some(now);
                 Heard::State
             }
+            RC_CHANNELS => {
+                self.rc_us = std::array::from_fn(|channel| fields.u16(4 + 2 * channel));
+                Heard::State
+            }
             EXTENDED_SYS_STATE => {
                 self.landed_at = (fields.u8(1) == ON_GROUND).then_some(now);
                 Heard::State
@@ -98,5 +108,11 @@ impl VehicleState {
             COMMAND_ACK => Heard::Ack { command: fields.u16(0), result: fields.u8(2), to: fields.u8(ACK_TARGET) },
             _ => Heard::Nothing,
         }
+    }
+
+    /// Pulse width of a channel, from 1; zero where it is not told.
+    pub fn channel(&self, number: u8) -> u16 {
+        let index = usize::from(number).checked_sub(1);
+        index.and_then(|index| self.rc_us.get(index)).copied().unwrap_or(0)
     }
 }

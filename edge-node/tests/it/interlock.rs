@@ -8,6 +8,7 @@ use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Pol
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::link::Report;
 use edge_node::vehicle::state::{Heard, VehicleState};
+use edge_node::vehicle::stop::StopTable;
 use edge_node::vehicle::{Class, VehicleConfig};
 use shared::ids::EventId;
 use shared::units::Uptime;
@@ -26,6 +27,8 @@ pub fn policy() -> Policy {
         sysid,
         class,
         link: "radio".parse().unwrap(),
+        brake: StopTable::default(),
+        mode_channel: None,
     };
     Policy {
         vehicles: vec![vehicle("rover", Class::Rover, 1), vehicle("copter", Class::Copter, 2)],
@@ -40,20 +43,22 @@ pub fn policy() -> Policy {
 }
 
 /// A machine and simulated time: every step is 20 ms, as the safety thread's.
-struct Rig {
-    machine: Machine,
-    now: Uptime,
-    state: [VehicleState; 2],
-    sent: Vec<(Uptime, usize, Order)>,
-    effects: Vec<Effect>,
-    obeys: bool,
-    watched: bool,
-    present: bool,
-    landed: bool,
+pub struct Rig {
+    pub machine: Machine,
+    pub now: Uptime,
+    pub state: [VehicleState; 2],
+    pub sent: Vec<(Uptime, usize, Order)>,
+    pub effects: Vec<Effect>,
+    pub obeys: bool,
+    pub watched: bool,
+    pub present: bool,
+    pub landed: bool,
+    /// Whether it brakes while it holds.
+    pub slows: bool,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let now = Uptime::from_millis(100_000);
         let driving = |mode| VehicleState { mode, armed: true, speed_mps: 2.0, ..VehicleState::default() };
         let mut rig = Self {
@@ -66,6 +71,7 @@ impl Rig {
             watched: true,
             present: false,
             landed: false,
+            slows: true,
         };
         // Every zone begins as stale: frames must show it empty for the clear time first.
         rig.obeys = false;
@@ -77,7 +83,7 @@ impl Rig {
         rig
     }
 
-    fn give(&mut self, input: Input) {
+    pub fn give(&mut self, input: Input) {
         let mut out = Vec::new();
         self.machine.step(input, self.now, &mut out);
         for effect in &out {
@@ -85,8 +91,8 @@ impl Rig {
                 self.sent.push((self.now, *vehicle, *order));
                 if self.obeys {
                     match order {
-                        Order::Mode(mode) | Order::GuidedStill(mode) => self.state[*vehicle].mode = *mode,
                         Order::Disarm => self.state[*vehicle].armed = false,
+                        other => self.state[*vehicle].mode = other.mode().unwrap_or(self.state[*vehicle].mode),
                     }
                 }
             }
@@ -94,7 +100,7 @@ impl Rig {
         self.effects.extend(out);
     }
 
-    fn hear(&mut self, vehicle: usize, heard: Heard) {
+    pub fn hear(&mut self, vehicle: usize, heard: Heard) {
         self.state[vehicle].heartbeat_at = Some(self.now);
         self.state[vehicle].landed_at = self.landed.then_some(self.now);
         self.state[vehicle].position_at = Some(self.now);
@@ -104,9 +110,14 @@ impl Rig {
     }
 
     /// Lets `ms` pass: heartbeats at 5 Hz, frames at 10 fps while watched.
-    fn pass(&mut self, ms: u64) {
+    pub fn pass(&mut self, ms: u64) {
         for n in 0..ms / 20 {
             self.now = self.now.plus(Duration::from_millis(20));
+            for (state, hold) in self.state.iter_mut().zip([4, 17]).filter(|_| self.slows) {
+                // As INTERLOCKS' measured rover.
+                let braked = if state.mode == hold || !state.armed { 1.25 * 0.02 } else { 0.0 };
+                state.speed_mps = (state.speed_mps - braked).max(0.0);
+            }
             if n % 10 == 0 {
                 self.hear(ROVER, Heard::Heartbeat);
                 self.hear(COPTER, Heard::Heartbeat);
@@ -118,7 +129,7 @@ impl Rig {
         }
     }
 
-    fn orders(&self, vehicle: usize) -> Vec<Order> {
+    pub fn orders(&self, vehicle: usize) -> Vec<Order> {
         let mut orders: Vec<Order> = self.sent.iter().filter(|(_, v, _)| *v == vehicle).map(|(_, _, o)| *o).collect();
         orders.dedup();
         orders
@@ -133,13 +144,19 @@ impl Rig {
         self.give(Input::Released { press: latched.unwrap(), by: "ann".into() });
     }
 
-    fn resume(&mut self) -> Vec<String> {
+    pub fn resume(&mut self) -> Vec<String> {
+        self.ask(ROVER, Verb::Resume)
+    }
+
+    /// Every reason against a request.
+    pub fn ask(&mut self, vehicle: usize, verb: Verb) -> Vec<String> {
         let id = EventId(Uuid::now_v7());
-        self.give(Input::Request { id, vehicle: ROVER, verb: Verb::Resume });
-        match self.effects.last() {
-            Some(Effect::Decided { reasons, .. }) => reasons.clone(),
-            other => panic!("{other:?}"),
-        }
+        self.give(Input::Request { id, vehicle, verb });
+        let decided = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Decided { id: of, reasons, .. } if *of == id => Some(reasons.clone()),
+            _ => None,
+        });
+        decided.unwrap()
     }
 }
 
@@ -261,7 +278,7 @@ fn an_estop_in_the_air_brakes_then_lands_and_disarms_only_on_the_ground() {
     let mut rig = Rig::new();
     rig.pass(500);
     rig.give(Input::Press { source: "console", by: String::new() });
-    rig.state[COPTER].speed_mps = 4.0;
+    (rig.state[COPTER].speed_mps, rig.slows) = (4.0, false);
     rig.pass(3000);
     assert_eq!(rig.orders(COPTER), [Order::Mode(17)]);
     rig.pass(3500);

@@ -18,6 +18,7 @@ mod downlink;
 mod floor;
 mod interlock;
 mod interlock_properties;
+mod interlock_rules;
 mod journal;
 mod mavlink;
 mod retention;

@@ -1,5 +1,6 @@
 //! Bytes on a link: what we write is what the mavlink crate reads, and garbage costs only itself.
 
+use edge_node::vehicle::Class;
 use edge_node::vehicle::codec::{Writer, parse};
 use edge_node::vehicle::command::{Order, heartbeat, request_stream};
 use edge_node::vehicle::state::{Heard, VehicleState};
@@ -16,8 +17,12 @@ fn read(bytes: &[u8]) -> (MavHeader, MavMessage) {
 }
 
 fn written(order: Order) -> Vec<MavMessage> {
+    written_to(Class::Rover, order)
+}
+
+fn written_to(class: Class, order: Order) -> Vec<MavMessage> {
     let (mut writer, mut buffer, mut seen) = (Writer::new(245, 191), Vec::new(), Vec::new());
-    order.write(&mut writer, 7, &mut buffer, |bytes| seen.push(bytes.to_vec()));
+    order.write((class, 7), &mut writer, &mut buffer, |bytes| seen.push(bytes.to_vec()));
     seen.iter().map(|bytes| read(bytes).1).collect()
 }
 
@@ -34,6 +39,20 @@ fn orders_read_as_the_commands_they_are() {
     assert_eq!((target.vx, target.vy, target.vz, target.target_system), (0.0, 0.0, 0.0, 7));
     assert!(!target.type_mask.contains(PositionTargetTypemask::POSITION_TARGET_TYPEMASK_VX_IGNORE));
     assert!(target.type_mask.contains(PositionTargetTypemask::POSITION_TARGET_TYPEMASK_X_IGNORE));
+}
+
+#[test]
+fn px4_is_told_main_and_sub_mode_apart_and_to_stay_where_it_is() {
+    let px4 = Class::Px4Copter;
+    for (mode, parts) in [(px4.hold(), (4.0, 3.0)), (px4.home(), (4.0, 5.0)), (px4.land(), (4.0, 6.0))] {
+        let [MavMessage::COMMAND_LONG(told)] = &written_to(px4, Order::Mode(mode))[..] else { panic!() };
+        assert_eq!((told.param1, (told.param2, told.param3)), (1.0, parts), "mode {mode:#x}");
+    }
+    let [MavMessage::COMMAND_LONG(stay)] = &written_to(px4, Order::StayHere)[..] else { panic!() };
+    assert_eq!((stay.command, stay.param2), (MavCmd::MAV_CMD_DO_REPOSITION, 1.0));
+    assert!([stay.param4, stay.param5, stay.param6, stay.param7].iter().all(|value| value.is_nan()));
+    let [MavMessage::COMMAND_LONG(land)] = &written_to(Class::Plane, Order::LandStart)[..] else { panic!() };
+    assert_eq!(land.command, MavCmd::MAV_CMD_DO_LAND_START);
 }
 
 #[test]

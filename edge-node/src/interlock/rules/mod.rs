@@ -1,0 +1,12 @@
+//! One file a rule: what trips it, as a pure look at what is known. `trip` says how long a trip lasts.
+//!
+//! A hazard is a demand and a reason. No rule sees another's demand, so a hazard more can never lower one.
+
+pub mod trip;
+pub mod link;
+pub mod autonomy;
+
+use super::words::Demand;
+
+/// What a rule finds wrong: what the vehicle must do about it, and why.
+pub type Hazard = Option<(Demand, &'static str)>;
