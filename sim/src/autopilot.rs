@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mavlink::dialects::ardupilotmega::{
     COMMAND_ACK_DATA, COMMAND_LONG_DATA, EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA,
     MavAutopilot, MavCmd, MavLandedState, MavMessage, MavModeFlag, MavParamType, MavResult, MavState, MavType,
-    PARAM_VALUE_DATA, SYS_STATUS_DATA,
+    PARAM_VALUE_DATA, RC_CHANNELS_DATA, SYS_STATUS_DATA,
 };
 
 use crate::body::{Body, Wish};
@@ -39,6 +39,10 @@ pub struct Autopilot {
     /// Whether armed.
     pub armed: bool,
     battery: f64,
+    /// Its battery failsafe has acted: it acts once.
+    failed_safe: bool,
+    /// Its pilot has switched.
+    switched: bool,
     time_s: f64,
     parameters: BTreeMap<&'static str, f32>,
     streams: BTreeMap<u32, Stream>,
@@ -69,13 +73,16 @@ impl Autopilot {
         // ArduPilot's defaults: the failsafe and the fence are off.
         parameters.extend([("FS_GCS_ENABLE", 0.0), ("FS_GCS_TIMEOUT", 5.0), ("FENCE_ENABLE", 0.0)]);
         let streams = BTreeMap::from([(0, Stream { interval_s: 1.0, next_s: 0.0 })]);
-        Self { config, body, mode, armed, battery: 100.0, time_s: 0.0, parameters, streams }
+        let battery = config.battery_pct;
+        let (failed_safe, switched, time_s) = (false, false, 0.0);
+        Self { config, body, mode, armed, battery, failed_safe, switched, time_s, parameters, streams }
     }
 
     /// Lets time pass; gives what it sends.
     pub fn step(&mut self, dt: f64) -> Vec<MavMessage> {
         self.time_s += dt;
         self.battery = (self.battery - DRAIN * dt).max(0.0);
+        self.act_alone();
         self.body.step(self.wish(), dt);
         if self.config.class == Class::Copter && self.mode == mode::COPTER_LAND && self.body.landed() {
             self.armed = false;
@@ -87,6 +94,17 @@ impl Autopilot {
             }
         }
         due.into_iter().filter_map(|id| self.message(id)).collect()
+    }
+
+    /// What nobody ordered: the battery failsafe, and the pilot.
+    fn act_alone(&mut self) {
+        let low = self.config.land_below_pct.is_some_and(|limit| self.battery < limit);
+        if low && self.armed && !self.failed_safe && self.config.class == Class::Copter {
+            (self.failed_safe, self.mode) = (true, mode::COPTER_LAND);
+        }
+        if let Some(pilot) = self.config.pilot.filter(|pilot| !self.switched && self.time_s >= pilot.at_s) {
+            (self.switched, self.mode) = (true, pilot.mode);
+        }
     }
 
     fn wish(&self) -> Wish {
@@ -232,6 +250,16 @@ impl Autopilot {
                     vy: speed(dx),
                     ..GLOBAL_POSITION_INT_DATA::DEFAULT
                 }))
+            }
+            65 => {
+                let mut channels = RC_CHANNELS_DATA { chancount: 8, ..RC_CHANNELS_DATA::DEFAULT };
+                let switch = if self.switched { 1500 } else { 1100 };
+                match self.config.pilot.map(|pilot| pilot.channel) {
+                    Some(5) => channels.chan5_raw = switch,
+                    Some(8) => channels.chan8_raw = switch,
+                    _ => {}
+                }
+                Some(MavMessage::RC_CHANNELS(channels))
             }
             245 => Some(MavMessage::EXTENDED_SYS_STATE(EXTENDED_SYS_STATE_DATA {
                 landed_state: match self.body.landed() {

@@ -60,6 +60,29 @@ pub struct Vehicle {
     /// Modes it acks and does not enter.
     #[serde(default)]
     pub ignore_modes: Vec<u32>,
+    /// Battery at the start, percent.
+    #[serde(default = "full")]
+    pub battery_pct: f64,
+    /// A copter lands by itself, once, when its battery falls below this.
+    pub land_below_pct: Option<f64>,
+    /// What its pilot does at the radio control.
+    pub pilot: Option<Pilot>,
+}
+
+/// A pilot who switches the mode once.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pilot {
+    /// Seconds after the start.
+    pub at_s: f64,
+    /// To this mode.
+    pub mode: u32,
+    /// RC channel of the switch, from 1.
+    pub channel: u8,
+}
+
+fn full() -> f64 {
+    100.0
 }
 
 /// One camera: an MJPEG server.
@@ -94,6 +117,9 @@ impl Scenario {
             let key = |field: &str| format!("vehicle[{index}].{field}");
             if vehicle.mission_m.len() < 2 {
                 return Err(ConfigError::new(&file, key("mission_m"), "expected at least 2 corners"));
+            }
+            if vehicle.pilot.is_some_and(|pilot| ![5, 8].contains(&pilot.channel)) {
+                return Err(ConfigError::new(&file, key("pilot.channel"), "expected 5 or 8"));
             }
             if !(0.1..=50.0).contains(&vehicle.speed_mps) {
                 return Err(ConfigError::new(&file, key("speed_mps"), "expected 0.1 to 50"));

@@ -115,6 +115,11 @@ impl Action {
         self.demand
     }
 
+    /// Whether its first order was sent.
+    pub const fn begun(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// The order in force.
     pub fn order(&self, class: Class) -> Option<Order> {
         orders(class, self.demand).get(self.step).copied().flatten()

@@ -252,7 +252,8 @@ impl Machine {
                     out.push(Effect::Demanded { vehicle: index, demand, order: None, why: Why::Demanded });
                 }
             }
-            if let Some(mut action) = vehicle.action {
+            let waits = !self.pressed && vehicle.action.is_some_and(|action| action.begun()) && vehicle.autonomy.unsettled(now);
+            if let Some(mut action) = vehicle.action.filter(|_| !waits) {
                 let sight = Sight { class: config.class, stops: &config.brake, state: &vehicle.state };
                 let todo = action.tick(&sight, now);
                 vehicle.action = Some(action);

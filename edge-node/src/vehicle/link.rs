@@ -30,7 +30,7 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// A vehicle's state is journaled this often.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Message ids and intervals in microseconds that a vehicle is asked for.
-const STREAMS: [(u32, u32); 5] = [(0, 200_000), (33, 200_000), (65, 200_000), (1, 1_000_000), (245, 500_000)];
+const STREAMS: [(u32, u32); 5] = [(0, 200_000), (33, 200_000), (65, 100_000), (1, 1_000_000), (245, 500_000)];
 /// MAV_COMP_ID_AUTOPILOT1.
 const AUTOPILOT: u8 = 1;
 /// Largest datagram.

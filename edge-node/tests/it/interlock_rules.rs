@@ -154,10 +154,11 @@ fn pilot_a_mode_switch_with_its_channel_is_the_pilots_and_only_an_estop_is_sent(
     rig.present = true;
     rig.pass(1000);
     assert_eq!(rig.orders(COPTER), [Order::Mode(17)], "held");
-    // The pilot takes it out of BRAKE.
-    (rig.state[COPTER].rc_us[4], rig.state[COPTER].mode) = (1500, 5);
-    rig.pass(200);
+    // The pilot takes it out of BRAKE. The heartbeat tells first, the radio control's channels a fifth of a second later.
+    rig.state[COPTER].mode = 5;
     rig.sent.clear();
+    rig.pass(200);
+    rig.state[COPTER].rc_us[4] = 1500;
     rig.pass(5000);
     assert!(rig.orders(COPTER).is_empty(), "{:?}", rig.orders(COPTER));
     assert_eq!(tripped(&rig, "pilot", COPTER).as_deref(), Some("its pilot has it"));

@@ -138,6 +138,64 @@ async fn a_rover_that_refuses_hold_is_disarmed() {
     wait_for(&site, "rover disarmed", Duration::from_secs(5), |trace| !told(trace, "rover", ARM_DISARM).is_empty());
 }
 
+/// A site whose copter is held over a zone that nothing looks at.
+async fn held(name: &str, copter: &str) -> Site {
+    let site = site(name, |ports| {
+        let mut plan = vehicles(ports, "");
+        // The copter is the last vehicle of the scenario.
+        plan.sim.push_str(copter);
+        let manifest = media::root().join("models/manifest.toml");
+        plan.node.push_str(&format!(
+            "\n[model]\nname = \"yolox-nano\"\nmanifest = \"{}\"\n\n[[camera]]\nname = \"c\"\nsource = \"folder:/nowhere\"\n\n\
+             [[zone]]\nname = \"z\"\ncamera = \"c\"\npolygon = [[0, 0], [1, 0], [1, 1]]\n\n\
+             [[keep_out]]\nzone = \"z\"\nvehicles = [\"copter\"]\n",
+            manifest.display()
+        ));
+        plan
+    })
+    .await;
+    wait_for_state(&site, "the copter to be held", |s| vehicle(s, "copter")["mode"] == 17).await;
+    site
+}
+
+fn tripped(state: &Value, rule: &str, name: &str) -> bool {
+    let rules = state["interlock"]["rules"].as_array().unwrap();
+    rules.iter().any(|view| view["rule"] == rule && view["vehicle"] == name && !view["reason"].is_null())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_battery_lands_the_copter_and_nothing_of_ours_holds_it_up() {
+    // A second uses a two-hundredth of a percent: it lands by itself about eight seconds after the start.
+    let site = held("foreign", "battery_pct = 20.04\nland_below_pct = 20.0\n").await;
+    wait_for_state(&site, "it to land by itself", |s| vehicle(s, "copter")["mode"] == 9).await;
+    wait_for_state(&site, "the demand to be its own", |s| vehicle(s, "copter")["demand"] == "land").await;
+    wait_for_state(&site, "it to be down", |s| vehicle(s, "copter")["armed"] == false).await;
+    let trace = site.trace();
+    let against: Vec<&Value> =
+        told(&trace, "copter", DO_SET_MODE).into_iter().filter(|c| c["mode_before"] == 9 && c["p2"] != 9.0).collect();
+    let down = against.iter().filter(|c| c["speed_mps"].as_f64().unwrap() > 0.0).count();
+    assert_eq!(down, 0, "told something weaker while it landed: {against:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pilot_who_switches_the_mode_keeps_the_aircraft_and_an_estop_still_reaches_it() {
+    let site = held("pilot", "pilot = { at_s = 8.0, mode = 5, channel = 5 }\n").await;
+    wait_for_state(&site, "the pilot to have it", |s| tripped(s, "pilot", "copter")).await;
+    assert!(!site.command_vehicle("copter", "hold").await.unwrap() && !site.command_vehicle("copter", "resume").await.unwrap());
+    let modes = |site: &Site| told(&site.trace(), "copter", DO_SET_MODE).len();
+    // The rover is told to hold at 5 Hz meanwhile: that many passes of the interlock sent the copter nothing.
+    let (before, rover) = (modes(&site), told(&site.trace(), "rover", DO_SET_MODE).len());
+    site.sim.as_ref().unwrap().signal(hil::process::Signal::STOP).unwrap();
+    wait_for_state(&site, "the rover to be silent", |s| tripped(s, "link", "rover")).await;
+    site.sim.as_ref().unwrap().signal(hil::process::Signal::CONT).unwrap();
+    wait_for(&site, "the rover to be held", Duration::from_secs(20), |trace| told(trace, "rover", DO_SET_MODE).len() > rover + 3);
+    assert_eq!(modes(&site), before, "the copter was told something");
+    let state = wait_for_state(&site, "the rover to be heard again", |s| !tripped(s, "link", "rover")).await;
+    assert_eq!((vehicle(&state, "copter")["mode"].as_u64(), vehicle(&state, "rover")["mode"].as_u64()), (Some(5), Some(4)));
+    assert_eq!(site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap().0, 202);
+    wait_for_state(&site, "the copter to brake", |s| vehicle(s, "copter")["mode"] == 17).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_model_the_node_goes_on_and_the_zone_counts_as_occupied() {
     let folder = tempfile::TempDir::new().unwrap();

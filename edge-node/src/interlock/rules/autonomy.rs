@@ -18,6 +18,9 @@ const OURS: Duration = Duration::from_secs(5);
 const ORDERS: usize = 4;
 /// Mode and channel change within this time of each other, or they have nothing to do with each other.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// After a mode change that nobody ordered, the radio control has this long to show whether it was the pilot: three of its
+/// reports.
+const SETTLES: Duration = Duration::from_millis(350);
 /// A channel that moves by this much was switched, microseconds.
 const SWITCHED_US: u16 = 100;
 
@@ -90,6 +93,12 @@ impl Autonomy {
             // What the pilot chose is not the autopilot's own doing.
             (self.pilot, self.own) = (true, None);
         }
+    }
+
+    /// Whether a mode has just changed without an order and the radio control may still tell that it was the pilot: until
+    /// then the vehicle is not told again, or it would be taken from the pilot's hands.
+    pub fn unsettled(&self, now: Uptime) -> bool {
+        self.channel_us != 0 && self.mode_changed.is_some_and(|(_, at)| now.since(at) < SETTLES)
     }
 
     /// A supervisor says that it has ended.
