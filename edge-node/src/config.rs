@@ -105,6 +105,12 @@ impl Config {
                 return wrong(format!("camera[{index}].stale_after"), "expected 100ms to 5s".into());
             }
         }
+        for (index, vehicle) in self.vehicles.iter().enumerate() {
+            let found = vehicle.mode_channel();
+            if !(1..=16).contains(&found) {
+                return wrong(format!("vehicle[{index}].mode_channel"), format!("expected 1 to 16, found {found}"));
+            }
+        }
         for (index, rule) in self.keep_out.iter().enumerate() {
             if rule.clear_after < Duration::from_millis(500) {
                 return wrong(format!("keep_out[{index}].clear_after"), "expected at least 500ms".into());
@@ -168,10 +174,6 @@ impl Config {
         for (index, vehicle) in self.vehicles.iter().enumerate() {
             known(format!("vehicle[{index}].link"), &vehicle.link, &links, "link")?;
             let twin = self.vehicles.iter().take(index).any(|v| v.sysid == vehicle.sysid);
-            if !(1..=16).contains(&vehicle.mode_channel()) {
-                let found = vehicle.mode_channel();
-                return wrong(format!("vehicle[{index}].mode_channel"), format!("expected 1 to 16, found {found}"));
-            }
             if twin || vehicle.sysid == 0 || vehicle.sysid == self.mavlink_sysid {
                 let found = vehicle.sysid;
                 return wrong(

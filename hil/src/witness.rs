@@ -119,8 +119,10 @@ pub fn each_record(data: &Path, mut each: impl FnMut(Lane, Record) -> anyhow::Re
 fn each_place(data: &Path, mut each: impl FnMut(Place, Record) -> anyhow::Result<()>) -> anyhow::Result<()> {
     for (db, lanes) in files(data)? {
         for lane in lanes {
-            let mut select = db.prepare(&format!("SELECT body, epoch, first_seq FROM block_{lane} ORDER BY first_pos"))?;
-            let rows = select.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, row.get::<_, i64>(2)?)))?;
+            let mut select =
+                db.prepare(&format!("SELECT body, epoch, first_seq FROM block_{lane} ORDER BY first_pos"))?;
+            let rows =
+                select.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, row.get::<_, i64>(2)?)))?;
             for row in rows {
                 let (body, epoch, first_seq) = row.context("read the journal")?;
                 let epoch = Uuid::from_bytes(epoch);
@@ -146,8 +148,7 @@ pub fn backlog(data: &Path) -> anyhow::Result<i64> {
             let sql = format!("SELECT coalesce(max(first_pos + count - 1), 0) FROM block_{lane}");
             last = last.max(db.query_row(&sql, [], |row| row.get::<_, i64>(0))?);
         }
-        let (catalogue, _) =
-            files.iter().find(|(_, lanes)| lanes.contains(&Lane::Safety)).context("open urgent.db")?;
+        let (catalogue, _) = files.iter().find(|(_, lanes)| lanes.contains(&Lane::Safety)).context("open urgent.db")?;
         let sql = "SELECT coalesce((SELECT pos FROM acked WHERE lane = ?1), 0)";
         waiting += last - catalogue.query_row(sql, [lane.as_str()], |row| row.get::<_, i64>(0))?;
     }
@@ -222,7 +223,8 @@ pub fn messages(brokers: &str, topic_prefix: &str) -> anyhow::Result<Vec<Message
     for topic in ["sensor-events", "inference-events", "user-actions", "system-events"] {
         let topic = format!("{topic_prefix}{topic}");
         let mut kcat = Command::new("kcat");
-        let text = output(kcat.args(["-b", brokers, "-C", "-e", "-q", "-o", "beginning", "-f", "%p %k\t%h\n", "-t", &topic]))?;
+        let text =
+            output(kcat.args(["-b", brokers, "-C", "-e", "-q", "-o", "beginning", "-f", "%p %k\t%h\n", "-t", &topic]))?;
         for line in text.lines().filter(|line| !line.is_empty()) {
             let (stream, headers) = line.split_once('\t').with_context(|| format!("split {line}"))?;
             let id = headers.split(',').find_map(|header| header.strip_prefix("event_id="));

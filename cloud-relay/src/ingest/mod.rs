@@ -116,7 +116,7 @@ async fn heads(State(ingest): State<Ingest>, Extension(caller): Extension<Caller
                 "heads": heads, "dictionaries": dictionary::known(), "protocols": [PROTOCOL],
             });
             Json(known).into_response()
-        },
+        }
         Err(error) => {
             error!("failed to read cursor of {}: {error:#}", caller.identity);
             problem(StatusCode::SERVICE_UNAVAILABLE, "the store is not available, ask again".into())

@@ -93,9 +93,16 @@ impl Machine {
         let held = zones.filter(|(rule, zone)| zone.tripped.is_some() && rule.vehicles.contains(&vehicle));
         let class = self.policy.vehicles.get(vehicle).map_or(Class::Rover, |config| config.class);
         let own = self.vehicles.get(vehicle).map_or(Demand::None, |own| {
-            own.trips().into_iter().filter_map(|(_, trip)| trip.hazard()).map(|(demand, _)| demand).fold(Demand::None, Demand::max)
+            own.trips()
+                .into_iter()
+                .filter_map(|(_, trip)| trip.hazard())
+                .map(|(demand, _)| demand)
+                .fold(Demand::None, Demand::max)
         });
-        held.map(|_| Demand::Hold).chain([own, estop]).map(|demand| of_class(class, demand)).fold(Demand::None, Demand::max)
+        held.map(|_| Demand::Hold)
+            .chain([own, estop])
+            .map(|demand| of_class(class, demand))
+            .fold(Demand::None, Demand::max)
     }
 
     /// Every rule on every vehicle it concerns.
@@ -113,7 +120,11 @@ impl Machine {
             })
         });
         let own = self.vehicles.iter().enumerate().flat_map(|(vehicle, own)| {
-            own.trips().map(|(rule, trip)| RuleView { rule, vehicle, reason: trip.hazard().map(|(_, why)| why.to_owned()) })
+            own.trips().map(|(rule, trip)| RuleView {
+                rule,
+                vehicle,
+                reason: trip.hazard().map(|(_, why)| why.to_owned()),
+            })
         });
         estop.chain(keep_out).chain(own).collect()
     }
@@ -252,7 +263,8 @@ impl Machine {
                     out.push(Effect::Demanded { vehicle: index, demand, order: None, why: Why::Demanded });
                 }
             }
-            let waits = !self.pressed && vehicle.action.is_some_and(|action| action.begun()) && vehicle.autonomy.unsettled(now);
+            let waits =
+                !self.pressed && vehicle.action.is_some_and(|action| action.begun()) && vehicle.autonomy.unsettled(now);
             if let Some(mut action) = vehicle.action.filter(|_| !waits) {
                 let sight = Sight { class: config.class, stops: &config.brake, state: &vehicle.state };
                 let todo = action.tick(&sight, now);

@@ -169,7 +169,8 @@ pub fn ack(db: &Connection, lane: Lane, head: &Head) -> rusqlite::Result<()> {
 /// # Errors
 /// SQLite's.
 pub fn last_number(db: &Connection) -> rusqlite::Result<i64> {
-    let sql = "SELECT max(coalesce((SELECT max(number) FROM segment), 0), coalesce((SELECT max(segment) FROM span), 0))";
+    let sql =
+        "SELECT max(coalesce((SELECT max(number) FROM segment), 0), coalesce((SELECT max(segment) FROM span), 0))";
     db.query_row(sql, [], |row| row.get(0))
 }
 

@@ -86,7 +86,9 @@ pub fn shadow(db: &Connection) -> rusqlite::Result<()> {
             continue;
         }
         let own = match table {
-            "segment" => "number, sealed_us, gone, (SELECT count(*) FROM main.span WHERE span.segment = number) AS spans",
+            "segment" => {
+                "number, sealed_us, gone, (SELECT count(*) FROM main.span WHERE span.segment = number) AS spans"
+            }
             _ => columns,
         };
         let view = format!(
@@ -111,7 +113,10 @@ pub fn salvage(db: &Connection, attached: &str, table: &str) -> rusqlite::Result
         ),
         Some(columns) => {
             let own = match table {
-                "segment" => columns.replace("spans", &format!("(SELECT count(*) FROM {attached}.span WHERE span.segment = number) AS spans")),
+                "segment" => columns.replace(
+                    "spans",
+                    &format!("(SELECT count(*) FROM {attached}.span WHERE span.segment = number) AS spans"),
+                ),
                 _ => columns.to_owned(),
             };
             format!(

@@ -141,7 +141,8 @@ impl Segment {
         if found < LAYOUT {
             let tables: String = lanes.iter().map(|lane| table(*lane)).collect();
             let tx = db.transaction().map_err(sqlite)?;
-            tx.execute_batch(&format!("{tables}{}{more}PRAGMA user_version = {LAYOUT};", witness::TABLE)).map_err(sqlite)?;
+            tx.execute_batch(&format!("{tables}{}{more}PRAGMA user_version = {LAYOUT};", witness::TABLE))
+                .map_err(sqlite)?;
             row_sum::upgrade(&tx).map_err(sqlite)?;
             if lanes.contains(&Lane::Safety) {
                 tx.execute_batch(catalogue::FIRST).map_err(sqlite)?;

@@ -79,7 +79,9 @@ impl Class {
             (Self::Rover, 10) | (Self::Copter, 3) | (Self::Plane | Self::Vtol, 10) => Meaning::Auto,
             (Self::Rover | Self::Plane | Self::Vtol, 15) | (Self::Copter, 4) => Meaning::Guided,
             (Self::Rover, 4 | 5) | (Self::Copter, 5 | 16 | 17) | (Self::Plane | Self::Vtol, 12 | 19) => Meaning::Hold,
-            (Self::Rover, 11 | 12) | (Self::Copter, 6 | 21 | 27) | (Self::Plane | Self::Vtol, 11 | 21) => Meaning::Return,
+            (Self::Rover, 11 | 12) | (Self::Copter, 6 | 21 | 27) | (Self::Plane | Self::Vtol, 11 | 21) => {
+                Meaning::Return
+            }
             (Self::Copter, 9) | (Self::Plane | Self::Vtol, 20 | 26) => Meaning::Land,
             (Self::Px4Copter, MISSION | TAKEOFF) => Meaning::Auto,
             (Self::Px4Copter, LOITER) => Meaning::Hold,

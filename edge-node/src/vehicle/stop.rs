@@ -34,7 +34,9 @@ impl TryFrom<Vec<Stop>> for StopTable {
             !(within(stop.speed_mps, 60.0) && within(stop.distance_m, 1000.0) && within(stop.time_s, 120.0))
         });
         if let Some(stop) = odd {
-            return Err(format!("expected speeds up to 60 m/s, distances up to 1000 m and times up to 120 s, found {stop:?}"));
+            return Err(format!(
+                "expected speeds up to 60 m/s, distances up to 1000 m and times up to 120 s, found {stop:?}"
+            ));
         }
         stops.sort_by(|a, b| a.speed_mps.total_cmp(&b.speed_mps));
         let pairs = stops.iter().zip(stops.iter().skip(1));

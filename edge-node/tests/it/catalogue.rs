@@ -51,7 +51,11 @@ fn pages(folder: &Path) -> Vec<usize> {
     let db = rusqlite::Connection::open(path_in(folder)).unwrap();
     let sql = "SELECT rootpage FROM sqlite_master WHERE tbl_name IN ('segment', 'span', 'acked', 'begun', 'witness')";
     let mut select = db.prepare(sql).unwrap();
-    select.query_map([], |row| row.get::<_, i64>(0)).unwrap().map(|page| usize::try_from(page.unwrap()).unwrap()).collect()
+    select
+        .query_map([], |row| row.get::<_, i64>(0))
+        .unwrap()
+        .map(|page| usize::try_from(page.unwrap()).unwrap())
+        .collect()
 }
 
 /// Records behind a position, and places that are named as gaps; places are dense, and the chain leads through them.

@@ -37,7 +37,12 @@ fn tick(rig: &mut Rig, ms: u64) {
 /// A packet that is no heartbeat.
 fn packet(rig: &mut Rig, vehicle: usize) {
     let state = VehicleState { packet_at: Some(rig.now), position_at: Some(rig.now), ..rig.state[vehicle] };
-    rig.give(Input::Vehicle(Report { vehicle, peer: SocketAddr::from(([127, 0, 0, 1], 1)), state, heard: Heard::State }));
+    rig.give(Input::Vehicle(Report {
+        vehicle,
+        peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+        state,
+        heard: Heard::State,
+    }));
 }
 
 #[test]
@@ -85,7 +90,7 @@ fn link_one_heartbeat_lost_at_one_hertz_trips_nothing_and_neither_does_a_tenth_o
         for vehicle in [ROVER, COPTER] {
             // Knuth's linear congruential generator (MMIX).
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if (dice >> 33) % 10 > 0 {
+            if !(dice >> 33).is_multiple_of(10) {
                 rig.hear(vehicle, Heard::Heartbeat);
             }
         }

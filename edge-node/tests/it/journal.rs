@@ -117,7 +117,8 @@ fn an_event_sent_again_after_its_segment_was_full_and_the_node_restarted_is_kept
         runtime.block_on(journal.append(journal.event("sensor/s", large(n)))).unwrap();
     }
     let next = bulk_path(folder.path(), 2);
-    until("the next segment", Duration::from_secs(20), || next.exists().then_some(()).ok_or_else(|| "none".to_owned())).unwrap();
+    until("the next segment", Duration::from_secs(20), || next.exists().then_some(()).ok_or_else(|| "none".to_owned()))
+        .unwrap();
     // The node is restarted before the sender hears of it.
     drop((journal, acks));
     thread.join();
@@ -268,7 +269,8 @@ fn a_question_that_is_half_read_neither_stops_the_writer_nor_keeps_its_log() {
     let mut store = Store::open(folder.path(), roomy, [Head::NONE; 5], || Epoch([1; 16])).unwrap();
     let node = "n".parse().unwrap();
     let put = |store: &mut Store| {
-        let payload = Payload::SensorReading(SensorReading { sensor: "s".repeat(50_000), value: 1.0, unit: "1".into() });
+        let payload =
+            Payload::SensorReading(SensorReading { sensor: "s".repeat(50_000), value: 1.0, unit: "1".into() });
         let (occurred, trace_id) = (Stamp::new().now(), None);
         let event_id = EventId(uuid::Uuid::now_v7());
         let event = Event { event_id, aggregate_id: "a".into(), occurred, trace_id, cause_id: None, payload };

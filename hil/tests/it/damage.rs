@@ -53,9 +53,11 @@ fn flip_cursor(data: &Path) {
     let file = data.join("urgent.db");
     let db = rusqlite::Connection::open(&file).unwrap();
     let pages: (usize, Vec<u8>) = db
-        .query_row("SELECT rootpage, (SELECT chain FROM acked LIMIT 1) FROM sqlite_master WHERE name = 'acked'", [], |row| {
-            Ok((usize::try_from(row.get::<_, i64>(0)?).unwrap(), row.get(1)?))
-        })
+        .query_row(
+            "SELECT rootpage, (SELECT chain FROM acked LIMIT 1) FROM sqlite_master WHERE name = 'acked'",
+            [],
+            |row| Ok((usize::try_from(row.get::<_, i64>(0)?).unwrap(), row.get(1)?)),
+        )
         .unwrap();
     // Closing it brings the log into the file.
     drop(db);

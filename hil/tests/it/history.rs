@@ -146,7 +146,8 @@ async fn a_database_restored_to_before_epochs_that_the_node_has_dropped_names_ea
     for _ in 0..2 {
         // The one in which this epoch began.
         let files = std::fs::read_dir(site.data()).unwrap().flatten().map(|entry| entry.path());
-        let file = files.filter(|path| path.to_string_lossy().ends_with(".db")).filter(|path| !path.ends_with("urgent.db"));
+        let file =
+            files.filter(|path| path.to_string_lossy().ends_with(".db")).filter(|path| !path.ends_with("urgent.db"));
         let file = file.max().unwrap();
         let gone = async || {
             let mut event = json!({ "type": "sensor.reading", "subject": "sensor/s" });

@@ -181,17 +181,25 @@ async fn a_critical_battery_lands_the_copter_and_nothing_of_ours_holds_it_up() {
 async fn a_pilot_who_switches_the_mode_keeps_the_aircraft_and_an_estop_still_reaches_it() {
     let site = held("pilot", "pilot = { at_s = 8.0, mode = 5, channel = 5 }\n").await;
     wait_for_state(&site, "the pilot to have it", |s| tripped(s, "pilot", "copter")).await;
-    assert!(!site.command_vehicle("copter", "hold").await.unwrap() && !site.command_vehicle("copter", "resume").await.unwrap());
+    assert!(
+        !site.command_vehicle("copter", "hold").await.unwrap()
+            && !site.command_vehicle("copter", "resume").await.unwrap()
+    );
     let modes = |site: &Site| told(&site.trace(), "copter", DO_SET_MODE).len();
     // The rover is told to hold at 5 Hz meanwhile: that many passes of the interlock sent the copter nothing.
     let (before, rover) = (modes(&site), told(&site.trace(), "rover", DO_SET_MODE).len());
     site.sim.as_ref().unwrap().signal(hil::process::Signal::STOP).unwrap();
     wait_for_state(&site, "the rover to be silent", |s| tripped(s, "link", "rover")).await;
     site.sim.as_ref().unwrap().signal(hil::process::Signal::CONT).unwrap();
-    wait_for(&site, "the rover to be held", Duration::from_secs(20), |trace| told(trace, "rover", DO_SET_MODE).len() > rover + 3);
+    wait_for(&site, "the rover to be held", Duration::from_secs(20), |trace| {
+        told(trace, "rover", DO_SET_MODE).len() > rover + 3
+    });
     assert_eq!(modes(&site), before, "the copter was told something");
     let state = wait_for_state(&site, "the rover to be heard again", |s| !tripped(s, "link", "rover")).await;
-    assert_eq!((vehicle(&state, "copter")["mode"].as_u64(), vehicle(&state, "rover")["mode"].as_u64()), (Some(5), Some(4)));
+    assert_eq!(
+        (vehicle(&state, "copter")["mode"].as_u64(), vehicle(&state, "rover")["mode"].as_u64()),
+        (Some(5), Some(4))
+    );
     assert_eq!(site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap().0, 202);
     wait_for_state(&site, "the copter to brake", |s| vehicle(s, "copter")["mode"] == 17).await;
 }

@@ -49,7 +49,8 @@ async fn events_are_found_by_what_they_are_about_in_pages_over_http_and_at_the_c
     // In pages of four, each once.
     let (mut found, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let (status, page) = get(site.ports.console, &format!("/api/v1/events?aggregate=sensor/gate&limit=4{cursor}")).await;
+        let (status, page) =
+            get(site.ports.console, &format!("/api/v1/events?aggregate=sensor/gate&limit=4{cursor}")).await;
         assert_eq!(status, 200, "{page}");
         let events = page["events"].as_array().unwrap();
         found.extend(events.iter().map(|event| event["id"].as_str().unwrap().to_owned()));
@@ -62,8 +63,13 @@ async fn events_are_found_by_what_they_are_about_in_pages_over_http_and_at_the_c
     assert_eq!((found.len(), found.into_iter().collect::<HashSet<_>>()), (10, gate.clone()));
     assert!(pages >= 3, "{pages} pages");
     let (_, by_trace) = get(site.ports.console, &format!("/api/v1/events?trace={trace}")).await;
-    assert_eq!((by_trace["events"].as_array().unwrap().len(), by_trace["events"][0]["id"].as_str()), (1, traced.as_deref()));
-    for (wrong, word) in [("limit=0", "limit"), ("since=yesterday", "since"), ("cursor=x", "cursor"), ("kind=a", "kind")] {
+    assert_eq!(
+        (by_trace["events"].as_array().unwrap().len(), by_trace["events"][0]["id"].as_str()),
+        (1, traced.as_deref())
+    );
+    for (wrong, word) in
+        [("limit=0", "limit"), ("since=yesterday", "since"), ("cursor=x", "cursor"), ("kind=a", "kind")]
+    {
         let (status, problem) = get(site.ports.console, &format!("/api/v1/events?{wrong}")).await;
         assert_eq!(status, 400, "{wrong}: {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(word), "{wrong}: {problem}");
@@ -73,7 +79,8 @@ async fn events_are_found_by_what_they_are_about_in_pages_over_http_and_at_the_c
         let mut events = Command::new(hil::binaries::built().unwrap().join("edge-node"));
         events.args(["events", "--json", "--config"]).arg(site.folder().join("node.toml")).args(arguments);
         let text = output(events.env("PICKET_LOG", "error")).unwrap();
-        let ids = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned());
+        let ids =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned());
         ids.collect::<HashSet<_>>()
     };
     assert_eq!(ask(&["--aggregate", "sensor/gate"]), gate);
