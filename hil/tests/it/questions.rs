@@ -18,6 +18,15 @@ async fn get(port: u16, path: &str) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
 }
 
+async fn refuses_traces_that_are_none(site: &Site) {
+    for wrong in ["0af7", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
+        let data = json!({ "sensor": "s", "value": 1, "unit": "1" });
+        let event = json!({ "type": "sensor.reading", "subject": "a", "traceparent": wrong, "data": data });
+        let (status, problem) = site.post("/api/v1/events", &event).await.unwrap();
+        assert!(status == 400 && problem["detail"].as_str().unwrap().contains("traceparent"), "{problem}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_found_by_what_they_are_about_in_pages_over_http_and_at_the_command_line() {
     let place = Addresses::find().unwrap().place("questions").await.unwrap();
@@ -40,12 +49,7 @@ async fn events_are_found_by_what_they_are_about_in_pages_over_http_and_at_the_c
         }
         traced = if n == 7 { Some(id) } else { traced };
     }
-    for wrong in ["0af7", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
-        let data = json!({ "sensor": "s", "value": 1, "unit": "1" });
-        let event = json!({ "type": "sensor.reading", "subject": "a", "traceparent": wrong, "data": data });
-        let (status, problem) = site.post("/api/v1/events", &event).await.unwrap();
-        assert!(status == 400 && problem["detail"].as_str().unwrap().contains("traceparent"), "{problem}");
-    }
+    refuses_traces_that_are_none(&site).await;
     // In pages of four, each once.
     let (mut found, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
