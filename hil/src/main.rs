@@ -64,7 +64,7 @@ enum Command {
     },
     /// Measures; without a name everything.
     Bench {
-        /// `detect`, `journal`, `uplink` or `ingest`.
+        /// `detect`, `journal`, `uplink`, `ingest` or `interlock`.
         name: Option<String>,
     },
     /// Starts Postgres and Kafka and leaves them running.

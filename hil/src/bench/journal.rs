@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::Target::{Least, Most};
 use super::{last_line, median, number, round};
 use crate::binaries::built;
-use crate::media::root;
 use crate::process::output;
 
 /// Pairs for each group size.
@@ -23,7 +22,7 @@ const OPEN_MIB: &str = "2048";
 
 fn measure(arguments: &[&str]) -> anyhow::Result<Value> {
     // On the disk that the build lies on: /tmp may be memory.
-    let folder = root().join(format!("target/bench-journal-{}", std::process::id()));
+    let folder = built()?.join(format!("bench-journal-{}", std::process::id()));
     let mut command = Command::new(built()?.join("edge-node"));
     command.args(["outbox", "measure", "--data"]).arg(&folder).args(arguments).env("PICKET_LOG", "error");
     let text = output(&mut command);

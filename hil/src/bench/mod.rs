@@ -6,6 +6,7 @@ mod detect;
 mod journal;
 mod uplink;
 mod ingest;
+mod interlock;
 
 use std::io::Write;
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 /// # Errors
 /// An unknown name, or a measurement that cannot be made.
 pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
-    let all = ["detect", "journal", "uplink", "ingest"];
+    let all = ["detect", "journal", "uplink", "ingest", "interlock"];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for name in name.map_or_else(|| all.to_vec(), |name| vec![name]) {
         match name {
@@ -25,6 +26,7 @@ pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
             "journal" => journal::run(out),
             "uplink" => runtime.block_on(uplink::run(out)),
             "ingest" => runtime.block_on(ingest::run(out)),
+            "interlock" => interlock::run(out),
             other => anyhow::bail!("run benchmark {other}: expected {}", all.join(", ")),
         }
         .with_context(|| format!("measure {name}"))?;

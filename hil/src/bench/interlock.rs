@@ -1,0 +1,281 @@
+//! `./dev bench interlock`: from the first byte of a press over HTTP to the first demand packet at the vehicle's socket, both
+//! seen from outside the node: alone, with both cores busy and the journal taking events, and with the disk stalled.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mavlink::dialects::ardupilotmega::{MavCmd, MavMessage};
+use mavlink::{MavHeader, MavlinkReader, write_v2_msg};
+use serde_json::json;
+use sim::autopilot::Autopilot;
+use sim::scenario::Vehicle;
+
+use super::Target::Most;
+use super::{last_line, round};
+use crate::binaries::built;
+use crate::media;
+use crate::servers::Place;
+use crate::site::{Plan, Ports, Site, reading};
+use crate::wait::{now, until};
+use crate::witness;
+
+/// Presses while both cores are busy, and in each of the other conditions.
+const PRESSES: usize = 10_000;
+const FEWER: usize = 2_000;
+/// Presses in one stall: what they make must fit the queue to the journal, or the console shows no more of it.
+const STALLED: usize = 100;
+/// Connections that post events, and the pause of each between two.
+const POSTERS: u32 = 32;
+const PAUSE: Duration = Duration::from_millis(2);
+/// Longest wait for anything.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Measures and prints.
+///
+/// # Errors
+/// When the node does not start, or a press is not answered.
+pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
+    let ports = Ports::free()?;
+    let node = format!(
+        "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{}\"\n\n\
+         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlink = \"radio\"\n",
+        ports.link
+    );
+    // No relay: a node alone.
+    let place = Place { postgres: String::new(), kafka: String::new(), topic_prefix: String::new() };
+    let mut site = Site::prepare(place, ports, &Plan { node, plain: true, ..Plan::default() }, None)?;
+    site.start_node()?;
+    let (told, orders) = channel();
+    let link = ports.link;
+    std::thread::spawn(move || vehicle(link, &told));
+    let mut console = Console::open(ports.console)?;
+    until("the vehicle to be heard", LONG, || {
+        let rules = console.ask("GET", "/api/v1/interlocks", "").map_err(|error| error.to_string())?;
+        if rules.contains("\"tripped\":true") { Err(rules) } else { Ok(()) }
+    })?;
+    writeln!(
+        out,
+        "press over HTTP to the first demand packet at the vehicle's socket, milliseconds; {FEWER} or {PRESSES} presses"
+    )?;
+    writeln!(out, "                              p50      p99    p99.9      max")?;
+    let mut metrics = serde_json::Map::new();
+    let mut row = |out: &mut dyn Write, name: &str, what: &str, mut times: Vec<f64>| -> anyhow::Result<()> {
+        times.sort_by(f64::total_cmp);
+        let at = |part: f64| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a list")]
+            let index = ((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1));
+            times.get(index).copied().unwrap_or(f64::NAN)
+        };
+        let found = [at(0.5), at(0.99), at(0.999), at(1.0)];
+        let [p50, p99, p999, max] = found;
+        writeln!(out, "  {what:<24}{p50:>9.2}{p99:>9.2}{p999:>9.2}{max:>9.2}")?;
+        for (part, value) in ["p50", "p99", "p999", "max"].iter().zip(found) {
+            metrics.insert(format!("{name}_{part}_ms"), json!(round(value)));
+        }
+        Ok(())
+    };
+    row(out, "alone", "alone", presses(&mut console, &orders, FEWER)?)?;
+
+    let load = Load::start(ports.console)?;
+    let (before, begun) = (witness::journal(&site.data())?.rows, now());
+    let loaded = presses(&mut console, &orders, PRESSES)?;
+    let journaled = (witness::journal(&site.data())?.rows - before) as f64 / begun.elapsed().as_secs_f64();
+    drop(load);
+    row(out, "busy", "both cores busy", loaded)?;
+
+    let mut stalled = Vec::new();
+    while stalled.len() < FEWER {
+        let locks = stall(&site)?;
+        stalled.extend(presses(&mut console, &orders, STALLED)?);
+        drop(locks);
+        // Durable when it is answered: what waited before it is, too.
+        console.ask("POST", "/api/v1/events", &reading(1).to_string())?;
+    }
+    row(out, "stalled", "journal stalled", stalled)?;
+    writeln!(
+        out,
+        "  busy: two processes of inference (nice 10), {journaled:.0} events/s into the journal over HTTP from this process"
+    )?;
+    metrics.insert("busy_events_per_s".into(), json!(journaled.round()));
+    last_line(out, "interlock", &metrics.into(), &[Most("busy_p999_ms", 5.0), Most("stalled_p999_ms", 5.0)])
+}
+
+/// Takes SQLite's write locks: no commit of the node goes through while they are held.
+fn stall(site: &Site) -> anyhow::Result<Vec<rusqlite::Connection>> {
+    let lock = |file: &&str| {
+        let db = rusqlite::Connection::open(site.data().join(file))?;
+        db.execute_batch("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE").map(|()| db)
+    };
+    ["urgent.db", "bulk-0001.db"].iter().map(lock).collect::<Result<_, _>>().context("lock the journal")
+}
+
+/// Presses and resets, one after the other; the time of each press in milliseconds.
+fn presses(console: &mut Console, orders: &Receiver<Instant>, count: usize) -> anyhow::Result<Vec<f64>> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        while orders.try_recv().is_ok() {}
+        let pressed = now();
+        console.ask("POST", "/api/v1/estop", "{\"by\":\"bench\"}")?;
+        let seen = loop {
+            // One that was on its way before the press is of the demand before.
+            match orders.recv_timeout(LONG).context("wait for a demand")? {
+                at if at >= pressed => break at,
+                _ => {}
+            }
+        };
+        times.push(seen.duration_since(pressed).as_secs_f64() * 1e3);
+        // What is shown follows what is done.
+        console.shows("\"estop\":true")?;
+        console.ask("POST", "/api/v1/estop/reset", "{\"by\":\"bench\"}")?;
+        console.shows("\"estop\":false")?;
+    }
+    Ok(times)
+}
+
+/// A connection to the node's console that stays open.
+struct Console {
+    answers: BufReader<TcpStream>,
+}
+
+impl Console {
+    fn open(port: u16) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).context("reach the console")?;
+        stream.set_nodelay(true).context("reach the console")?;
+        stream.set_read_timeout(Some(LONG)).context("reach the console")?;
+        Ok(Self { answers: BufReader::new(stream) })
+    }
+
+    /// Waits until the interlock's view contains a text.
+    fn shows(&mut self, text: &str) -> anyhow::Result<()> {
+        // Asked again at once: ten thousand presses are to end some day.
+        let begun = now();
+        loop {
+            let view = self.ask("GET", "/api/v1/interlocks", "")?;
+            if view.contains(text) {
+                return Ok(());
+            }
+            anyhow::ensure!(begun.elapsed() < LONG, "wait for {text}: last seen: {view}");
+        }
+    }
+
+    /// One request; its answer's body.
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.answers.get_mut().write_all(request.as_bytes()).context("ask the console")?;
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.answers.read_line(&mut line).context("read the console's answer")?;
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().context("read the answer's length")?;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.answers.read_exact(&mut body).context("read the console's answer")?;
+        String::from_utf8(body).context("read the console's answer")
+    }
+}
+
+/// A rover of the simulator that tells when a mode order reaches its socket.
+fn vehicle(link: u16, told: &Sender<Instant>) {
+    let text = format!(
+        "name = \"rover\"\nclass = \"rover\"\nsysid = 1\nconnect = \"127.0.0.1:{link}\"\nhome = [47.4, 8.5]\n\
+         mission_m = [[0, 0], [10, 0]]\nspeed_mps = 1.0\nmode = 4\narmed = true\n"
+    );
+    let (Ok(config), Ok(socket)) = (toml::from_str::<Vehicle>(&text), UdpSocket::bind("127.0.0.1:0")) else { return };
+    let mut autopilot = Autopilot::new(config);
+    let timeout = socket.set_read_timeout(Some(Duration::from_millis(20)));
+    if timeout.and(socket.connect(("127.0.0.1", link))).is_err() {
+        return;
+    }
+    let mut sequence = 0u8;
+    let mut send = |message: &MavMessage| {
+        let mut packet = Vec::new();
+        sequence = sequence.wrapping_add(1);
+        if write_v2_msg(&mut packet, MavHeader { sequence, system_id: 1, component_id: 1 }, message).is_ok() {
+            let _ = socket.send(&packet);
+        }
+    };
+    let (mut datagram, mut stepped) = ([0; 2048], now());
+    loop {
+        if let Ok(len) = socket.recv(&mut datagram) {
+            let at = now();
+            let mut reader = MavlinkReader::new(datagram.get(..len).unwrap_or_default());
+            while let Ok((_, message)) = reader.read_any_message::<MavMessage>() {
+                let order = matches!(&message, MavMessage::COMMAND_LONG(c) if c.command == MavCmd::MAV_CMD_DO_SET_MODE);
+                if order && told.send(at).is_err() {
+                    return;
+                }
+                autopilot.take(&message).0.iter().for_each(&mut send);
+            }
+        }
+        if stepped.elapsed() >= Duration::from_millis(20) {
+            let passed = stepped.elapsed().as_secs_f64();
+            stepped = now();
+            autopilot.step(passed).iter().for_each(&mut send);
+        }
+    }
+}
+
+/// What keeps both cores busy; ends when dropped.
+struct Load {
+    inference: Vec<Child>,
+    stop: Arc<AtomicBool>,
+    posted: Arc<AtomicU64>,
+}
+
+impl Load {
+    fn start(console: u16) -> anyhow::Result<Self> {
+        let video = media::video().context("find the video: without inference nothing is busy")?;
+        let mut inference = Vec::new();
+        for _ in 0..2 {
+            let mut shell = Command::new("nice");
+            let detect = "while \"$0\" detect --model yolox-nano --json \"$1\"; do :; done";
+            shell.args(["-n", "10", "sh", "-c", detect]).arg(built()?.join("edge-node")).arg(&video);
+            shell.current_dir(media::root()).stdout(Stdio::null()).stderr(Stdio::null());
+            std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+            inference.push(shell.spawn().context("start inference")?);
+        }
+        let (stop, posted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        for n in 0..POSTERS {
+            let (stop, posted) = (stop.clone(), posted.clone());
+            let mut poster = Console::open(console)?;
+            std::thread::spawn(move || {
+                let body = reading(n.into()).to_string();
+                while !stop.load(Ordering::Relaxed) && poster.ask("POST", "/api/v1/events", &body).is_ok() {
+                    posted.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(PAUSE);
+                }
+            });
+        }
+        until("the load to begin", LONG, || match posted.load(Ordering::Relaxed) {
+            count if count > 1000 => Ok(()),
+            count => Err(format!("{count} events")),
+        })?;
+        Ok(Self { inference, stop, posted })
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        tracing::debug!(posted = self.posted.load(Ordering::Relaxed), "load ends");
+        for child in &mut self.inference {
+            let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+            let _ = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+            let _ = child.wait();
+        }
+    }
+}
