@@ -107,7 +107,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // The safety thread before anything that can be slow: vehicles obey it while the model still loads.
     let (signals, signals_in) = mpsc::channel::<Signal>(alert::QUEUE);
     let (interlock, safety_inputs) = Interlock::new(metrics.clone());
-    let (interlock_show, interlock_view) = watch::channel(InterlockView::default());
+    // Whoever looks before the safety thread has shown anything sees what the latch says.
+    let (interlock_show, interlock_view) =
+        watch::channel(InterlockView { pressed: latched, ..InterlockView::default() });
     let sockets: Vec<_> = config.links.iter().map(link::bind).collect::<anyhow::Result<_>>()?;
     let socket_of = |vehicle: &crate::vehicle::VehicleConfig| {
         let link = config.links.iter().position(|link| link.name == vehicle.link);

@@ -109,6 +109,9 @@ pub async fn command(
         Ok(Json(command)) => command,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
     };
+    if matches!(command.verb, Wanted::Clear) && command.by.trim().is_empty() {
+        return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]);
+    }
     let Some(index) = console.vehicles.iter().position(|config| config.name.as_str() == vehicle) else {
         return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
     };

@@ -12,7 +12,7 @@ use shared::units::Uptime;
 
 use super::obey::{Obey, Sight};
 use super::words::Demand;
-use crate::vehicle::class::{Class, px4, px4_auto};
+use crate::vehicle::class::{Class, Meaning, px4, px4_auto};
 use crate::vehicle::command::Order;
 
 /// An action not shown by a heartbeat within this time is followed by the next.
@@ -92,6 +92,8 @@ pub struct Action {
     step_since: Uptime,
     sent: Option<Uptime>,
     acked: bool,
+    /// Since when packets come; a heartbeat may still be on its way.
+    heard: Option<Uptime>,
     obey: Obey,
 }
 
@@ -107,7 +109,7 @@ pub struct Todo {
 impl Action {
     /// Begins to carry out a demand.
     pub const fn new(demand: Demand, now: Uptime) -> Self {
-        Self { demand, since: now, step: 0, step_since: now, sent: None, acked: false, obey: Obey::NEW }
+        Self { demand, since: now, step: 0, step_since: now, sent: None, acked: false, heard: None, obey: Obey::NEW }
     }
 
     /// The demand.
@@ -133,21 +135,37 @@ impl Action {
             // Never heard: there is no address to send to.
             return Todo::default();
         }
+        let heard = *self.heard.get_or_insert(now);
+        let stop = self.demand == Demand::Stop;
+        if sight.class.flies() && !stop && state.heartbeat_at.is_none() && now.since(heard) < SILENT {
+            // Its heartbeat tells whether the autopilot or a pilot is about something that must not be cancelled.
+            return Todo::default();
+        }
         let first = self.sent.is_none();
         let silent = state.heartbeat_at.is_none_or(|at| now.since(at) >= SILENT);
         let done = self.shown(order, sight);
+        if first && done && self.by_itself(sight) {
+            // It is at it already, in its own way.
+            self.begin_step(now);
+            return Todo::default();
+        }
         if silent || first {
             // Timers run from an order that was sent to a vehicle that answers.
             (self.since, self.step_since, self.obey) = (now, now, Obey::NEW);
         } else {
             if done {
                 self.step_since = now;
+            } else {
+                // What was shown before was another stop.
+                self.obey = Obey::NEW;
             }
             if sight.class.hovers() && order == Order::Disarm && !sight.on_ground(now) {
                 return self.back_to_land(sight.class, now);
             }
-            if let Some(why) = self.next_step(order, done, sight, now) {
-                return self.advance(sight.class, why, now);
+            let next = self.next_step(order, done, sight, now);
+            // The last action is repeated for as long as it is not shown.
+            if let Some(todo) = next.and_then(|why| self.advance(sight.class, why, now)) {
+                return todo;
             }
         }
         let period = if silent { REPEAT_SILENT } else { REPEAT };
@@ -167,7 +185,8 @@ impl Action {
         self.acked |= accepted;
         // After landing comes disarming, on the ground only: a refused LAND is repeated.
         let stays = self.demand == Demand::Stop && order == Order::Mode(class.land()) && class.hovers();
-        if accepted || stays { Todo::default() } else { self.advance(class, Why::Refused, now) }
+        let next = if accepted || stays { None } else { self.advance(class, Why::Refused, now) };
+        next.unwrap_or_default()
     }
 
     /// What was taken for the ground was not, or is no longer said: LAND again.
@@ -182,20 +201,30 @@ impl Action {
         (self.step_since, self.sent, self.acked, self.obey) = (now, Some(now), false, Obey::NEW);
     }
 
-    fn advance(&mut self, class: Class, why: Why, now: Uptime) -> Todo {
-        let next = orders(class, self.demand).get(self.step + 1).copied().flatten();
-        let Some(order) = next else { return Todo::default() };
+    fn advance(&mut self, class: Class, why: Why, now: Uptime) -> Option<Todo> {
+        let order = orders(class, self.demand).get(self.step + 1).copied().flatten()?;
         self.step += 1;
         self.begin_step(now);
-        Todo { send: Some(order), began: Some((order, why)) }
+        Some(Todo { send: Some(order), began: Some((order, why)) })
+    }
+
+    /// Whether the vehicle returns or lands as demanded, in whatever mode of its own: SMART_RTL needs no RTL.
+    fn by_itself(&self, sight: &Sight) -> bool {
+        match (self.demand, sight.class.meaning(sight.state.mode)) {
+            (Demand::Return, Meaning::Return | Meaning::Land) | (Demand::Land, Meaning::Land) => sight.class.flies(),
+            _ => false,
+        }
     }
 
     /// Whether the vehicle shows that it took an order. Orders without a mode of their own have only their ack.
     fn shown(&self, order: Order, sight: &Sight) -> bool {
+        let meaning = sight.class.meaning(sight.state.mode);
         match order {
+            _ if self.by_itself(sight) => true,
             Order::Mode(mode) | Order::GuidedStill(mode) => sight.state.mode == mode,
             Order::Disarm => !sight.state.armed,
-            _ => self.acked,
+            Order::LandStart => self.acked && meaning == Meaning::Auto,
+            Order::StayHere => self.acked && meaning == Meaning::Hold,
         }
     }
 

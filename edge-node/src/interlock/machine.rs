@@ -164,7 +164,10 @@ impl Machine {
         let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(report.vehicle)) else { return };
         let beat = report.state.heartbeat_at.filter(|at| Some(*at) != vehicle.state.heartbeat_at);
         vehicle.state = report.state;
-        vehicle.autonomy.channel(vehicle.state.channel(config.mode_channel()), now);
+        // Of what drives nobody is hurt when it is held.
+        if config.class.flies() {
+            vehicle.autonomy.channel(vehicle.state.channel(config.mode_channel()), now);
+        }
         if let Some(at) = beat {
             vehicle.beats.came(at);
             let sight = Sight { class: config.class, stops: &config.brake, state: &vehicle.state };

@@ -13,6 +13,8 @@ use crate::vehicle::stop::StopTable;
 const FRESH: Duration = Duration::from_secs(2);
 /// Faster than allowed for this time is no noise.
 const FOR: Duration = Duration::from_millis(600);
+/// What wind may do to a vehicle that stays in its place in the air, m/s.
+const GUST_MPS: f32 = 1.0;
 /// Without progress for this time a vehicle does not return or land.
 const PROGRESS: Duration = Duration::from_secs(15);
 /// What counts as progress, metres: height, or distance over ground in hundred-thousandths of a degree.
@@ -72,7 +74,10 @@ impl Obey {
             Meaning::Return | Meaning::Land => self.stuck(sight, now),
             // What cannot stop has no profile: it circles.
             _ if sight.class == Class::Plane => false,
-            _ => self.over(speed > sight.stops.profile_mps(from, now.since(since).as_secs_f32()), now),
+            _ => {
+                let allowed = sight.stops.profile_mps(from, now.since(since).as_secs_f32());
+                self.over(speed > allowed + if sight.class.flies() { GUST_MPS } else { 0.0 }, now)
+            }
         }
     }
 

@@ -258,6 +258,9 @@ impl Reader {
 
     /// The places from behind `before` up to `end`, epoch by epoch where the catalogue knows how each of them ended.
     fn hole_to(&self, lane: Lane, before: Head, end: &Head) -> Result<Vec<Row>, StoreError> {
+        if !is_urgent(lane) {
+            self.refuse_uncatalogued()?;
+        }
         let begin_of = |end: &Head| end.pos - i64::try_from(end.seq.0).unwrap_or(i64::MAX);
         let (mut rows, mut at) = (Vec::new(), before);
         while at.pos < begin_of(end) {
@@ -269,6 +272,18 @@ impl Reader {
         }
         rows.extend(skip_to(Head { pos: at.pos.max(begin_of(end)), ..at }, end, DAMAGED));
         Ok(rows)
+    }
+
+    /// What a segment holds that the catalogue does not know yet is no hole: a file made anew is being filled in.
+    fn refuse_uncatalogued(&self) -> Result<(), StoreError> {
+        let numbers = bulk_numbers(&self.folder).map_err(StoreError::file(&self.folder))?;
+        for number in numbers.iter().rev().skip(1) {
+            if catalogue::known(self.catalogue(), *number).map_err(StoreError::at(&self.path()))?.is_none() {
+                let path = bulk_path(&self.folder, *number);
+                return Err(StoreError::other(&path, "is not in the catalogue yet: trying again later"));
+            }
+        }
+        Ok(())
     }
 
     /// A segment that the catalogue says is there.

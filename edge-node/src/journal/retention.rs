@@ -28,6 +28,8 @@ pub fn seal(urgent: &Segment, segment: &Segment, number: i64) -> Result<(), Stor
     let at = StoreError::at(&urgent.path);
     let tx = urgent.db.unchecked_transaction().map_err(at)?;
     let mut count = 0;
+    // Sealed before, perhaps, and not all of it is known any more.
+    tx.execute("DELETE FROM span WHERE segment = ?1", params![number]).map_err(at)?;
     for lane in BULK {
         for span in spans_of(segment, lane, number).map_err(StoreError::at(&segment.path))? {
             catalogue::add(&tx, lane, &span).map_err(at)?;
@@ -56,9 +58,8 @@ fn spans_of(segment: &Segment, lane: Lane, number: i64) -> rusqlite::Result<Vec<
 pub fn maintain(store: &mut Store, now_us: i64) -> Result<Option<i64>, StoreError> {
     let full = |bytes: u64| bytes >= store.limits.segment_bytes();
     let size = store.bulk.as_ref().map(|bulk| bulk.segment.bytes().map_err(StoreError::at(&bulk.segment.path)));
-    if size.transpose()?.is_some_and(full) {
-        store.rotate()?;
-    }
+    // On a full disk the next segment waits for what is reclaimed here.
+    let rotated = if size.transpose()?.is_some_and(full) { store.rotate() } else { Ok(()) };
     reconcile(store)?;
     let sealed = catalogue::sealed(&store.urgent.db).map_err(StoreError::at(&store.urgent.path))?;
     let keep = i64::try_from(store.limits.keep.as_micros()).unwrap_or(i64::MAX);
@@ -75,6 +76,7 @@ pub fn maintain(store: &mut Store, now_us: i64) -> Result<Option<i64>, StoreErro
     delete_urgent(&mut store.urgent, now_us.saturating_sub(keep))?;
     store.bear_witness()?;
     store.ballast.keep();
+    rotated?;
     if used > store.limits.bulk_bytes() / 100 * FROM_PERCENT { next_to_thin(store) } else { Ok(None) }
 }
 

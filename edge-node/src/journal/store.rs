@@ -288,10 +288,11 @@ impl Store {
         // On a full disk this segment goes on.
         let Some(bulk) = &self.bulk else { return Ok(()) };
         bulk.segment.checkpoint().map_err(StoreError::at(&bulk.segment.path))?;
-        let number = bulk.number + 1;
-        self.make_segment(number)?;
-        let next = open_segment(&bulk_path(&self.folder, number))?;
-        retention::seal(&self.urgent, &bulk.segment, bulk.number)?;
+        let (number, path) = (bulk.number + 1, bulk_path(&self.folder, bulk.number + 1));
+        let made = self.make_segment(number).and_then(|()| open_segment(&path));
+        let sealed = made.and_then(|next| retention::seal(&self.urgent, &bulk.segment, bulk.number).map(|()| next));
+        // An empty segment behind the one that is filled would hide that from readers.
+        let next = sealed.inspect_err(|_| drop(damage::remove(&path)))?;
         info!(number, "journal goes on in the next segment");
         self.bulk = Some(Bulk { segment: next, number });
         Ok(())

@@ -194,7 +194,7 @@ impl Session {
                 self.failures = self.failures.saturating_add(1);
                 let doubled = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
                 let wait = doubled.min(BACKOFF_MAX).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
-                self.wait_until = now.plus(retry_after.map_or(wait, |asked| asked.min(BACKOFF_MAX * 6)));
+                self.wait_until = now.plus(retry_after.map_or(wait, |asked| asked.min(BACKOFF_MAX * 6).max(wait)));
                 (self.probe_at, self.absent) = ((!reached).then(|| now.plus(PROBE)), false);
                 if !reached {
                     self.pace.shrink();

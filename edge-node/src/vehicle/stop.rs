@@ -54,7 +54,7 @@ impl TryFrom<Vec<Stop>> for StopTable {
 }
 
 impl StopTable {
-    /// Whether there was no brake test: no motion is permitted then.
+    /// Whether there was no brake test.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use edge_node::interlock::machine::{Demand, Effect, Input, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Verb};
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::link::Report;
 use edge_node::vehicle::state::{Heard, VehicleState};
 use edge_node::vehicle::stop::{Stop, StopTable};
 use proptest::prelude::{prop_assert, proptest};
 
-use crate::interlock::{COPTER, ROVER, Rig};
+use crate::interlock::{COPTER, ROVER, Rig, policy};
 
 /// ArduCopter's LAND and RTL.
 const LAND: u32 = 9;
@@ -263,4 +263,55 @@ fn a_vehicle_whose_heartbeats_alone_are_missing_trips_after_three_and_a_half_sec
     let after = rig.now.since(last);
     assert!((3300..3800).contains(&after.as_millis()), "{after:?}");
     assert_eq!(tripped(&rig, "link", ROVER).as_deref(), Some("no heartbeat for 3.5 s"));
+}
+
+#[test]
+fn the_last_action_is_repeated_for_as_long_as_it_is_not_shown() {
+    let mut rig = Rig::new();
+    (rig.obeys, rig.present) = (false, true);
+    rig.pass(30_000);
+    for (vehicle, last) in [(ROVER, Order::Disarm), (COPTER, Order::Mode(LAND))] {
+        assert_eq!(rig.orders(vehicle).last(), Some(&last));
+        let (at, ..) = rig.sent.iter().rev().find(|(_, to, _)| *to == vehicle).unwrap();
+        assert!(rig.now.since(*at) <= Duration::from_millis(220), "{:?} ago", rig.now.since(*at));
+    }
+}
+
+#[test]
+fn foreign_after_a_restart_nothing_is_sent_to_an_aircraft_before_its_heartbeat_tells_what_it_is_about() {
+    let mut rig = Rig::new();
+    rig.machine = Machine::new(policy(), false);
+    rig.state[COPTER] = VehicleState { mode: LAND, armed: true, speed_mps: 1.0, ..VehicleState::default() };
+    tick(&mut rig, 1000);
+    packet(&mut rig, COPTER);
+    tick(&mut rig, 400);
+    assert!(rig.orders(COPTER).is_empty(), "{:?}", rig.orders(COPTER));
+    rig.pass(5000);
+    assert_eq!((rig.machine.demand(COPTER), rig.orders(COPTER)), (Demand::Land, vec![]), "it lands by itself");
+    // But an e-stop does not wait for a heartbeat.
+    rig.machine = Machine::new(policy(), true);
+    rig.state[COPTER] = VehicleState { armed: true, ..VehicleState::default() };
+    packet(&mut rig, COPTER);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(17)]);
+}
+
+#[test]
+fn foreign_a_way_home_of_its_own_is_left_as_it_is() {
+    let mut rig = Rig::new();
+    rig.pass(1000);
+    // SMART_RTL: the way it came, not RTL's straight line.
+    rig.state[COPTER].mode = 21;
+    rig.pass(3000);
+    assert_eq!((rig.machine.demand(COPTER), rig.orders(COPTER)), (Demand::Return, vec![]));
+}
+
+#[test]
+fn pilot_a_channel_without_a_signal_is_no_switch() {
+    let mut rig = Rig::new();
+    rig.state[COPTER].rc_us[4] = 1500;
+    rig.pass(1000);
+    // The radio control is lost: its failsafe begins, and the channels say "none".
+    (rig.state[COPTER].rc_us[4], rig.state[COPTER].mode) = (u16::MAX, RTL);
+    rig.pass(1000);
+    assert_eq!((tripped(&rig, "pilot", COPTER), rig.machine.demand(COPTER)), (None, Demand::Return));
 }

@@ -21,6 +21,8 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// After a mode change that nobody ordered, the radio control has this long to show whether it was the pilot: three of its
 /// reports.
 const SETTLES: Duration = Duration::from_millis(350);
+/// Pulse widths that a channel can have, microseconds.
+const PULSES_US: std::ops::RangeInclusive<u16> = 800..=2200;
 /// A channel that moves by this much was switched, microseconds.
 const SWITCHED_US: u16 = 100;
 
@@ -32,6 +34,7 @@ pub struct Autonomy {
     mode_changed: Option<(u32, Uptime)>,
     channel_us: u16,
     switched: Option<Uptime>,
+    unsettled: Option<Uptime>,
     own: Hazard,
     pilot: bool,
 }
@@ -60,6 +63,10 @@ impl Autonomy {
         if self.mode.replace(mode) != Some(mode) {
             let ours = self.is_ours(mode, now);
             self.mode_changed = (!ours).then_some((mode, now));
+            // Modes that keep changing do not keep it waiting.
+            if !ours && self.unsettled.is_none_or(|at| now.since(at) > OURS) {
+                self.unsettled = Some(now);
+            }
             let hazard = match sight.class.meaning(mode) {
                 Meaning::Return => Some((Demand::Return, "returns on its own")),
                 Meaning::Land => Some((Demand::Land, "lands on its own")),
@@ -77,8 +84,12 @@ impl Autonomy {
 
     /// The radio control's channels came.
     pub fn channel(&mut self, us: u16, now: Uptime) {
+        // Zero and 65535 mean that there is none.
+        if !PULSES_US.contains(&us) {
+            return;
+        }
         let before = std::mem::replace(&mut self.channel_us, us);
-        if before != 0 && us != 0 && before.abs_diff(us) >= SWITCHED_US {
+        if before != 0 && before.abs_diff(us) >= SWITCHED_US {
             self.switched = Some(now);
         }
         self.look_for_pilot(now);
@@ -98,7 +109,7 @@ impl Autonomy {
     /// Whether a mode has just changed without an order and the radio control may still tell that it was the pilot: until
     /// then the vehicle is not told again, or it would be taken from the pilot's hands.
     pub fn unsettled(&self, now: Uptime) -> bool {
-        self.channel_us != 0 && self.mode_changed.is_some_and(|(_, at)| now.since(at) < SETTLES)
+        self.channel_us != 0 && self.unsettled.is_some_and(|at| now.since(at) < SETTLES)
     }
 
     /// A supervisor says that it has ended.
