@@ -2,15 +2,16 @@
 //!
 //! An order is sent at once, then at 5 Hz; it counts as accepted when the vehicle's HEARTBEAT shows it: an ack is not
 //! evidence. To what flies it is not repeated while it shows: a repeat could cancel the Return or Land that the autopilot
-//! begins by itself, before its heartbeat tells. Refused: the next action at once. Not shown within [`ACCEPT`], or faster than the measured stop
-//! allows, or without progress on the way home or down: the next *different* action. No telemetry: never escalate, repeat
-//! at 1 Hz.
+//! begins by itself, before its heartbeat tells. Refused: the next action at once. Not shown within [`ACCEPT`], or faster
+//! than the measured stop allows, or without progress on the way home or down: the next *different* action, the last one
+//! again. No telemetry: never escalate, repeat at 1 Hz.
 
 use std::time::Duration;
 
 use shared::units::Uptime;
 
 use super::obey::{Obey, Sight};
+use super::rules::link::HEARTBEAT as SILENT;
 use super::words::Demand;
 use crate::vehicle::class::{Class, Meaning, px4, px4_auto};
 use crate::vehicle::command::Order;
@@ -19,12 +20,10 @@ use crate::vehicle::command::Order;
 pub const ACCEPT: Duration = Duration::from_secs(2);
 /// Stop on the ground: disarm at once if hold is not accepted in this time.
 const STOP_ACCEPT: Duration = Duration::from_millis(500);
-/// Orders are repeated this often until they show.
+/// Orders are repeated this often.
 const REPEAT: Duration = Duration::from_millis(200);
 /// And this often while the vehicle is silent.
 const REPEAT_SILENT: Duration = Duration::from_secs(1);
-/// A vehicle without heartbeat for this time is silent.
-pub const SILENT: Duration = Duration::from_millis(3500);
 /// Stop on the ground: disarm below this speed, m/s.
 const STANDING: f32 = 0.1;
 /// Stop in the air: land below this speed, m/s.

@@ -3,9 +3,8 @@
 //! Rules so far: `estop` (Stop, whole site), `keep-out` (Hold while somebody is in a zone, or while the camera that watches
 //! it is stale), `link` (Hold while the vehicle is not heard), `foreign` (what the autopilot does by itself, so that nothing
 //! of ours weakens it) and `pilot` (who steers by radio control is sent nothing but an e-stop). Each hazard has its demand;
-//! it becomes the class's action, then per vehicle the strongest wins, so a hazard more can never lower it. Clearing the e-stop needs a named person and a durable record; tripping needs neither.
-
-use std::time::Duration;
+//! it becomes the class's action, then per vehicle the strongest wins, so a hazard more can never lower it. Clearing the
+//! e-stop needs a named person and a durable record; tripping needs neither.
 
 use shared::ids::EventId;
 use shared::units::Uptime;
@@ -235,7 +234,7 @@ impl Machine {
                 ("pilot", own_pilot, pilot, "has ended"),
             ];
             for (rule, trip, found, cleared) in judged {
-                if trip.judge(found, Duration::ZERO, now) {
+                if trip.judge(found) {
                     let (tripped, (demand, reason)) = (found.is_some(), found.unwrap_or((Demand::None, cleared)));
                     out.push(Effect::Rule { tripped, rule, vehicle: index, demand, reason: reason.to_owned() });
                 }

@@ -1,7 +1,8 @@
 //! The catalogue of the journal, in `urgent.db`: which bulk segments there are, which places of which lane each held
 //! (kept when the segment is gone, so that the gap can be named), and the outbox cursor of each lane.
 //!
-//! Each row ends with its sum (`row_sum`). A span never crosses an epoch. Segment 0 stands for what was deleted from `urgent.db` itself.
+//! Each row ends with its sum (`row_sum`). A span never crosses an epoch. Segment 0 stands for what was deleted from
+//! `urgent.db` itself.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shared::ids::{Digest, Epoch, Lane, Seq};

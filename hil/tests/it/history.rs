@@ -67,6 +67,18 @@ fn database(site: &Site) -> String {
     name.split_whitespace().next().unwrap().to_owned()
 }
 
+/// Starts the node, backs Postgres up behind its first twenty events, and goes on: those events, the database, its backup.
+async fn backed_up(site: &mut Site) -> (HashSet<Uuid>, String, String) {
+    let (live, backup) = (database(site), format!("{}_backup", database(site)));
+    site.start_node().unwrap();
+    let first = site.read_many(20).await.unwrap();
+    site.until_central(&first, LONG).await.unwrap();
+    site.relay.take().unwrap().stop(LONG).unwrap();
+    template(site, &live, &backup).await;
+    site.start_relay().unwrap();
+    (first, live, backup)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_restored_while_the_original_runs_is_refused_and_loses_nothing() {
     let mut site = site("image").await;
@@ -101,13 +113,7 @@ async fn an_image_restored_while_the_original_runs_is_refused_and_loses_nothing(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_restored_from_an_older_backup_gets_again_what_it_missed() {
     let mut site = site("older").await;
-    let (live, backup) = (database(&site), format!("{}_backup", database(&site)));
-    site.start_node().unwrap();
-    let first = site.read_many(20).await.unwrap();
-    site.until_central(&first, LONG).await.unwrap();
-    site.relay.take().unwrap().stop(LONG).unwrap();
-    template(&site, &live, &backup).await;
-    site.start_relay().unwrap();
+    let (first, live, backup) = backed_up(&mut site).await;
     let second = site.read_many(20).await.unwrap();
     site.until_central(&second, LONG).await.unwrap();
     let before = witness::kafka(&site.place.kafka, &site.place.topic_prefix).unwrap().len();
@@ -134,13 +140,7 @@ async fn a_database_restored_to_before_epochs_that_the_node_has_dropped_names_ea
     let mut site =
         Site::prepare(place, Ports::free().unwrap(), &Plan { node: node.into(), ..Plan::default() }, None).unwrap();
     site.start_relay().unwrap();
-    let (live, backup) = (database(&site), format!("{}_backup", database(&site)));
-    site.start_node().unwrap();
-    let first = site.read_many(20).await.unwrap();
-    site.until_central(&first, LONG).await.unwrap();
-    site.relay.take().unwrap().stop(LONG).unwrap();
-    template(&site, &live, &backup).await;
-    site.start_relay().unwrap();
+    let (first, live, backup) = backed_up(&mut site).await;
     // Two epochs that fill segments, each sent and then dropped, and one that is there.
     let mut dropped = HashSet::new();
     for _ in 0..2 {

@@ -31,7 +31,7 @@ const SWITCHED_US: u16 = 100;
 pub struct Autonomy {
     ordered: [Option<(u32, Uptime)>; ORDERS],
     mode: Option<u32>,
-    mode_changed: Option<(u32, Uptime)>,
+    mode_changed: Option<Uptime>,
     channel_us: u16,
     switched: Option<Uptime>,
     unsettled: Option<Uptime>,
@@ -62,7 +62,7 @@ impl Autonomy {
         let mode = sight.state.mode;
         if self.mode.replace(mode) != Some(mode) {
             let ours = self.is_ours(mode, now);
-            self.mode_changed = (!ours).then_some((mode, now));
+            self.mode_changed = (!ours).then_some(now);
             // Modes that keep changing do not keep it waiting.
             if !ours && self.unsettled.is_none_or(|at| now.since(at) > OURS) {
                 self.unsettled = Some(now);
@@ -97,7 +97,7 @@ impl Autonomy {
 
     fn look_for_pilot(&mut self, now: Uptime) {
         let recent = |at: Uptime| now.since(at) <= TOGETHER;
-        if let (Some((_, changed)), Some(switched)) = (self.mode_changed, self.switched)
+        if let (Some(changed), Some(switched)) = (self.mode_changed, self.switched)
             && recent(changed)
             && recent(switched)
         {

@@ -1,4 +1,4 @@
-//! One file a rule: what trips it, as a pure look at what is known. `trip` says how long a trip lasts.
+//! One file a rule: what trips it, as a pure look at what is known. `trip` says when it changes.
 //!
 //! A hazard is a demand and a reason. No rule sees another's demand, so a hazard more can never lower one.
 
