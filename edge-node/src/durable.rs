@@ -1,10 +1,38 @@
 //! How a small file is replaced so that a power cut leaves the old one or the new one: file, fsync, rename, fsync of the
-//! folder.
+//! folder. And how one process at a time has a folder.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+/// A file that one holder at a time has locked (flock).
+#[derive(Debug)]
+pub struct Locked(File);
+
+impl Locked {
+    /// Locks `folder/name`, making it if it is not there; `None` while another has it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn take(folder: &Path, name: &str) -> std::io::Result<Option<Self>> {
+        let file = File::create(folder.join(name))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for Locked {
+    /// Closing is not enough: a child process that was forked and has not yet become its program has the file open too,
+    /// and the lock would be held until it has.
+    fn drop(&mut self) {
+        // It cannot fail for an open file.
+        let _ = self.0.unlock();
+    }
+}
 
 /// Replaces `folder/name`; `mode` is the new file's.
 ///

@@ -17,6 +17,7 @@ use super::epoch::{further, seen_by_bulk};
 use super::limits::{Ballast, Limits};
 use super::segment::{Segment, StoreError, write};
 use super::{catalogue, damage, inbox, retention, signed, thin};
+use crate::durable::Locked;
 
 /// Lanes of `urgent.db`.
 pub const URGENT: [Lane; 2] = [Lane::Safety, Lane::Alert];
@@ -43,7 +44,7 @@ pub struct Store {
     pub(super) heads: Heads,
     pub(super) witnessed: Heads,
     pub(super) new_epoch: fn() -> Epoch,
-    _lock: std::fs::File,
+    _lock: Locked,
 }
 
 /// Where each lane stands.
@@ -134,12 +135,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when another process has it.
-    pub fn lock(folder: &Path) -> Result<std::fs::File, StoreError> {
+    pub fn lock(folder: &Path) -> Result<Locked, StoreError> {
         std::fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
         let path = folder.join("journal.lock");
-        let lock = std::fs::File::create(&path).map_err(StoreError::file(&path))?;
-        lock.try_lock().map_err(|_| StoreError::other(&path, "another process has this journal open"))?;
-        Ok(lock)
+        let lock = Locked::take(folder, "journal.lock").map_err(StoreError::file(&path))?;
+        lock.ok_or_else(|| StoreError::other(&path, "another process has this journal open"))
     }
 
     /// Makes a damaged file of a closed journal anew of what can be read of it.

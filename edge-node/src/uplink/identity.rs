@@ -5,7 +5,6 @@
 //! (a key that a certificate was asked for: kept, so that a lost answer can be asked for again), `floor`, `lock` (held from
 //! asking to keeping: a node that renews and an operator who enrols it must not mix their keys).
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -20,9 +19,10 @@ use tracing::error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::durable::{self, Locked};
 use crate::journal::block::Head;
 use crate::journal::signed::{Signed, Signer};
-use crate::{durable, tls};
+use crate::tls;
 
 const NODE: &str = "node.pem";
 const TRUST: &str = "trust.pem";
@@ -58,7 +58,7 @@ pub struct Asked {
     /// What was held when it was made.
     pub held: Option<Held>,
     key: KeyPair,
-    _lock: File,
+    _lock: Locked,
 }
 
 impl Asked {
@@ -134,8 +134,8 @@ impl Files {
     /// A folder that cannot be written, or another request that is under way.
     pub fn ask(&self, node: &Name) -> anyhow::Result<Asked> {
         durable::private_folder(&self.folder).with_context(|| format!("make {}", self.folder.display()))?;
-        let lock = File::create(self.folder.join(LOCK)).with_context(|| format!("make {LOCK}"))?;
-        lock.try_lock().context("ask for a certificate: another process does at this moment, try again")?;
+        let lock = Locked::take(&self.folder, LOCK).with_context(|| format!("make {LOCK}"))?;
+        let lock = lock.context("ask for a certificate: another process does at this moment, try again")?;
         // A held identity that cannot be read is no reason not to get another.
         let held = self.load().unwrap_or_default();
         let path = self.folder.join(NEXT);

@@ -1,5 +1,6 @@
 //! The journal's file: what was acknowledged is there, in order, chained; damage and newer files are told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edge_node::clock::Stamp;
@@ -73,6 +74,23 @@ fn a_newer_file_and_a_second_writer_are_refused() {
     rusqlite::Connection::open(path_in(folder.path())).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     let Err(newer) = open(&folder) else { panic!("a newer file was opened") };
     assert!(matches!(newer, StoreError::Newer { found: 99, .. }), "{newer}");
+}
+
+/// A child that is forked and has not yet become its program has every file of ours open, locks included.
+#[test]
+fn a_closed_journal_can_be_locked_again_while_processes_are_started() {
+    let folder = TempDir::new().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        let refused = (0..20_000).filter(|_| Store::lock(folder.path()).is_err()).count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(refused, 0);
+    });
 }
 
 #[test]
