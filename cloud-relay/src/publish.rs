@@ -45,7 +45,7 @@ pub fn topic(event_type: &str) -> &'static str {
     match event_type.split('.').next().unwrap_or_default() {
         "sensor" | "custom" => "sensor-events",
         "detection" | "zone" => "inference-events",
-        "command" | "operator" | "estop" => "user-actions",
+        "command" | "lease" | "operator" | "estop" => "user-actions",
         _ => "system-events",
     }
 }

@@ -9,7 +9,7 @@ use shared::config::{ConfigError, parse};
 use shared::ids::Name;
 
 use crate::detect::zone::ZoneConfig;
-use crate::interlock::KeepOutConfig;
+use crate::interlock::{InterlockConfig, KeepOutConfig, PersonConfig};
 use crate::journal::limits::Limits;
 use crate::media::MediaConfig;
 use crate::sensor::camera::CameraConfig;
@@ -29,6 +29,15 @@ pub struct Config {
     /// Our MAVLink system id.
     #[serde(default = "default_sysid")]
     pub mavlink_sysid: u8,
+    /// System id of the supervisor's heartbeat, which the vehicles' ground-station failsafe waits for: their MAV_GCS_SYSID.
+    #[serde(default = "default_supervisor")]
+    pub supervisor_sysid: u8,
+    /// Who may do what, and how the e-stop is reset.
+    #[serde(default)]
+    pub interlock: InterlockConfig,
+    /// People of the site. Without anybody every name may do everything: the console is on loopback.
+    #[serde(default, rename = "person")]
+    pub people: Vec<PersonConfig>,
     /// Sizes and times of the journal.
     #[serde(default)]
     pub journal: Limits,
@@ -74,6 +83,11 @@ fn default_sysid() -> u8 {
     245
 }
 
+fn default_supervisor() -> u8 {
+    // ArduPilot's default.
+    255
+}
+
 fn default_score() -> f32 {
     0.35
 }
@@ -110,6 +124,22 @@ impl Config {
             if !(1..=16).contains(&found) {
                 return wrong(format!("vehicle[{index}].mode_channel"), format!("expected 1 to 16, found {found}"));
             }
+        }
+        if self.supervisor_sysid == self.mavlink_sysid || self.supervisor_sysid == 0 {
+            let expected = "expected another id than mavlink_sysid: the observer must not feed the vehicles' failsafe";
+            return wrong("supervisor_sysid".into(), expected.into());
+        }
+        for (index, person) in self.people.iter().enumerate() {
+            let twin = self.people.iter().take(index).any(|other| other.name == person.name);
+            if twin || person.name.trim().is_empty() {
+                return wrong(
+                    format!("person[{index}].name"),
+                    format!("expected a name used once, found {:?}", person.name),
+                );
+            }
+        }
+        if self.interlock.two_person && self.people.len() == 1 {
+            return wrong("interlock.two_person".into(), "expected at least two people".into());
         }
         for (index, rule) in self.keep_out.iter().enumerate() {
             if rule.clear_after < Duration::from_millis(500) {
@@ -174,7 +204,7 @@ impl Config {
         for (index, vehicle) in self.vehicles.iter().enumerate() {
             known(format!("vehicle[{index}].link"), &vehicle.link, &links, "link")?;
             let twin = self.vehicles.iter().take(index).any(|v| v.sysid == vehicle.sysid);
-            if twin || vehicle.sysid == 0 || vehicle.sysid == self.mavlink_sysid {
+            if twin || [0, self.mavlink_sysid, self.supervisor_sysid].contains(&vehicle.sysid) {
                 let found = vehicle.sysid;
                 return wrong(
                     format!("vehicle[{index}].sysid"),

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::alert::{self, Signal};
 use crate::clock::{self, Stamp};
@@ -31,8 +31,9 @@ use crate::detect::zone::Turn;
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
-use crate::interlock::latch;
 use crate::interlock::machine::{Input, KeepOut, Machine, Policy};
+use crate::interlock::rules::estop::Scope;
+use crate::interlock::{latch, line};
 use crate::journal::scrub;
 use crate::journal::writer;
 use crate::media::Media;
@@ -95,7 +96,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (ended, endings) = channel();
     let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
 
-    let latched = latch::at_start(&config.data)?;
+    let names: Vec<_> = config.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
+    let latched = latch::at_start(&config.data, &names)?;
     let signer = identity::signer(Files::of(&config.data));
     let started = writer::start(config.data.clone(), config.journal.clone(), Stamp::new(), Some(signer));
     let (journal, acks, writer) = started.context("open the journal")?;
@@ -109,7 +111,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (interlock, safety_inputs) = Interlock::new(metrics.clone());
     // Whoever looks before the safety thread has shown anything sees what the latch says.
     let (interlock_show, interlock_view) =
-        watch::channel(InterlockView { pressed: latched, ..InterlockView::default() });
+        watch::channel(InterlockView { latched: latched.clone(), ..InterlockView::default() });
     let sockets: Vec<_> = config.links.iter().map(link::bind).collect::<anyhow::Result<_>>()?;
     let socket_of = |vehicle: &crate::vehicle::VehicleConfig| {
         let link = config.links.iter().position(|link| link.name == vehicle.link);
@@ -121,10 +123,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (desk, clerk) = clerk::desk(journal.clone(), signals.clone(), interlock_show, metrics.clone());
     stages.spawn("clerk", move || clerk.run())?;
     let driver = Driver {
-        machine: Machine::new(policy(&config), latched),
+        machine: Machine::new(policy(&config), latched, clock::uptime()),
         vehicles: config.vehicles.clone(),
         sockets: config.vehicles.iter().map(socket_of).collect::<anyhow::Result<_>>()?,
         sysid: config.mavlink_sysid,
+        supervisor_sysid: config.supervisor_sysid,
         desk,
         metrics: metrics.clone(),
         folder: config.data.clone(),
@@ -132,6 +135,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         stop: stop.clone(),
     };
     stages.spawn("safety", move || driver.run(&safety_inputs))?;
+    if let Some(line) = config.interlock.line.clone() {
+        let (interlock, stop) = (interlock.clone(), stop.clone());
+        stages.spawn("line", move || line::run(&line, &interlock, &stop))?;
+    }
 
     let (vehicle_show, vehicle_views) = watch::channel(vec![VehicleState::default(); config.vehicles.len()]);
     for (link_config, socket) in config.links.iter().zip(sockets) {
@@ -172,7 +179,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             journal: journal.clone(),
             // False only when many presses wait already, or when the node ends.
             press: Box::new(move |by| {
-                pressed.press("downlink", by);
+                pressed.press("downlink", by, Scope::Site);
             }),
             kept: kept_show,
             metrics: metrics.clone(),
@@ -189,6 +196,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let console = Console {
         node: config.node.clone(),
         folder: config.data.clone(),
+        two_person: config.interlock.two_person,
+        zones: config.zones.iter().map(|zone| zone.name.clone()).collect(),
         cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),
         vehicles: config.vehicles.clone(),
         camera_views,
@@ -295,7 +304,18 @@ fn policy(config: &Config) -> Policy {
             stale_after: camera.stale_after,
         })
     });
-    Policy { vehicles: config.vehicles.clone(), keep_out: keep_out.collect() }
+    let people = config.people.iter().map(|person| (person.name.clone(), person.role));
+    for rule in &config.interlock.off {
+        warn!(rule = rule.as_str(), "rule is switched off by the configuration");
+    }
+    Policy {
+        vehicles: config.vehicles.clone(),
+        keep_out: keep_out.collect(),
+        people: people.collect(),
+        two_person: config.interlock.two_person,
+        line: config.interlock.line.is_some(),
+        off: config.interlock.off.clone(),
+    }
 }
 
 /// Hands the detector's news to the interlock and the alerts.

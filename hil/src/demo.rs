@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::media;
 use crate::servers::Servers;
-use crate::site::{Plan, Ports, Site};
+use crate::site::{COPTER_BRAKE, Plan, Ports, ROVER_BRAKE, Site};
 use crate::wait::{now, until};
 use crate::witness;
 
@@ -55,8 +55,8 @@ pub fn plan(ports: Ports) -> Plan {
     let link = ports.link;
     let mut node = format!(
         "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{link}\"\n\n\
-         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlink = \"radio\"\n\n\
-         [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nlink = \"radio\"\n"
+         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlink = \"radio\"\n{ROVER_BRAKE}\n\
+         [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nlink = \"radio\"\n{COPTER_BRAKE}"
     );
     let mut sim = format!(
         "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nconnect = \"127.0.0.1:{link}\"\n\
@@ -186,6 +186,9 @@ async fn resume(site: &Site, state: &Value) -> anyhow::Result<()> {
         for (name, auto) in [("rover", 10), ("copter", 3)] {
             if field(vehicle, "name") == name && field(vehicle, "mode") != auto {
                 tracing::debug!(name, mode = %field(vehicle, "mode"), "is sent on");
+                if field(vehicle, "patrol").is_null() {
+                    site.patrol(name).await?;
+                }
                 site.command_vehicle(name, "resume").await?;
             }
         }

@@ -21,6 +21,12 @@ use crate::witness;
 /// How long a binary may take to be ready: the node loads a model.
 const READY: Duration = Duration::from_secs(60);
 
+/// Lines of a rover's configuration: its brake test, as INTERLOCKS measured it.
+pub const ROVER_BRAKE: &str = "brake = [{ speed_mps = 5.3, distance_m = 11.2, time_s = 7.7 }]\n";
+/// And of a copter's.
+pub const COPTER_BRAKE: &str = "brake = [{ speed_mps = 2.9, distance_m = 4.6, time_s = 3.3 }, \
+    { speed_mps = 4.9, distance_m = 8.5, time_s = 3.8 }, { speed_mps = 9.7, distance_m = 19.7, time_s = 4.7 }]\n";
+
 /// A sensor's reading as its gateway posts it.
 pub fn reading(value: u64) -> Value {
     let data = json!({ "sensor": "load", "value": value, "unit": "1" });
@@ -341,6 +347,17 @@ impl Site {
     pub async fn command_vehicle(&self, vehicle: &str, verb: &str) -> anyhow::Result<bool> {
         let path = format!("/api/v1/vehicles/{vehicle}/commands");
         Ok(self.post(&path, &json!({ "verb": verb, "by": "hil" })).await?.0 == 202)
+    }
+
+    /// Authorises a vehicle's patrol for an hour in a person's name.
+    ///
+    /// # Errors
+    /// When the node does not answer, or denies it.
+    pub async fn patrol(&self, vehicle: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/vehicles/{vehicle}/patrol");
+        let (status, answer) = self.post(&path, &json!({ "for": "1h", "by": "hil" })).await?;
+        anyhow::ensure!(status == 202, "authorise a patrol of {vehicle}: {status}: {answer}");
+        Ok(())
     }
 
     /// What the vehicles were told: the lines of the sim's trace.

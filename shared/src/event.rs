@@ -7,6 +7,9 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EventId, Lane, TraceId};
+pub use crate::safety::{
+    CommandDecided, CommandRequested, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged,
+};
 use crate::units::{ClockState, Uptime, UtcMicros};
 
 /// When a fact was seen: wall clock, how far to trust it, and the boot-relative time that can correct it later.
@@ -132,6 +135,8 @@ payloads! {
     CommandDecided(CommandDecided) = 41, "command.decided", v 1, Safety;
     /// A message from the centre came, and was acted upon or refused.
     DownlinkReceived(DownlinkReceived) = 42, "downlink.received", v 1, Safety;
+    /// Who answers for a vehicle's motion has changed.
+    LeaseChanged(LeaseChanged) = 43, "lease.changed", v 1, Safety;
     /// A vehicle's state, sampled.
     VehicleSampled(VehicleSampled) = 50, "vehicle.sampled", v 1, Telemetry;
     /// A value a sensor gave.
@@ -252,71 +257,6 @@ pub struct Alert {
     pub subject: String,
     /// A sentence for people.
     pub text: String,
-}
-
-/// `interlock.tripped`, `interlock.cleared`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct InterlockChange {
-    /// Rule: `estop`, `keep-out`.
-    pub rule: String,
-    /// Vehicle name.
-    pub vehicle: String,
-    /// Demand of the rule: `hold`, `stop`.
-    pub demand: String,
-    /// Why, for people.
-    pub reason: String,
-}
-
-/// `interlock.demanded`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct InterlockDemanded {
-    /// Vehicle name.
-    pub vehicle: String,
-    /// Strongest demand now: `none`, `hold`, `stop`.
-    pub demand: String,
-    /// Action that carries it out, e.g. `mode 4`, `disarm`; empty for none.
-    pub action: String,
-    /// Why this action: `demanded`, `refused`, `not accepted`, `stopped`.
-    pub why: String,
-}
-
-/// `estop.changed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct EstopChanged {
-    /// Source: `console`, `downlink`, `latch`.
-    pub source: String,
-    /// Whether the stop is latched now.
-    pub pressed: bool,
-    /// Who pressed or reset, empty for a line.
-    pub by: String,
-}
-
-/// `command.requested`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CommandRequested {
-    /// Request id, as answered over HTTP.
-    #[schemars(with = "String")]
-    pub request: EventId,
-    /// Vehicle name.
-    pub vehicle: String,
-    /// `hold` or `resume`.
-    pub verb: String,
-    /// Who asked.
-    pub by: String,
-}
-
-/// `command.decided`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CommandDecided {
-    /// Request id.
-    #[schemars(with = "String")]
-    pub request: EventId,
-    /// Vehicle name.
-    pub vehicle: String,
-    /// Whether it went out.
-    pub permitted: bool,
-    /// Every reason against it.
-    pub reasons: Vec<String>,
 }
 
 /// `downlink.received`.

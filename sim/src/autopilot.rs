@@ -15,6 +15,12 @@ use crate::scenario::{Class, Vehicle};
 const FORCE: f32 = 21196.0;
 /// Metres of a degree of latitude on a sphere of 6 371 km.
 const METRES_PER_DEGREE: f64 = 111_194.93;
+/// In the trace: its ground-station failsafe acted; parameters are seconds without a heartbeat, and the mode it chose.
+const STATION_LOST: &str = "FAILSAFE_GCS";
+/// In the trace: it stands after that.
+const STANDS: &str = "STANDS";
+/// Slower than this is standing, m/s.
+const STANDING: f64 = 0.05;
 /// Battery used per second, percent.
 const DRAIN: f64 = 0.005;
 
@@ -44,7 +50,13 @@ pub struct Autopilot {
     /// Its pilot has switched.
     switched: bool,
     time_s: f64,
-    parameters: BTreeMap<&'static str, f32>,
+    parameters: BTreeMap<String, f32>,
+    /// When a ground station was last heard; its failsafe begins with the first.
+    station: Option<f64>,
+    /// Its ground-station failsafe has acted, and no ground station was heard since.
+    station_lost: bool,
+    /// It moves still after a failsafe.
+    stopping: bool,
     streams: BTreeMap<u32, Stream>,
 }
 
@@ -69,20 +81,44 @@ impl Autopilot {
     pub fn new(config: Vehicle) -> Self {
         let body = Body::new(config.class, config.mission_m.clone(), config.armed);
         let (mode, armed) = (config.mode, config.armed);
-        let mut parameters = BTreeMap::from([("SYSID_THISMAV", f32::from(config.sysid)), ("MAV_GCS_SYSID", 255.0)]);
         // ArduPilot's defaults: the failsafe and the fence are off.
-        parameters.extend([("FS_GCS_ENABLE", 0.0), ("FS_GCS_TIMEOUT", 5.0), ("FENCE_ENABLE", 0.0)]);
+        let defaults = [
+            ("SYSID_THISMAV", f32::from(config.sysid)),
+            ("MAV_GCS_SYSID", 255.0),
+            ("FS_GCS_ENABLE", 0.0),
+            ("FS_GCS_TIMEOUT", 5.0),
+            ("FENCE_ENABLE", 0.0),
+        ];
+        let mut parameters: BTreeMap<String, f32> =
+            defaults.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        parameters.extend(config.parameters.clone());
         let streams = BTreeMap::from([(0, Stream { interval_s: 1.0, next_s: 0.0 })]);
         let battery = config.battery_pct;
         let (failed_safe, switched, time_s) = (false, false, 0.0);
-        Self { config, body, mode, armed, battery, failed_safe, switched, time_s, parameters, streams }
+        let (station, station_lost, stopping) = (None, false, false);
+        Self {
+            config,
+            body,
+            mode,
+            armed,
+            battery,
+            failed_safe,
+            switched,
+            time_s,
+            parameters,
+            station,
+            station_lost,
+            stopping,
+            streams,
+        }
     }
 
-    /// Lets time pass; gives what it sends.
-    pub fn step(&mut self, dt: f64) -> Vec<MavMessage> {
+    /// Lets time pass; gives what it sends, and what it did by itself.
+    pub fn step(&mut self, dt: f64) -> (Vec<MavMessage>, Option<Told>) {
         self.time_s += dt;
         self.battery = (self.battery - DRAIN * dt).max(0.0);
         self.act_alone();
+        let alone = self.miss_station();
         self.body.step(self.wish(), dt);
         if self.config.class == Class::Copter && self.mode == mode::COPTER_LAND && self.body.landed() {
             self.armed = false;
@@ -93,7 +129,28 @@ impl Autopilot {
                 stream.next_s = self.time_s + stream.interval_s;
             }
         }
-        due.into_iter().filter_map(|id| self.message(id)).collect()
+        let sent = due.into_iter().filter_map(|id| self.message(id)).collect();
+        let stands = self.stopping && self.body.speed < STANDING;
+        self.stopping &= !stands;
+        let stands = stands.then(|| Told { command: STANDS.into(), parameters: [0.0, 0.0], result: 0 });
+        (sent, alone.or(stands))
+    }
+
+    /// The ground-station failsafe: heartbeats of MAV_GCS_SYSID, whatever component sends them, missed for FS_GCS_TIMEOUT.
+    fn miss_station(&mut self) -> Option<Told> {
+        let value = |name: &str| self.parameters.get(name).copied().unwrap_or(0.0);
+        let missed = self.time_s - self.station?;
+        let late = value("FS_GCS_ENABLE") != 0.0 && missed > f64::from(value("FS_GCS_TIMEOUT"));
+        if !late || !self.armed || std::mem::replace(&mut self.station_lost, true) {
+            return None;
+        }
+        self.mode = match self.config.class {
+            Class::Rover => mode::ROVER_HOLD,
+            Class::Copter => mode::COPTER_LAND,
+        };
+        self.stopping = true;
+        #[expect(clippy::cast_possible_truncation, reason = "as MAVLink's parameters")]
+        Some(Told { command: STATION_LOST.into(), parameters: [missed as f32, self.mode as f32], result: 0 })
     }
 
     /// What nobody ordered: the battery failsafe, and the pilot.
@@ -117,9 +174,15 @@ impl Autopilot {
         }
     }
 
-    /// Takes a message; gives its answers and what it did.
-    pub fn take(&mut self, message: &MavMessage) -> (Vec<MavMessage>, Option<Told>) {
+    /// Takes a message of a system; gives its answers and what it did.
+    pub fn take(&mut self, from: u32, message: &MavMessage) -> (Vec<MavMessage>, Option<Told>) {
         match message {
+            MavMessage::HEARTBEAT(_) => {
+                if self.parameters.get("MAV_GCS_SYSID").is_some_and(|id| f64::from(*id) == f64::from(from)) {
+                    (self.station, self.station_lost) = (Some(self.time_s), false);
+                }
+                (Vec::new(), None)
+            }
             MavMessage::COMMAND_LONG(command) if command.target_system == self.config.sysid => {
                 let result = self.command(command);
                 let ack = COMMAND_ACK_DATA { command: command.command, result, ..COMMAND_ACK_DATA::DEFAULT };
@@ -135,12 +198,11 @@ impl Autopilot {
                 (self.parameter(&name).into_iter().collect(), None)
             }
             MavMessage::PARAM_REQUEST_LIST(wanted) if wanted.target_system == self.config.sysid => {
-                let names: Vec<&str> = self.parameters.keys().copied().collect();
-                (names.into_iter().filter_map(|name| self.parameter(name)).collect(), None)
+                (self.parameters.keys().filter_map(|name| self.parameter(name)).collect(), None)
             }
             MavMessage::PARAM_SET(set) if set.target_system == self.config.sysid => {
                 let name = set.param_id.to_str().unwrap_or_default().to_owned();
-                if let Some(value) = self.parameters.get_mut(name.as_str()) {
+                if let Some(value) = self.parameters.get_mut(&name) {
                     *value = set.param_value;
                 }
                 (self.parameter(&name).into_iter().collect(), None)
@@ -199,12 +261,12 @@ impl Autopilot {
     }
 
     fn parameter(&self, name: &str) -> Option<MavMessage> {
-        let (index, (name, value)) = self.parameters.iter().enumerate().find(|(_, (known, _))| **known == name)?;
+        let (index, (name, value)) = self.parameters.iter().enumerate().find(|(_, (known, _))| *known == name)?;
         Some(MavMessage::PARAM_VALUE(PARAM_VALUE_DATA {
             param_value: *value,
             param_count: u16::try_from(self.parameters.len()).unwrap_or(0),
             param_index: u16::try_from(index).unwrap_or(0),
-            param_id: (*name).into(),
+            param_id: name.as_str().into(),
             param_type: MavParamType::MAV_PARAM_TYPE_REAL32,
         }))
     }

@@ -1,5 +1,6 @@
 //! What is simulated: the scenario file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +66,9 @@ pub struct Vehicle {
     pub battery_pct: f64,
     /// A copter lands by itself, once, when its battery falls below this.
     pub land_below_pct: Option<f64>,
+    /// Parameters that are not as ArduPilot has them by default.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, f32>,
     /// What its pilot does at the radio control.
     pub pilot: Option<Pilot>,
 }

@@ -52,9 +52,9 @@ pub fn run(config: Vehicle, trace: &Trace) -> anyhow::Result<()> {
         socket.set_read_timeout(Some(left)).context("set the read timeout")?;
         if let Ok(len) = socket.recv(&mut datagram) {
             let mut reader = MavlinkReader::new(datagram.get(..len).unwrap_or_default());
-            while let Ok((_, message)) = reader.read_any_message::<MavMessage>() {
+            while let Ok((header, message)) = reader.read_any_message::<MavMessage>() {
                 let (mode_before, speed) = (autopilot.mode, autopilot.body.speed);
-                let (answers, told) = autopilot.take(&message);
+                let (answers, told) = autopilot.take(header.system_id, &message);
                 answers.iter().for_each(&mut send);
                 if let Some(told) = told {
                     note(trace, &name, begun.elapsed(), &told, mode_before, speed);
@@ -64,7 +64,11 @@ pub fn run(config: Vehicle, trace: &Trace) -> anyhow::Result<()> {
         let passed = stepped.elapsed();
         if passed >= STEP {
             stepped = now();
-            autopilot.step(passed.as_secs_f64()).iter().for_each(&mut send);
+            let (sent, alone) = autopilot.step(passed.as_secs_f64());
+            sent.iter().for_each(&mut send);
+            if let Some(alone) = alone {
+                note(trace, &name, begun.elapsed(), &alone, autopilot.mode, autopilot.body.speed);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What people may do: press and reset the e-stop, ask for commands, read metrics.
+//! What people may do about the whole site: press and reset the e-stop, look at the rules, read metrics.
 
 use std::sync::atomic::Ordering;
 
@@ -9,14 +9,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::event::{self, CommandRequested, Payload};
+use shared::event;
 use shared::ids::EventId;
-use tracing::warn;
 use uuid::Uuid;
 
 use super::Shared;
+use crate::clock;
 use crate::health::Of;
-use crate::interlock::machine::{Input, Verb};
+use crate::interlock::machine::{Input, RuleView};
+use crate::interlock::rules::estop::{CONFIRM, Scope};
 
 /// Who does it. Until the console has accounts, the name that the request gives.
 #[derive(Debug, Deserialize)]
@@ -25,20 +26,13 @@ pub struct Person {
     by: String,
 }
 
-/// A command for a vehicle.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Command {
-    verb: Wanted,
+/// A press or a reset.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stop {
     by: String,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Wanted {
-    Hold,
-    Resume,
-    Clear,
+    /// `site`, `zone/NAME` or `vehicle/NAME`.
+    scope: Option<String>,
 }
 
 /// `GET /api/v1/schemas`: the event types that have one.
@@ -71,71 +65,83 @@ pub async fn metrics(State(console): State<Shared>) -> Response {
     ([("content-type", "application/openmetrics-text; version=1.0.0")], m.text()).into_response()
 }
 
-/// `POST /api/v1/estop`: acts at once; needs neither a name nor the journal.
-pub async fn press(State(console): State<Shared>, person: Result<Json<Person>, JsonRejection>) -> Response {
-    let by = person.map(|Json(person)| person.by).unwrap_or_default();
-    match console.interlock.press("console", by) {
-        true => (StatusCode::ACCEPTED, Json(json!({ "pressed": true }))).into_response(),
+fn scope(console: &Shared, text: &str) -> Option<Scope> {
+    match text.split_once('/') {
+        None if text == "site" => Some(Scope::Site),
+        Some(("zone", name)) => console.zones.iter().position(|zone| zone.as_str() == name).map(Scope::Zone),
+        Some(("vehicle", name)) => console.vehicles.iter().position(|v| v.name.as_str() == name).map(Scope::Vehicle),
+        _ => None,
+    }
+}
+
+/// `POST /api/v1/estop`: acts at once; needs neither a name nor the journal. What cannot be read stops the whole site.
+pub async fn press(State(console): State<Shared>, stop: Result<Json<Stop>, JsonRejection>) -> Response {
+    let stop = stop.map(|Json(stop)| stop).unwrap_or_default();
+    let wanted = stop.scope.as_deref().and_then(|text| scope(&console, text));
+    let name = if wanted.is_some() { stop.scope } else { None };
+    match console.interlock.press("console", stop.by, wanted.unwrap_or(Scope::Site)) {
+        true => {
+            let scope = name.unwrap_or_else(|| "site".into());
+            (StatusCode::ACCEPTED, Json(json!({ "pressed": true, "scope": scope }))).into_response()
+        }
         false => problem(StatusCode::SERVICE_UNAVAILABLE, "the safety thread does not take inputs", &[]),
     }
 }
 
-/// `POST /api/v1/estop/reset`: needs a named person; takes effect once the release is durable.
-pub async fn reset(State(console): State<Shared>, person: Result<Json<Person>, JsonRejection>) -> Response {
-    let by = match person {
-        Ok(Json(person)) if !person.by.trim().is_empty() => person.by,
+/// `POST /api/v1/estop/reset`: needs a supervisor, where the site wants it a second person; takes effect once the release is
+/// durable.
+pub async fn reset(State(console): State<Shared>, stop: Result<Json<Stop>, JsonRejection>) -> Response {
+    let stop = match stop {
+        Ok(Json(stop)) if !stop.by.trim().is_empty() => stop,
         Ok(_) => return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]),
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
     };
-    console.interlock.tell(Input::Reset { by });
-    (StatusCode::ACCEPTED, Json(json!({ "reset": "asked" }))).into_response()
-}
-
-/// `GET /api/v1/interlocks`.
-pub async fn interlocks(State(console): State<Shared>) -> Response {
-    let view = console.interlock_view.borrow().clone();
-    let name = |vehicle: usize| console.vehicles.get(vehicle).map(|v| v.name.to_string());
-    let rule = |rule: &crate::interlock::machine::RuleView| json!({ "rule": rule.rule, "vehicle": name(rule.vehicle), "tripped": rule.reason.is_some(), "reason": rule.reason });
-    Json(json!({ "estop": view.pressed, "rules": view.rules.iter().map(rule).collect::<Vec<_>>() })).into_response()
-}
-
-/// `POST /api/v1/vehicles/{vehicle}/commands`: 202 with an id, or 409 with every reason.
-pub async fn command(
-    State(console): State<Shared>,
-    Path(vehicle): Path<String>,
-    command: Result<Json<Command>, JsonRejection>,
-) -> Response {
-    let command = match command {
-        Ok(Json(command)) => command,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
-    };
-    if matches!(command.verb, Wanted::Clear) && command.by.trim().is_empty() {
-        return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]);
-    }
-    let Some(index) = console.vehicles.iter().position(|config| config.name.as_str() == vehicle) else {
-        return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
+    let wanted = stop.scope.as_deref().map_or(Some(Scope::Site), |text| scope(&console, text));
+    let Some(scope) = wanted else {
+        let detail = "scope: expected site, zone/NAME or vehicle/NAME of this site";
+        return problem(StatusCode::BAD_REQUEST, detail, &[]);
     };
     let id = EventId(Uuid::now_v7());
-    let verb = match command.verb {
-        Wanted::Hold => Verb::Hold,
-        Wanted::Resume => Verb::Resume,
-        Wanted::Clear => Verb::Clear,
-    };
-    let answer = console.interlock.ask(Input::Request { id, vehicle: index, verb }, id).await;
-    let requested = CommandRequested {
-        request: id,
-        vehicle: vehicle.clone(),
-        verb: format!("{verb:?}").to_lowercase(),
-        by: command.by,
-    };
-    let event = console.journal.event(format!("vehicle/{vehicle}"), Payload::CommandRequested(requested));
-    if let Err(error) = console.journal.append(event).await {
-        warn!("failed to keep a command request: {error}");
+    let answer = console.interlock.ask(Input::Reset { id, by: stop.by, scope }, id).await;
+    match console.two_person {
+        true => answered(answer, &json!({ "reset": "waits for a second person", "within_s": CONFIRM.as_secs() })),
+        false => answered(answer, &json!({ "reset": "asked" })),
     }
+}
+
+/// `POST /api/v1/estop/reset/confirm`: by somebody else than who asked, within 30 s.
+pub async fn confirm(State(console): State<Shared>, person: Result<Json<Person>, JsonRejection>) -> Response {
+    let by = match person {
+        Ok(Json(person)) => person.by,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    };
+    let id = EventId(Uuid::now_v7());
+    let answer = console.interlock.ask(Input::Confirm { id, by }, id).await;
+    answered(answer, &json!({ "reset": "confirmed" }))
+}
+
+/// `GET /api/v1/interlocks`: every rule with its state, since when, why, and what would clear it.
+pub async fn interlocks(State(console): State<Shared>) -> Response {
+    let (view, now) = (console.interlock_view.borrow().clone(), clock::uptime());
+    let name = |vehicle: usize| console.vehicles.get(vehicle).map(|v| v.name.to_string());
+    let rule = |rule: &RuleView| {
+        json!({
+            "rule": rule.rule, "vehicle": name(rule.vehicle), "tripped": rule.reason.is_some(), "reason": rule.reason,
+            "for_s": rule.since.map(|since| now.since(since).as_secs_f64()), "clears": rule.clears,
+        })
+    };
+    let latched = (0..console.vehicles.len()).filter(|vehicle| view.latched.holds(*vehicle)).filter_map(name);
+    Json(json!({
+        "estop": view.latched.any(), "estop_site": view.latched.site, "estop_vehicles": latched.collect::<Vec<_>>(),
+        "rules": view.rules.iter().map(rule).collect::<Vec<_>>(),
+    }))
+    .into_response()
+}
+
+/// 202 with what was done, 409 with every reason against it.
+pub(super) fn answered(answer: Option<Vec<String>>, done: &Value) -> Response {
     match answer {
-        Some(reasons) if reasons.is_empty() => {
-            (StatusCode::ACCEPTED, Json(json!({ "id": id.to_string() }))).into_response()
-        }
+        Some(reasons) if reasons.is_empty() => (StatusCode::ACCEPTED, Json(done)).into_response(),
         Some(reasons) => problem(StatusCode::CONFLICT, "the interlock denies it", &reasons),
         None => problem(StatusCode::SERVICE_UNAVAILABLE, "the safety thread does not answer", &[]),
     }

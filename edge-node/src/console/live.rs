@@ -87,6 +87,8 @@ fn snapshot(console: &Console) -> Value {
                 "speed_mps": state.speed_mps, "battery_pct": state.battery_pct, "position_deg": state.position_deg,
                 "relative_alt_m": state.relative_alt_m, "heartbeat_age_ms": state.heartbeat_at.map(age_ms),
                 "demand": interlock.demands.get(index),
+                "lease": interlock.responsible.get(index).map(|answers| &answers.holder),
+                "patrol": interlock.responsible.get(index).map(|answers| &answers.patrol),
             })
         })
         .collect();
@@ -100,7 +102,7 @@ fn snapshot(console: &Console) -> Value {
         Lane::ALL.iter().zip(uplink.backlog).map(|(lane, waiting)| (lane.to_string(), json!(waiting))).collect();
     json!({
         "node": console.node, "cameras": cameras, "vehicles": vehicles, "alerts": *console.alerts.borrow(),
-        "interlock": { "estop": interlock.pressed, "rules": rules },
+        "interlock": { "estop": interlock.latched.any(), "two_person": console.two_person, "rules": rules },
         "uplink": { "connected": uplink.connected, "metered": uplink.metered, "backlog": backlog },
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod live;
 pub mod api;
+pub mod command;
 pub mod history;
 
 use std::path::PathBuf;
@@ -31,6 +32,10 @@ pub struct Console {
     pub node: Name,
     /// Its data folder.
     pub folder: PathBuf,
+    /// Names of the zones.
+    pub zones: Vec<Name>,
+    /// Whether a second person must confirm a reset of the e-stop.
+    pub two_person: bool,
     /// Names of the cameras.
     pub cameras: Vec<Name>,
     /// Vehicles.
@@ -76,7 +81,11 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/estop", post(api::press))
         .route("/api/v1/estop/reset", post(api::reset))
         .route("/api/v1/interlocks", get(api::interlocks))
-        .route("/api/v1/vehicles/{vehicle}/commands", post(api::command))
+        .route("/api/v1/estop/reset/confirm", post(api::confirm))
+        .route("/api/v1/vehicles/{vehicle}/commands", post(command::command))
+        .route("/api/v1/vehicles/{vehicle}/lease", post(command::lease).delete(command::leave))
+        .route("/api/v1/vehicles/{vehicle}/lease/renew", post(command::renew))
+        .route("/api/v1/vehicles/{vehicle}/patrol", post(command::patrol))
         .with_state(console)
         .merge(ingest_router(ingest))
         .merge(history::router(history))

@@ -7,6 +7,7 @@ use shared::event::{Occurred, Payload};
 use tokio::sync::{mpsc, watch};
 
 use super::machine::RuleView;
+use super::rules::estop::Latched;
 use crate::alert::Signal;
 use crate::clock::Stamp;
 use crate::health::Metrics;
@@ -16,15 +17,26 @@ use crate::journal::Journal;
 /// and the safety thread goes on.
 pub const QUEUE: usize = 1024;
 
+/// Who answers for a vehicle.
+#[derive(Debug, Clone, Default)]
+pub struct Responsible {
+    /// Who holds its live lease.
+    pub holder: Option<String>,
+    /// Who has authorised its patrol.
+    pub patrol: Option<String>,
+}
+
 /// What the console shows.
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// Whether the e-stop is latched.
-    pub pressed: bool,
+    /// What the e-stop has latched.
+    pub latched: Latched,
     /// Every rule on every vehicle.
     pub rules: Vec<RuleView>,
     /// Demand per vehicle.
     pub demands: Vec<&'static str>,
+    /// Who answers for each vehicle.
+    pub responsible: Vec<Responsible>,
 }
 
 enum Paper {

@@ -3,28 +3,29 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel};
 use std::time::Duration;
 
 use rustix::net::{SendFlags, sendto};
-use shared::event::{CommandDecided, EstopChanged, InterlockChange, InterlockDemanded, Payload};
-use shared::ids::EventId;
+use shared::event::{CommandDecided, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, Payload};
+use shared::ids::{EventId, Name};
 use shared::units::Uptime;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::clerk::{Desk, View};
+use super::clerk::{Desk, Responsible, View};
 use super::latch;
 use super::machine::{Effect, Input, Machine};
+use super::rules::estop::{Latched, Scope};
 use crate::alert::Signal;
 use crate::clock;
 use crate::health::Metrics;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::codec::Writer;
-use crate::vehicle::command::OUR_COMPONENT;
+use crate::vehicle::command::{Kind, OUR_COMPONENT, SUPERVISOR_COMPONENT, heartbeat};
 
 /// Inputs waiting for the safety thread: two seconds of 16 vehicles and 8 cameras. Full: the input is counted and
 /// lost, the next says the same, and silence trips.
@@ -76,8 +77,17 @@ impl Interlock {
     }
 
     /// Presses the e-stop; false only when as many presses are waiting already, or the safety thread has ended.
-    pub fn press(&self, source: &'static str, by: String) -> bool {
-        let taken = self.presses.try_send(Input::Press { source, by }).is_ok();
+    pub fn press(&self, source: &'static str, by: String, scope: Scope) -> bool {
+        self.urgent(Input::Press { source, by, scope })
+    }
+
+    /// Tells what was read of the hardware line, before everything else; false as [`Interlock::press`].
+    pub fn line(&self, pressed: bool) -> bool {
+        self.urgent(Input::Line { pressed })
+    }
+
+    fn urgent(&self, input: Input) -> bool {
+        let taken = self.presses.try_send(input).is_ok();
         // Wakes the thread; a full queue means that it is awake.
         let _ = self.queue.try_send(Message::Input(Input::Tick));
         taken
@@ -101,6 +111,8 @@ pub struct Driver {
     pub sockets: Vec<UdpSocket>,
     /// Our system id.
     pub sysid: u8,
+    /// That of the supervisor's heartbeat: the vehicles' MAV_GCS_SYSID.
+    pub supervisor_sysid: u8,
     /// Takes events, signals and the console's view, without waiting.
     pub desk: Desk,
     /// Counters.
@@ -113,11 +125,20 @@ pub struct Driver {
     pub stop: Arc<AtomicBool>,
 }
 
+/// What the latch shall say; a release acts once it does.
+struct Write {
+    latched: Latched,
+    pressed: bool,
+    press: u64,
+    by: String,
+}
+
 struct Outputs {
     writer: Writer,
+    supervisor: Writer,
     buffer: Vec<u8>,
     peers: Vec<Option<SocketAddr>>,
-    latch: Sender<(bool, u64, String)>,
+    latch: Sender<Write>,
     waiting: HashMap<EventId, oneshot::Sender<Vec<String>>>,
     /// The console's view has changed since it was last handed over.
     unshown: bool,
@@ -129,14 +150,17 @@ impl Driver {
         prefer_this_thread();
         let (latch, writes) = channel();
         let (folder, own) = (self.folder.clone(), self.own.clone());
-        let keeper = std::thread::Builder::new().name("latch".into()).spawn(move || keep_latch(&folder, &writes, &own));
+        let names: Vec<Name> = self.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
+        let keep = move || keep_latch(&folder, &names, &writes, &own);
+        let keeper = std::thread::Builder::new().name("latch".into()).spawn(keep);
         if let Err(error) = keeper {
             error!(%error, "latch thread cannot be started");
         }
         let peers = vec![None; self.vehicles.len()];
         let writer = Writer::new(self.sysid, OUR_COMPONENT);
-        let mut out =
-            Outputs { writer, buffer: Vec::with_capacity(300), peers, latch, waiting: HashMap::new(), unshown: true };
+        let supervisor = Writer::new(self.supervisor_sysid, SUPERVISOR_COMPONENT);
+        let (buffer, waiting, unshown) = (Vec::with_capacity(300), HashMap::new(), true);
+        let mut out = Outputs { writer, supervisor, buffer, peers, latch, waiting, unshown };
         let mut effects = Vec::with_capacity(64);
         let mut last_pass = clock::uptime();
         while !self.stop.load(Ordering::Relaxed) {
@@ -172,23 +196,38 @@ impl Driver {
     /// One input through the machine, its effects carried out: orders first, what is kept and shown after.
     fn pass(&mut self, input: Input, now: Uptime, effects: &mut Vec<Effect>, out: &mut Outputs) {
         self.machine.step(input, now, effects);
-        out.unshown |= !effects.is_empty();
         for effect in effects.iter() {
-            if let Effect::Send(vehicle, order) = effect {
-                self.send(*vehicle, *order, out);
+            match effect {
+                Effect::Send(vehicle, order) => self.send(*vehicle, *order, out),
+                Effect::Beat(vehicle) => self.beat(*vehicle, out),
+                _ => out.unshown = true,
             }
         }
         for effect in effects.drain(..) {
             self.carry_out(effect, out);
         }
         if out.unshown {
-            out.unshown = !self.show();
+            out.unshown = !self.show(now);
         }
     }
 
-    fn show(&self) -> bool {
+    fn show(&self, now: Uptime) -> bool {
         let demands = (0..self.vehicles.len()).map(|vehicle| self.machine.demand(vehicle).as_str()).collect();
-        self.desk.show(View { pressed: self.machine.pressed(), rules: self.machine.rules(), demands })
+        let responsible = (0..self.vehicles.len()).map(|vehicle| {
+            let (holder, patrol) = self.machine.responsible(vehicle, now);
+            Responsible { holder: holder.map(str::to_owned), patrol: patrol.map(str::to_owned) }
+        });
+        let (latched, rules, responsible) =
+            (self.machine.latched().clone(), self.machine.rules(), responsible.collect());
+        self.desk.show(View { latched, rules, demands, responsible })
+    }
+
+    fn beat(&self, vehicle: usize, out: &mut Outputs) {
+        let Some(socket) = self.sockets.get(vehicle) else { return };
+        let Some(peer) = out.peers.get(vehicle).copied().flatten() else { return };
+        heartbeat(&mut out.supervisor, Kind::GroundStation, &mut out.buffer);
+        // A heartbeat that is not sent is one that the vehicle misses.
+        let _ = sendto(socket, &out.buffer, SendFlags::DONTWAIT, &peer);
     }
 
     fn send(&self, vehicle: usize, order: crate::vehicle::command::Order, out: &mut Outputs) {
@@ -209,7 +248,7 @@ impl Driver {
 
     fn carry_out(&self, effect: Effect, out: &mut Outputs) {
         match effect {
-            Effect::Send(..) => {}
+            Effect::Send(..) | Effect::Beat(_) => {}
             Effect::Rule { tripped, rule, vehicle, demand, reason } => {
                 let vehicle = self.name(vehicle);
                 let signal = Signal {
@@ -239,36 +278,53 @@ impl Driver {
                 });
                 self.desk.note(format!("vehicle/{vehicle}"), payload);
             }
-            Effect::Latch { pressed, press, source, by } => {
+            Effect::Latch { latched, pressed, scope, press, source, by } => {
                 if pressed {
                     let change = EstopChanged { source: source.into(), pressed, by: by.clone() };
-                    self.desk.note("site".into(), Payload::EstopChanged(change));
+                    let about = match scope {
+                        Scope::Vehicle(vehicle) => format!("vehicle/{}", self.name(vehicle)),
+                        Scope::Site | Scope::Zone(_) => "site".into(),
+                    };
+                    self.desk.note(about, Payload::EstopChanged(change));
                 }
                 // The latch thread lives as long as this one.
-                let _ = out.latch.send((pressed, press, by));
+                let _ = out.latch.send(Write { latched, pressed, press, by });
             }
             Effect::LatchReleased { by } => {
                 let change = EstopChanged { source: "reset".into(), pressed: false, by };
                 self.desk.note("site".into(), Payload::EstopChanged(change));
             }
-            Effect::Decided { id, vehicle, reasons } => {
-                let (vehicle, permitted) = (self.name(vehicle), reasons.is_empty());
-                let decided =
-                    CommandDecided { request: id, vehicle: vehicle.clone(), permitted, reasons: reasons.clone() };
-                self.desk.note(format!("vehicle/{vehicle}"), Payload::CommandDecided(decided));
-                if let Some(answer) = out.waiting.remove(&id) {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(reasons);
-                }
+            Effect::Lease { vehicle, change, by, lasts } => {
+                let vehicle = self.name(vehicle);
+                let lasts_s = lasts.map(|lasts| lasts.as_secs());
+                let changed = LeaseChanged { vehicle: vehicle.clone(), change: change.into(), by, lasts_s };
+                self.desk.note(format!("vehicle/{vehicle}"), Payload::LeaseChanged(changed));
             }
+            Effect::Decided { id, vehicle, reasons, kept } => {
+                let (vehicle, permitted) = (self.name(vehicle), reasons.is_empty());
+                if kept {
+                    let reasons = reasons.clone();
+                    let decided = CommandDecided { request: id, vehicle: vehicle.clone(), permitted, reasons };
+                    self.desk.note(format!("vehicle/{vehicle}"), Payload::CommandDecided(decided));
+                }
+                answer(id, reasons, out);
+            }
+            Effect::Answered { id, reasons } => answer(id, reasons, out),
         }
+    }
+}
+
+fn answer(id: EventId, reasons: Vec<String>, out: &mut Outputs) {
+    if let Some(answer) = out.waiting.remove(&id) {
+        // Whoever asked may have gone.
+        let _ = answer.send(reasons);
     }
 }
 
 /// Persists the latch off the safety thread: the newest wish, until it is durable. A release goes back to the machine
 /// only then.
-fn keep_latch(folder: &std::path::Path, writes: &Receiver<(bool, u64, String)>, interlock: &Interlock) {
-    let mut wished: Option<(bool, u64, String)> = None;
+fn keep_latch(folder: &Path, names: &[Name], writes: &Receiver<Write>, interlock: &Interlock) {
+    let mut wished: Option<Write> = None;
     loop {
         match (&wished, writes.recv_timeout(LATCH_RETRY)) {
             (_, Ok(newer)) => wished = Some(writes.try_iter().last().unwrap_or(newer)),
@@ -276,13 +332,13 @@ fn keep_latch(folder: &std::path::Path, writes: &Receiver<(bool, u64, String)>, 
             (None, Err(RecvTimeoutError::Timeout)) => continue,
             (_, Err(RecvTimeoutError::Disconnected)) => return,
         }
-        let Some((pressed, press, by)) = wished.take() else { continue };
-        match latch::write(folder, pressed) {
-            Ok(()) if !pressed => interlock.tell(Input::Released { press, by }),
+        let Some(wish) = wished.take() else { continue };
+        match latch::write(folder, &wish.latched, names) {
+            Ok(()) if !wish.pressed => interlock.tell(Input::Released { press: wish.press, by: wish.by }),
             Ok(()) => {}
             Err(error) => {
-                error!(pressed, %error, "latch cannot be written; trying again");
-                wished = Some((pressed, press, by));
+                error!(pressed = wish.pressed, %error, "latch cannot be written; trying again");
+                wished = Some(wish);
             }
         }
     }

@@ -8,15 +8,43 @@ pub mod obey;
 pub mod rules;
 pub mod acks;
 pub mod action;
+pub mod vehicle;
+pub mod permit;
 pub mod machine;
 pub mod latch;
 pub mod clerk;
 pub mod driver;
+pub mod line;
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use shared::ids::Name;
+
+use line::LineConfig;
+use words::{Role, Rule};
+
+/// Who may do what, and how the e-stop is reset.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InterlockConfig {
+    /// Whether a second person must confirm a reset of the e-stop within 30 s.
+    pub two_person: bool,
+    /// The hardware line of the e-stop.
+    pub line: Option<LineConfig>,
+    /// Rules that are switched off. For trials: each is there for a reason.
+    pub off: Vec<Rule>,
+}
+
+/// A person of the site.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonConfig {
+    /// Name, as the person gives it.
+    pub name: String,
+    /// What the person may do.
+    pub role: Role,
+}
 
 /// Stop vehicles while somebody is in a zone.
 #[derive(Debug, Clone, Deserialize)]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use shared::ids::EventId;
 use shared::units::Uptime;
 
 use super::action::Why;
+use super::rules::estop::{Latched, Scope};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::Order;
 use crate::vehicle::link::Report;
@@ -54,24 +56,143 @@ pub struct KeepOut {
     pub stale_after: Duration,
 }
 
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Holds leases, gives commands.
+    Operator,
+    /// And resets the e-stop, takes a lease from another, clears what a vehicle does by itself.
+    Supervisor,
+}
+
+/// Rules that a policy may switch off, to see what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Keep-out zones.
+    KeepOut,
+    /// The vehicle is not heard.
+    Link,
+    /// What its autopilot does by itself.
+    Foreign,
+    /// Its pilot has it.
+    Pilot,
+    /// Nobody answers for its motion.
+    Lease,
+    /// An operator asked for it.
+    Asked,
+    /// This node is not well.
+    Node,
+}
+
+impl Rule {
+    /// As events and people know it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeepOut => "keep-out",
+            Self::Link => "link",
+            Self::Foreign => "foreign",
+            Self::Pilot => "pilot",
+            Self::Lease => "lease",
+            Self::Asked => "asked",
+            Self::Node => "node",
+        }
+    }
+
+    /// What would clear it.
+    pub const fn clears(self) -> &'static str {
+        match self {
+            Self::KeepOut => "fresh pictures that show nobody for the clear time",
+            Self::Link => "ten heartbeats in a row",
+            Self::Foreign | Self::Pilot => "disarmed on the ground, or a supervisor clears it",
+            Self::Lease => "a live lease or an authorised patrol",
+            Self::Asked => "whoever answers for it sends it on; of return and land, disarmed on the ground",
+            Self::Node => "ten seconds on time",
+        }
+    }
+
+    /// That it has cleared.
+    pub const fn cleared(self) -> &'static str {
+        match self {
+            Self::KeepOut => "nobody",
+            Self::Link => "heard again",
+            Self::Lease => "somebody answers for it",
+            Self::Foreign | Self::Pilot | Self::Asked => "has ended",
+            Self::Node => "is well",
+        }
+    }
+}
+
 /// What the machine enforces.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// Vehicles.
     pub vehicles: Vec<VehicleConfig>,
     /// Keep-out rules.
     pub keep_out: Vec<KeepOut>,
+    /// Who may do what. Without anybody every name is a supervisor: the console is reached from the box alone.
+    pub people: Vec<(String, Role)>,
+    /// Whether a second person must confirm a reset of the e-stop.
+    pub two_person: bool,
+    /// Whether the site has a hardware line.
+    pub line: bool,
+    /// Rules that are switched off.
+    pub off: Vec<Rule>,
+}
+
+impl Policy {
+    /// What somebody may do; `None`: nothing.
+    pub fn role(&self, name: &str) -> Option<Role> {
+        let known = self.people.iter().find(|(known, _)| known == name).map(|(_, role)| *role);
+        known.or((self.people.is_empty() && !name.trim().is_empty()).then_some(Role::Supervisor))
+    }
 }
 
 /// What a person may ask of a vehicle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Stand still. Never denied.
+    /// Stand still. Like the next two it is never denied for lease, link, readiness, node or authority.
     Hold,
+    /// Go home.
+    Return,
+    /// Land.
+    Land,
+    /// Motors off, on the ground.
+    Disarm,
     /// Go on with the mission.
     Resume,
-    /// What the vehicle does on its own, or its pilot, has ended: a named person says so.
+    /// What the vehicle does on its own, or its pilot, has ended: a supervisor says so.
     Clear,
+    /// Become the one who answers for it; the request's id is the lease.
+    Lease,
+    /// Still there.
+    Renew(EventId),
+    /// Answer for it no longer.
+    Leave(EventId),
+    /// Let it do its mission alone for this time.
+    Patrol(Duration),
+    /// Not any longer.
+    EndPatrol,
+}
+
+impl Verb {
+    /// For events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Return => "return",
+            Self::Land => "land",
+            Self::Disarm => "disarm",
+            Self::Resume => "resume",
+            Self::Clear => "clear",
+            Self::Lease => "lease",
+            Self::Renew(_) => "renew",
+            Self::Leave(_) => "leave",
+            Self::Patrol(_) => "patrol",
+            Self::EndPatrol => "end patrol",
+        }
+    }
 }
 
 /// What happens to the machine.
@@ -85,13 +206,31 @@ pub enum Input {
         source: &'static str,
         /// Who, where known.
         by: String,
+        /// For what.
+        scope: Scope,
     },
-    /// A named person wants to reset. Acts only once the release is durable ([`Input::Released`]).
+    /// The hardware line was read.
+    Line {
+        /// Open, unplugged or unreadable.
+        pressed: bool,
+    },
+    /// A supervisor wants to reset. Acts only once the release is durable ([`Input::Released`]).
     Reset {
+        /// Request id.
+        id: EventId,
+        /// Who.
+        by: String,
+        /// What.
+        scope: Scope,
+    },
+    /// A second person confirms a reset.
+    Confirm {
+        /// Request id.
+        id: EventId,
         /// Who.
         by: String,
     },
-    /// The latch file says released.
+    /// The latch file says what a release leaves pressed.
     Released {
         /// Number of the press that was released; a newer press keeps the latch.
         press: u64,
@@ -117,6 +256,8 @@ pub enum Input {
         vehicle: usize,
         /// What.
         verb: Verb,
+        /// Who.
+        by: String,
     },
 }
 
@@ -125,6 +266,8 @@ pub enum Input {
 pub enum Effect {
     /// Write an order to a vehicle, now.
     Send(usize, Order),
+    /// Write the supervisor's heartbeat to a vehicle, now.
+    Beat(usize),
     /// A rule tripped or cleared.
     Rule {
         /// Whether it tripped.
@@ -149,10 +292,14 @@ pub enum Effect {
         /// Why.
         why: Why,
     },
-    /// The latch must be written: pressed now, or released once durable.
+    /// The latch must be written: with a press more now, or with what a release leaves, which acts once durable.
     Latch {
-        /// Whether pressed.
+        /// What is latched then.
+        latched: Latched,
+        /// Whether that is a press.
         pressed: bool,
+        /// For what.
+        scope: Scope,
         /// Number of the press.
         press: u64,
         /// Source.
@@ -160,17 +307,37 @@ pub enum Effect {
         /// Who.
         by: String,
     },
-    /// The latch is released.
+    /// A release acts.
     LatchReleased {
         /// Who.
         by: String,
     },
-    /// Answer to a request: no reasons mean permitted.
+    /// Who answers for a vehicle has changed.
+    Lease {
+        /// Index of the vehicle.
+        vehicle: usize,
+        /// `leased`, `left`, `authorised`, `ended`.
+        change: &'static str,
+        /// Who.
+        by: String,
+        /// How long, for an authorisation.
+        lasts: Option<Duration>,
+    },
+    /// Answer to a request about a vehicle: no reasons mean permitted.
     Decided {
         /// Request id.
         id: EventId,
         /// Index of the vehicle.
         vehicle: usize,
+        /// Every reason against it.
+        reasons: Vec<String>,
+        /// Whether it is worth an event: a renewal is not.
+        kept: bool,
+    },
+    /// Answer to a request about the latch.
+    Answered {
+        /// Request id.
+        id: EventId,
         /// Every reason against it.
         reasons: Vec<String>,
     },
@@ -185,4 +352,8 @@ pub struct RuleView {
     pub vehicle: usize,
     /// Why it is tripped; absent while it is not.
     pub reason: Option<String>,
+    /// Since when it is tripped.
+    pub since: Option<Uptime>,
+    /// What would clear it.
+    pub clears: &'static str,
 }

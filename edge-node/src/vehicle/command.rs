@@ -28,6 +28,18 @@ const AUTOPILOT: u8 = 1;
 /// MAV_COMP_ID_ONBOARD_COMPUTER.
 pub const OUR_COMPONENT: u8 = 191;
 
+/// MAV_COMP_ID_MISSIONPLANNER: what ground stations call themselves.
+pub const SUPERVISOR_COMPONENT: u8 = 190;
+
+/// What a heartbeat of ours says that it is (MAV_TYPE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The observer: MAV_TYPE_ONBOARD_CONTROLLER.
+    Onboard,
+    /// The supervisor: MAV_TYPE_GCS.
+    GroundStation,
+}
+
 /// One thing a vehicle can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -109,9 +121,13 @@ pub fn request_stream(writer: &mut Writer, vehicle: u8, id: u32, interval_us: u3
     writer.write(COMMAND_LONG, &command_long(vehicle, SET_MESSAGE_INTERVAL, parameters), buffer);
 }
 
-/// Our own heartbeat: MAV_TYPE_ONBOARD_CONTROLLER, no autopilot, active, MAVLink 2.
-pub fn heartbeat(writer: &mut Writer, buffer: &mut Vec<u8>) {
-    writer.write(HEARTBEAT, &[0, 0, 0, 0, 18, 8, 0, 4, 3], buffer);
+/// Our own heartbeat: no autopilot, active, MAVLink 2.
+pub fn heartbeat(writer: &mut Writer, kind: Kind, buffer: &mut Vec<u8>) {
+    let kind = match kind {
+        Kind::Onboard => 18,
+        Kind::GroundStation => 6,
+    };
+    writer.write(HEARTBEAT, &[0, 0, 0, 0, kind, 8, 0, 4, 3], buffer);
 }
 
 fn command_long(vehicle: u8, command: u16, parameters: [f32; 7]) -> [u8; 33] {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::codec::{Writer, parse};
-use super::command::{OUR_COMPONENT, heartbeat, request_stream};
+use super::command::{Kind, OUR_COMPONENT, heartbeat, request_stream};
 use super::state::{Heard, VehicleState};
 use super::{LinkConfig, VehicleConfig};
 use crate::clock;
@@ -176,7 +176,7 @@ impl Link {
         // A full or unreachable socket is the link's silence, which the vehicle's age shows.
         let send = |bytes: &[u8]| drop(socket.send_to(bytes, address));
         if beat {
-            heartbeat(w, out);
+            heartbeat(w, Kind::Onboard, out);
             send(out);
         }
         if peer.asked.is_none_or(|at| now.since(at) >= REQUEST) {

@@ -54,6 +54,11 @@ impl TryFrom<Vec<Stop>> for StopTable {
 }
 
 impl StopTable {
+    /// Whether nothing was measured.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The fastest stop that was measured, m/s.
     pub fn fastest_mps(&self) -> f32 {
         self.0.last().map_or(0.0, |stop| stop.speed_mps)

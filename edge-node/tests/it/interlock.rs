@@ -1,10 +1,11 @@
 //! Properties and scenarios of the interlock's decision, without any I/O.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use edge_node::interlock::latch::{self, Latch};
 use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Verb};
+use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::link::Report;
 use edge_node::vehicle::state::{Heard, VehicleState};
@@ -12,13 +13,20 @@ use edge_node::vehicle::stop::StopTable;
 use edge_node::vehicle::{Class, VehicleConfig};
 use shared::ids::EventId;
 use shared::units::Uptime;
-use tempfile::TempDir;
 use uuid::Uuid;
 
 /// Index of the rover.
 pub const ROVER: usize = 0;
 /// Index of the copter.
 pub const COPTER: usize = 1;
+
+/// INTERLOCKS' measured rover, and more than its copter needs.
+pub fn brake() -> StopTable {
+    toml::from_str::<BTreeMap<String, StopTable>>("brake = [{ speed_mps = 5.3, distance_m = 11.2, time_s = 7.7 }]")
+        .unwrap()
+        .remove("brake")
+        .unwrap()
+}
 
 /// A rover and a copter that share one keep-out zone.
 pub fn policy() -> Policy {
@@ -27,7 +35,7 @@ pub fn policy() -> Policy {
         sysid,
         class,
         link: "radio".parse().unwrap(),
-        brake: StopTable::default(),
+        brake: brake(),
         mode_channel: None,
     };
     Policy {
@@ -39,6 +47,7 @@ pub fn policy() -> Policy {
             clear_after: Duration::from_secs(2),
             stale_after: Duration::from_secs(1),
         }],
+        ..Policy::default()
     }
 }
 
@@ -59,10 +68,21 @@ pub struct Rig {
 
 impl Rig {
     pub fn new() -> Self {
+        let mut rig = Self::begin(policy());
+        // Somebody answers for what they do.
+        for vehicle in [ROVER, COPTER] {
+            assert!(rig.ask(vehicle, Verb::Patrol(Duration::from_secs(12 * 3600))).is_empty());
+        }
+        rig.settle();
+        rig
+    }
+
+    /// A rig whose machine has just begun.
+    pub fn begin(policy: Policy) -> Self {
         let now = Uptime::from_millis(100_000);
         let driving = |mode| VehicleState { mode, armed: true, speed_mps: 2.0, ..VehicleState::default() };
-        let mut rig = Self {
-            machine: Machine::new(policy(), false),
+        Self {
+            machine: Machine::new(policy, Latched::new(2, false), now),
             now,
             state: [driving(10), driving(3)],
             sent: Vec::new(),
@@ -72,7 +92,12 @@ impl Rig {
             present: false,
             landed: false,
             slows: true,
-        };
+        }
+    }
+
+    /// Until nothing is tripped any more.
+    pub fn settle(&mut self) {
+        let rig = self;
         // Every zone begins as stale: frames must show it empty for the clear time first.
         rig.obeys = false;
         rig.pass(6000);
@@ -80,7 +105,6 @@ impl Rig {
         assert_eq!(rig.machine.demand(ROVER), Demand::None);
         rig.state.iter_mut().zip([10, 3]).for_each(|(state, mode)| (state.mode, state.armed) = (mode, true));
         (rig.sent, rig.effects) = (Vec::new(), Vec::new());
-        rig
     }
 
     pub fn give(&mut self, input: Input) {
@@ -135,8 +159,21 @@ impl Rig {
         orders
     }
 
+    pub fn press(&mut self) {
+        self.give(Input::Press { source: "console", by: String::new(), scope: Scope::Site });
+    }
+
+    pub fn pressed(&self) -> bool {
+        self.machine.latched().any()
+    }
+
+    /// Whether a rule is tripped on a vehicle.
+    pub fn tripped(&self, vehicle: usize, rule: &str) -> bool {
+        self.machine.rules().iter().any(|view| view.rule == rule && view.vehicle == vehicle && view.reason.is_some())
+    }
+
     fn reset(&mut self) {
-        self.give(Input::Reset { by: "ann".into() });
+        self.give(Input::Reset { id: EventId(Uuid::now_v7()), by: "ann".into(), scope: Scope::Site });
         let latched = self.effects.iter().rev().find_map(|effect| match effect {
             Effect::Latch { pressed: false, press, .. } => Some(*press),
             _ => None,
@@ -151,7 +188,12 @@ impl Rig {
     /// Every reason against a request.
     pub fn ask(&mut self, vehicle: usize, verb: Verb) -> Vec<String> {
         let id = EventId(Uuid::now_v7());
-        self.give(Input::Request { id, vehicle, verb });
+        self.ask_as("ann", id, vehicle, verb)
+    }
+
+    /// Every reason against a request of somebody.
+    pub fn ask_as(&mut self, by: &str, id: EventId, vehicle: usize, verb: Verb) -> Vec<String> {
+        self.give(Input::Request { id, vehicle, verb, by: by.into() });
         let decided = self.effects.iter().rev().find_map(|effect| match effect {
             Effect::Decided { id: of, reasons, .. } if *of == id => Some(reasons.clone()),
             _ => None,
@@ -238,7 +280,7 @@ fn without_telemetry_nothing_escalates_and_the_order_is_repeated_each_second() {
     let mut rig = Rig::new();
     rig.obeys = false;
     rig.now = rig.now.plus(Duration::from_secs(4));
-    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.press();
     for _ in 0..500 {
         rig.now = rig.now.plus(Duration::from_millis(20));
         rig.give(Input::Tick);
@@ -252,7 +294,7 @@ fn without_telemetry_nothing_escalates_and_the_order_is_repeated_each_second() {
 fn an_estop_on_the_ground_holds_then_disarms_below_walking_speed() {
     let mut rig = Rig::new();
     rig.pass(500);
-    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.press();
     assert_eq!(rig.sent[0].2, Order::Mode(4), "in the same step as the press");
     rig.pass(1000);
     assert_eq!(rig.orders(ROVER), [Order::Mode(4)], "still rolling");
@@ -267,7 +309,7 @@ fn an_estop_whose_hold_is_ignored_disarms_a_rover_after_half_a_second() {
     rig.pass(500);
     rig.obeys = false;
     let begun = rig.now;
-    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.press();
     rig.pass(1000);
     let disarmed = rig.sent.iter().find(|(_, v, order)| *v == ROVER && *order == Order::Disarm).unwrap().0;
     assert!((500..700).contains(&disarmed.since(begun).as_millis()));
@@ -277,7 +319,7 @@ fn an_estop_whose_hold_is_ignored_disarms_a_rover_after_half_a_second() {
 fn an_estop_in_the_air_brakes_then_lands_and_disarms_only_on_the_ground() {
     let mut rig = Rig::new();
     rig.pass(500);
-    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.press();
     (rig.state[COPTER].speed_mps, rig.slows) = (4.0, false);
     rig.pass(3000);
     assert_eq!(rig.orders(COPTER), [Order::Mode(17)]);
@@ -294,44 +336,24 @@ fn an_estop_in_the_air_brakes_then_lands_and_disarms_only_on_the_ground() {
 fn a_reset_needs_a_durable_release_and_starts_nothing() {
     let mut rig = Rig::new();
     rig.pass(500);
-    rig.give(Input::Press { source: "console", by: String::new() });
-    rig.give(Input::Reset { by: "ann".into() });
-    assert!(rig.machine.pressed(), "not durable yet");
-    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.press();
+    rig.give(Input::Reset { id: EventId(Uuid::now_v7()), by: "ann".into(), scope: Scope::Site });
+    assert!(rig.pressed(), "not durable yet");
+    rig.press();
     rig.give(Input::Released { press: 2, by: "ann".into() });
-    assert!(rig.machine.pressed(), "a newer press keeps the latch");
+    assert!(rig.pressed(), "a newer press keeps the latch");
     rig.reset();
-    assert!(!rig.machine.pressed());
+    assert!(!rig.pressed());
     let sent = rig.sent.len();
     rig.pass(1000);
     assert_eq!(rig.sent.len(), sent, "a reset permits motion and starts none");
 }
 
 #[test]
-fn an_unreadable_latch_counts_as_pressed() {
-    let folder = TempDir::new().unwrap();
-    let at = folder.path();
-    assert_eq!(latch::read(at), Latch::Absent);
-    latch::write(at, true).unwrap();
-    assert_eq!(latch::read(at), Latch::Pressed);
-    latch::write(at, false).unwrap();
-    assert_eq!(latch::read(at), Latch::Released);
-    let whole = std::fs::read(at.join("estop.a")).unwrap();
-    for byte in 0..whole.len() {
-        let mut damaged = whole.clone();
-        damaged[byte] ^= 0x10;
-        std::fs::write(at.join("estop.a"), damaged).unwrap();
-        assert_eq!(latch::read(at), Latch::Unknown, "byte {byte}");
-    }
-    std::fs::remove_file(at.join("estop.a")).unwrap();
-    assert_eq!(latch::read(at), Latch::Unknown, "one copy is gone");
-}
-
-#[test]
 fn refusals_of_brake_never_become_a_disarm_in_the_air() {
     let mut rig = Rig::new();
     rig.obeys = false;
-    rig.give(Input::Press { source: "console", by: String::new() });
+    rig.press();
     // BRAKE was sent several times before the first refusal arrives, as on a slow radio.
     rig.pass(900);
     for _ in 0..12 {
@@ -362,7 +384,7 @@ fn a_vehicle_first_heard_late_is_told_the_first_action_first() {
     for state in &mut rig.state {
         *state = VehicleState { mode: state.mode, armed: true, speed_mps: 2.0, ..VehicleState::default() };
     }
-    rig.machine = Machine::new(policy(), true);
+    rig.machine = Machine::new(policy(), Latched::new(2, true), rig.now);
     for _ in 0..200 {
         rig.now = rig.now.plus(Duration::from_millis(20));
         rig.give(Input::Tick);
@@ -379,7 +401,6 @@ fn a_hold_asked_for_under_a_demand_sends_nothing_weaker() {
     rig.pass(6000);
     let told = [Order::Mode(17), Order::GuidedStill(4), Order::Mode(9)];
     assert_eq!(rig.orders(COPTER), told);
-    rig.give(Input::Request { id: EventId(Uuid::nil()), vehicle: COPTER, verb: Verb::Hold });
-    assert!(matches!(rig.effects.last(), Some(Effect::Decided { reasons, .. }) if reasons.is_empty()), "never denied");
+    assert!(rig.ask(COPTER, Verb::Hold).is_empty(), "never denied");
     assert_eq!(rig.orders(COPTER), told, "no BRAKE over LAND");
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Verb};
+use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::link::Report;
 use edge_node::vehicle::state::{Heard, VehicleState};
@@ -13,6 +14,24 @@ use shared::units::Uptime;
 use uuid::Uuid;
 
 use crate::interlock::{COPTER, ROVER, policy};
+
+fn verb() -> impl Strategy<Value = Verb> {
+    let lease = EventId(Uuid::nil());
+    let patrol = (0u64..100).prop_map(|seconds| Verb::Patrol(Duration::from_secs(seconds)));
+    prop_oneof![
+        Just(Verb::Hold),
+        Just(Verb::Return),
+        Just(Verb::Land),
+        Just(Verb::Disarm),
+        Just(Verb::Resume),
+        Just(Verb::Clear),
+        Just(Verb::Lease),
+        Just(Verb::Renew(lease)),
+        Just(Verb::Leave(lease)),
+        patrol,
+        Just(Verb::EndPatrol),
+    ]
+}
 
 fn input() -> impl Strategy<Value = (Input, u64)> {
     let captured = any::<u32>().prop_map(|ms| Uptime::from_millis(100_000 + u64::from(ms % 60_000)));
@@ -37,8 +56,8 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
     });
     let input = prop_oneof![
         Just(Input::Tick),
-        Just(Input::Press { source: "console", by: String::new() }),
-        Just(Input::Reset { by: "ann".into() }),
+        Just(Input::Press { source: "console", by: String::new(), scope: Scope::Site }),
+        Just(Input::Reset { id: EventId(Uuid::nil()), by: "ann".into(), scope: Scope::Site }),
         (0u64..6).prop_map(|press| Input::Released { press, by: "ann".into() }),
         report,
         (0usize..3, any::<bool>(), captured).prop_map(|(zone, present, captured)| Input::Seen {
@@ -46,10 +65,11 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
             present,
             captured
         }),
-        (0usize..4, any::<bool>()).prop_map(|(vehicle, hold)| Input::Request {
+        (0usize..4, verb()).prop_map(|(vehicle, verb)| Input::Request {
             id: EventId(Uuid::nil()),
             vehicle,
-            verb: if hold { Verb::Hold } else { Verb::Resume },
+            verb,
+            by: "ann".into(),
         }),
     ];
     (input, 0u64..3000)
@@ -60,18 +80,18 @@ proptest! {
 
     #[test]
     fn whatever_happens_a_tripped_vehicle_is_never_sent_on(inputs in proptest::collection::vec(input(), 1..80)) {
-        let mut machine = Machine::new(policy(), false);
         let mut now = Uptime::from_millis(100_000);
+        let mut machine = Machine::new(policy(), Latched::new(2, false), now);
         for (input, ms) in inputs {
             now = now.plus(Duration::from_millis(ms));
             let mut out = Vec::new();
-            let pressed_before = machine.pressed();
+            let pressed_before = machine.latched().any();
             let release = matches!(input, Input::Released { .. });
             machine.step(input, now, &mut out);
-            prop_assert!(!pressed_before || machine.pressed() || release, "only a durable release opens the latch");
+            prop_assert!(!pressed_before || machine.latched().any() || release, "only a durable release opens the latch");
             for vehicle in [ROVER, COPTER] {
                 let demand = machine.demand(vehicle);
-                prop_assert!(!machine.pressed() || demand == Demand::Stop);
+                prop_assert!(!machine.latched().any() || demand == Demand::Stop);
                 for effect in &out {
                     if let Effect::Send(to, Order::Mode(mode)) = effect {
                         let auto = if *to == ROVER { 10 } else { 3 };
@@ -84,15 +104,15 @@ proptest! {
 
     #[test]
     fn a_hazard_more_never_lowers_a_demand(inputs in proptest::collection::vec(input(), 0..40)) {
-        let mut machine = Machine::new(policy(), false);
         let mut now = Uptime::from_millis(100_000);
+        let mut machine = Machine::new(policy(), Latched::new(2, false), now);
         for (input, ms) in inputs {
             now = now.plus(Duration::from_millis(ms));
             machine.step(input, now, &mut Vec::new());
         }
         let before = [machine.demand(ROVER), machine.demand(COPTER)];
         let hazards =
-            [Input::Press { source: "console", by: String::new() }, Input::Seen { zone: 0, present: true, captured: now }];
+            [Input::Press { source: "console", by: String::new(), scope: Scope::Site }, Input::Seen { zone: 0, present: true, captured: now }];
         for hazard in hazards {
             let mut worse = machine.clone();
             worse.step(hazard, now, &mut Vec::new());

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Verb};
+use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::link::Report;
 use edge_node::vehicle::state::{Heard, VehicleState};
@@ -19,7 +20,7 @@ const RTL: u32 = 6;
 const COPTER_AUTO: u32 = 3;
 
 fn press() -> Input {
-    Input::Press { source: "console", by: String::new() }
+    Input::Press { source: "console", by: String::new(), scope: Scope::Site }
 }
 
 /// The reason for which a rule is tripped on a vehicle.
@@ -280,7 +281,7 @@ fn the_last_action_is_repeated_for_as_long_as_it_is_not_shown() {
 #[test]
 fn foreign_after_a_restart_nothing_is_sent_to_an_aircraft_before_its_heartbeat_tells_what_it_is_about() {
     let mut rig = Rig::new();
-    rig.machine = Machine::new(policy(), false);
+    rig.machine = Machine::new(policy(), Latched::new(2, false), rig.now);
     rig.state[COPTER] = VehicleState { mode: LAND, armed: true, speed_mps: 1.0, ..VehicleState::default() };
     tick(&mut rig, 1000);
     packet(&mut rig, COPTER);
@@ -289,7 +290,7 @@ fn foreign_after_a_restart_nothing_is_sent_to_an_aircraft_before_its_heartbeat_t
     rig.pass(5000);
     assert_eq!((rig.machine.demand(COPTER), rig.orders(COPTER)), (Demand::Land, vec![]), "it lands by itself");
     // But an e-stop does not wait for a heartbeat.
-    rig.machine = Machine::new(policy(), true);
+    rig.machine = Machine::new(policy(), Latched::new(2, true), rig.now);
     rig.state[COPTER] = VehicleState { armed: true, ..VehicleState::default() };
     packet(&mut rig, COPTER);
     assert_eq!(rig.orders(COPTER), [Order::Mode(17)]);

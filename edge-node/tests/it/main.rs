@@ -17,6 +17,8 @@ mod detection;
 mod downlink;
 mod floor;
 mod interlock;
+mod interlock_estop;
+mod interlock_lease;
 mod interlock_properties;
 mod interlock_rules;
 mod journal;

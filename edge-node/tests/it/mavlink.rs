@@ -2,11 +2,11 @@
 
 use edge_node::vehicle::Class;
 use edge_node::vehicle::codec::{Writer, parse};
-use edge_node::vehicle::command::{Order, heartbeat, request_stream};
+use edge_node::vehicle::command::{Kind, Order, heartbeat, request_stream};
 use edge_node::vehicle::state::{Heard, VehicleState};
 use mavlink::dialects::ardupilotmega::{
-    EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA, MavCmd, MavLandedState, MavMessage, MavModeFlag,
-    MavType, PositionTargetTypemask, SYS_STATUS_DATA,
+    EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA, MavAutopilot, MavCmd, MavLandedState,
+    MavMessage, MavModeFlag, MavType, PositionTargetTypemask, SYS_STATUS_DATA,
 };
 use mavlink::{MavHeader, MavlinkReader, write_v1_msg, write_v2_msg};
 use proptest::prelude::{any, proptest};
@@ -58,10 +58,15 @@ fn px4_is_told_main_and_sub_mode_apart_and_to_stay_where_it_is() {
 #[test]
 fn our_heartbeat_and_stream_requests_read_as_meant() {
     let (mut writer, mut buffer) = (Writer::new(245, 191), Vec::new());
-    heartbeat(&mut writer, &mut buffer);
+    heartbeat(&mut writer, Kind::Onboard, &mut buffer);
     let (header, MavMessage::HEARTBEAT(beat)) = read(&buffer) else { panic!() };
     assert_eq!((header.system_id, header.component_id), (245, 191));
     assert_eq!(beat.mavtype, MavType::MAV_TYPE_ONBOARD_CONTROLLER);
+    let mut supervisor = Writer::new(255, 190);
+    heartbeat(&mut supervisor, Kind::GroundStation, &mut buffer);
+    let (header, MavMessage::HEARTBEAT(beat)) = read(&buffer) else { panic!() };
+    assert_eq!((header.system_id, beat.mavtype), (255, MavType::MAV_TYPE_GCS));
+    assert_eq!(beat.autopilot, MavAutopilot::MAV_AUTOPILOT_INVALID);
     request_stream(&mut writer, 7, 33, 200_000, &mut buffer);
     let (header, MavMessage::COMMAND_LONG(request)) = read(&buffer) else { panic!() };
     assert_eq!(header.sequence, 1);

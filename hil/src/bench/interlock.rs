@@ -213,18 +213,18 @@ fn vehicle(link: u16, told: &Sender<Instant>) {
         if let Ok(len) = socket.recv(&mut datagram) {
             let at = now();
             let mut reader = MavlinkReader::new(datagram.get(..len).unwrap_or_default());
-            while let Ok((_, message)) = reader.read_any_message::<MavMessage>() {
+            while let Ok((header, message)) = reader.read_any_message::<MavMessage>() {
                 let order = matches!(&message, MavMessage::COMMAND_LONG(c) if c.command == MavCmd::MAV_CMD_DO_SET_MODE);
                 if order && told.send(at).is_err() {
                     return;
                 }
-                autopilot.take(&message).0.iter().for_each(&mut send);
+                autopilot.take(header.system_id, &message).0.iter().for_each(&mut send);
             }
         }
         if stepped.elapsed() >= Duration::from_millis(20) {
             let passed = stepped.elapsed().as_secs_f64();
             stepped = now();
-            autopilot.step(passed).iter().for_each(&mut send);
+            autopilot.step(passed).0.iter().for_each(&mut send);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hil::media;
 use hil::servers::Addresses;
-use hil::site::{Plan, Ports, Site};
+use hil::site::{COPTER_BRAKE, Plan, Ports, ROVER_BRAKE, Site};
 use hil::wait::{eventually, until};
 use hil::witness;
 use serde_json::{Value, json};
@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 const DO_SET_MODE: &str = "MAV_CMD_DO_SET_MODE";
 const ARM_DISARM: &str = "MAV_CMD_COMPONENT_ARM_DISARM";
 
-fn vehicles(ports: Ports, sim_extra: &str) -> Plan {
+pub fn vehicles(ports: Ports, sim_extra: &str) -> Plan {
     let link = ports.link;
     let mut plan =
         Plan { node: format!("\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{link}\"\n"), ..Plan::default() };
-    for (name, sysid, mode, speed) in [("rover", 1, 10, 2.0), ("copter", 2, 3, 5.0)] {
+    let kinds = [("rover", 1, 10, 2.0, ROVER_BRAKE), ("copter", 2, 3, 5.0, COPTER_BRAKE)];
+    for (name, sysid, mode, speed, brake) in kinds {
         plan.node.push_str(&format!(
-            "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nlink = \"radio\"\n"
+            "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nlink = \"radio\"\n{brake}"
         ));
         plan.sim.push_str(&format!(
             "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nconnect = \"127.0.0.1:{link}\"\n\
@@ -29,7 +30,7 @@ fn vehicles(ports: Ports, sim_extra: &str) -> Plan {
     plan
 }
 
-async fn site(name: &str, make: impl Fn(Ports) -> Plan) -> Site {
+pub async fn site(name: &str, make: impl Fn(Ports) -> Plan) -> Site {
     let place = Addresses::find().unwrap().place(name).await.unwrap();
     let ports = Ports::free().unwrap();
     let mut site = Site::prepare(place, ports, &make(ports), None).unwrap();
@@ -40,11 +41,11 @@ async fn site(name: &str, make: impl Fn(Ports) -> Plan) -> Site {
 }
 
 /// Commands of a kind that a vehicle was told, as the vehicle saw them.
-fn told<'a>(trace: &'a [Value], vehicle: &str, command: &str) -> Vec<&'a Value> {
+pub fn told<'a>(trace: &'a [Value], vehicle: &str, command: &str) -> Vec<&'a Value> {
     trace.iter().filter(|line| line["vehicle"] == vehicle && line["command"] == command).collect()
 }
 
-fn wait_for(site: &Site, what: &str, deadline: Duration, seen: impl Fn(&[Value]) -> bool) {
+pub fn wait_for(site: &Site, what: &str, deadline: Duration, seen: impl Fn(&[Value]) -> bool) {
     until(what, deadline, || {
         let trace = site.trace();
         let last = trace.iter().rev().find(|line| line["command"] != "MAV_CMD_SET_MESSAGE_INTERVAL");
@@ -53,7 +54,7 @@ fn wait_for(site: &Site, what: &str, deadline: Duration, seen: impl Fn(&[Value])
     .unwrap();
 }
 
-async fn wait_for_state(site: &Site, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub async fn wait_for_state(site: &Site, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let look = async || {
         let state = site.state().await.map_err(|error| format!("{error:#}"))?;
         if holds(&state) { Ok(state) } else { Err(state.to_string()) }
@@ -61,13 +62,14 @@ async fn wait_for_state(site: &Site, what: &str, holds: impl Fn(&Value) -> bool)
     eventually(what, Duration::from_secs(20), look).await.unwrap()
 }
 
-fn vehicle<'a>(state: &'a Value, name: &str) -> &'a Value {
+pub fn vehicle<'a>(state: &'a Value, name: &str) -> &'a Value {
     state["vehicles"].as_array().unwrap().iter().find(|v| v["name"] == name).unwrap()
 }
 
 /// Sends vehicles on: after any start of the node they stand until somebody does.
-async fn go(site: &Site, names: &[&str]) {
+pub async fn go(site: &Site, names: &[&str]) {
     for name in names {
+        site.patrol(name).await.unwrap();
         let sent = async || match site.command_vehicle(name, "resume").await {
             Ok(true) => Ok(()),
             other => Err(format!("{other:?}")),
@@ -158,7 +160,7 @@ async fn held(name: &str, copter: &str) -> Site {
     site
 }
 
-fn tripped(state: &Value, rule: &str, name: &str) -> bool {
+pub fn tripped(state: &Value, rule: &str, name: &str) -> bool {
     let rules = state["interlock"]["rules"].as_array().unwrap();
     rules.iter().any(|view| view["rule"] == rule && view["vehicle"] == name && !view["reason"].is_null())
 }
@@ -222,6 +224,9 @@ async fn without_its_model_the_node_goes_on_and_the_zone_counts_as_occupied() {
     })
     .await;
     // The copter is let go once it was heard for a while: it is not of the zone.
+    for name in ["rover", "copter"] {
+        site.patrol(name).await.unwrap();
+    }
     let state = wait_for_state(&site, "the rover to be held and the copter let go", |s| {
         vehicle(s, "rover")["mode"] == 4 && vehicle(s, "copter")["demand"] == "none"
     })
@@ -262,6 +267,7 @@ async fn six_people_are_six_presence_episodes_and_each_holds_the_moving_rover() 
         }
         let rover = vehicle(&state, "rover");
         if rover["demand"] == "none" && rover["mode"] != 10 {
+            site.patrol("rover").await.map_err(|error| format!("{error:#}"))?;
             site.command_vehicle("rover", "resume").await.map_err(|error| format!("{error:#}"))?;
         }
         Err(state.to_string())

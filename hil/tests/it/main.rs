@@ -18,6 +18,7 @@ mod fleet;
 mod history;
 mod interlock;
 mod late;
+mod lease;
 mod link;
 mod media;
 mod questions;

@@ -2,8 +2,8 @@
 
 use shared::event::{
     Alert, CameraHealth, CameraState, CommandDecided, CommandRequested, Custom, DetectionTrack, DownlinkReceived,
-    EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, MediaDropped, MediaStored, NodeStarted, NodeStopped,
-    Payload, SensorReading, TrackPhase, VehicleSampled, ZonePresence, schema, schemas,
+    EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, MediaDropped, MediaStored,
+    NodeStarted, NodeStopped, Payload, SensorReading, TrackPhase, VehicleSampled, ZonePresence, schema, schemas,
 };
 use shared::ids::EventId;
 use shared::record::Record;
@@ -71,6 +71,12 @@ fn all() -> Vec<Payload> {
             seq: 1_767_225_600_000_000,
             kind: "estop.press".into(),
             outcome: "taken".into(),
+        }),
+        Payload::LeaseChanged(LeaseChanged {
+            vehicle: "rover".into(),
+            change: "authorised".into(),
+            by: "ann".into(),
+            lasts_s: Some(600),
         }),
         Payload::VehicleSampled(VehicleSampled {
             vehicle: "rover".into(),

@@ -3,8 +3,12 @@
 //! A hazard is a demand and a reason. No rule sees another's demand, so a hazard more can never lower one.
 
 pub mod trip;
+pub mod estop;
 pub mod link;
 pub mod autonomy;
+pub mod lease;
+pub mod keep_out;
+pub mod node;
 
 use super::words::Demand;
 

@@ -1,0 +1,155 @@
+//! What people may ask of one vehicle: commands, its lease, its patrol. The interlock decides; the answer has every reason.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::json;
+use shared::event::{CommandRequested, Payload};
+use shared::ids::EventId;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::Shared;
+use super::api::{answered, problem};
+use crate::interlock::machine::{Input, Verb};
+use crate::interlock::rules::lease::RENEWAL;
+
+/// A command for a vehicle.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    verb: Wanted,
+    by: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    Hold,
+    Return,
+    Land,
+    Disarm,
+    Resume,
+    Clear,
+}
+
+/// Who takes a lease.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taker {
+    by: String,
+}
+
+/// Which lease, and whose.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    lease: Uuid,
+    by: String,
+}
+
+/// A patrol.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patrol {
+    by: String,
+    /// How long from now, e.g. `20m`; zero ends it.
+    #[serde(rename = "for", with = "shared::config::duration")]
+    lasts: Duration,
+}
+
+/// `POST /api/v1/vehicles/{vehicle}/commands`: 202 with an id, or 409 with every reason.
+pub async fn command(
+    State(console): State<Shared>,
+    Path(vehicle): Path<String>,
+    command: Result<Json<Command>, JsonRejection>,
+) -> Response {
+    let command = match command {
+        Ok(Json(command)) => command,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    };
+    let verb = match command.verb {
+        Wanted::Hold => Verb::Hold,
+        Wanted::Return => Verb::Return,
+        Wanted::Land => Verb::Land,
+        Wanted::Disarm => Verb::Disarm,
+        Wanted::Resume => Verb::Resume,
+        Wanted::Clear => Verb::Clear,
+    };
+    ask(&console, &vehicle, verb, command.by, "id").await
+}
+
+/// `POST /api/v1/vehicles/{vehicle}/lease`: 202 with the lease, which lives for two seconds after each renewal.
+pub async fn lease(
+    State(console): State<Shared>,
+    Path(vehicle): Path<String>,
+    taker: Result<Json<Taker>, JsonRejection>,
+) -> Response {
+    match taker {
+        Ok(Json(taker)) => ask(&console, &vehicle, Verb::Lease, taker.by, "lease").await,
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    }
+}
+
+/// `POST /api/v1/vehicles/{vehicle}/lease/renew`.
+pub async fn renew(
+    State(console): State<Shared>,
+    Path(vehicle): Path<String>,
+    held: Result<Json<Held>, JsonRejection>,
+) -> Response {
+    match held {
+        Ok(Json(held)) => ask(&console, &vehicle, Verb::Renew(EventId(held.lease)), held.by, "id").await,
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    }
+}
+
+/// `DELETE /api/v1/vehicles/{vehicle}/lease`.
+pub async fn leave(
+    State(console): State<Shared>,
+    Path(vehicle): Path<String>,
+    held: Result<Json<Held>, JsonRejection>,
+) -> Response {
+    match held {
+        Ok(Json(held)) => ask(&console, &vehicle, Verb::Leave(EventId(held.lease)), held.by, "id").await,
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    }
+}
+
+/// `POST /api/v1/vehicles/{vehicle}/patrol`: lets it do its mission alone for a time; `"for": "0s"` ends that.
+pub async fn patrol(
+    State(console): State<Shared>,
+    Path(vehicle): Path<String>,
+    patrol: Result<Json<Patrol>, JsonRejection>,
+) -> Response {
+    let patrol = match patrol {
+        Ok(Json(patrol)) => patrol,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    };
+    let verb = if patrol.lasts.is_zero() { Verb::EndPatrol } else { Verb::Patrol(patrol.lasts) };
+    ask(&console, &vehicle, verb, patrol.by, "id").await
+}
+
+async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String, key: &str) -> Response {
+    if by.trim().is_empty() {
+        return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]);
+    }
+    let Some(index) = console.vehicles.iter().position(|config| config.name.as_str() == vehicle) else {
+        return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
+    };
+    let id = EventId(Uuid::now_v7());
+    let answer = console.interlock.ask(Input::Request { id, vehicle: index, verb, by: by.clone() }, id).await;
+    // A renewal says twice a second what the lease's own events say once.
+    if !matches!(verb, Verb::Renew(_)) {
+        let requested = CommandRequested { request: id, vehicle: vehicle.to_owned(), verb: verb.as_str().into(), by };
+        let event = console.journal.event(format!("vehicle/{vehicle}"), Payload::CommandRequested(requested));
+        if let Err(error) = console.journal.append(event).await {
+            warn!("failed to keep a command request: {error}");
+        }
+    }
+    answered(answer, &json!({ key: id.to_string(), "renew_within_ms": RENEWAL.as_millis() }))
+}

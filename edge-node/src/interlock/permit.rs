@@ -1,0 +1,158 @@
+//! Whether what somebody asks of a vehicle may be done: permitted, or denied with every reason at once. Pure.
+//!
+//! Hold, return, land and disarm on the ground are never denied for lease, link, readiness, node or authority: any person of
+//! the site may give them. What moves a vehicle needs whoever answers for it, and no rule tripped.
+
+use std::time::Duration;
+
+use shared::ids::EventId;
+use shared::units::Uptime;
+
+use super::rules::lease::PATROL_MAX;
+use super::vehicle::Vehicle;
+use super::words::{Demand, Policy, Role, Rule, RuleView, Verb};
+use crate::vehicle::VehicleConfig;
+use crate::vehicle::command::Order;
+
+/// Who asks for what, when.
+#[derive(Debug, Clone)]
+pub struct Asking<'a> {
+    /// What the site allows.
+    pub policy: &'a Policy,
+    /// The vehicle's configuration.
+    pub config: &'a VehicleConfig,
+    /// Every rule that concerns the vehicle.
+    pub rules: &'a [RuleView],
+    /// Its strongest demand.
+    pub demand: Demand,
+    /// Request id.
+    pub id: EventId,
+    /// Who.
+    pub by: &'a str,
+    /// Now.
+    pub now: Uptime,
+}
+
+/// What comes of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    /// Every reason against it; none: it is done.
+    pub reasons: Vec<String>,
+    /// What is written to the vehicle.
+    pub order: Option<Order>,
+    /// How its lease has changed, and for how long.
+    pub lease: Option<(&'static str, Option<Duration>)>,
+}
+
+impl Decision {
+    fn denied(reason: impl Into<String>) -> Self {
+        Self { reasons: vec![reason.into()], ..Self::default() }
+    }
+}
+
+/// Decides, and changes what is the vehicle's own: its lease, and what it was asked for.
+pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let Some(role) = asking.policy.role(asking.by) else {
+        return Decision::denied(format!("authority: {:?} is nobody of this site", asking.by));
+    };
+    match verb {
+        Verb::Hold => demand(Demand::Hold, asking, vehicle),
+        Verb::Return => demand(Demand::Return, asking, vehicle),
+        Verb::Land => demand(Demand::Land, asking, vehicle),
+        Verb::Disarm => disarm(asking, vehicle),
+        Verb::Resume => resume(asking, vehicle),
+        Verb::Clear if role < Role::Supervisor => Decision::denied("authority: only a supervisor clears"),
+        Verb::Clear if vehicle.autonomy.is_clear() => Decision::denied("there is nothing to clear"),
+        Verb::Clear => {
+            vehicle.autonomy.clear();
+            Decision::default()
+        }
+        Verb::Lease | Verb::Renew(_) | Verb::Leave(_) | Verb::Patrol(_) | Verb::EndPatrol => {
+            answer_for(verb, role, asking, vehicle)
+        }
+    }
+}
+
+fn steered(vehicle: &Vehicle) -> Option<String> {
+    vehicle.steered().then(|| "pilot: its pilot has it".to_owned())
+}
+
+/// It stands until somebody sends it on, comes home, or lands. Never told less than what its rules demand.
+fn demand(demand: Demand, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let reasons: Vec<String> = steered(vehicle).into_iter().collect();
+    if reasons.is_empty() && !asking.policy.off.contains(&Rule::Asked) {
+        vehicle.ask(demand);
+    }
+    Decision { reasons, ..Decision::default() }
+}
+
+fn disarm(asking: &Asking, vehicle: &Vehicle) -> Decision {
+    let flies = !vehicle.sight(asking.config).on_ground(asking.now);
+    let flies = flies.then(|| "it is not known to stand on the ground".to_owned());
+    let reasons: Vec<String> = steered(vehicle).into_iter().chain(flies).collect();
+    Decision { order: reasons.is_empty().then_some(Order::Disarm), reasons, ..Decision::default() }
+}
+
+/// Why this person may not move it.
+fn authority(asking: &Asking, vehicle: &Vehicle) -> Option<String> {
+    match (vehicle.lease.holder(asking.now), vehicle.lease.patrol(asking.now)) {
+        (Some(holder), _) if holder != asking.by => Some(format!("authority: {holder} holds the lease")),
+        (Some(_), _) | (None, Some(_)) => None,
+        (None, None) => Some("lease: neither a live lease nor an authorised patrol".into()),
+    }
+}
+
+fn resume(asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let tripped = asking.rules.iter().filter(|rule| rule.rule != Rule::Asked.as_str());
+    let tripped = tripped.filter_map(|rule| rule.reason.as_ref().map(|why| format!("{}: {why}", rule.rule)));
+    let table =
+        asking.config.brake.is_empty().then(|| "readiness: no brake test, so no way to stop is known".to_owned());
+    let reasons: Vec<String> = authority(asking, vehicle).into_iter().chain(table).chain(tripped).collect();
+    if !reasons.is_empty() {
+        return Decision { reasons, ..Decision::default() };
+    }
+    vehicle.ask(Demand::None);
+    Decision { order: Some(Order::Mode(asking.config.class.auto())), ..Decision::default() }
+}
+
+fn answer_for(verb: Verb, role: Role, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let (now, by) = (asking.now, asking.by.to_owned());
+    let other = vehicle.lease.holder(now).filter(|holder| *holder != by).map(ToOwned::to_owned);
+    let changed = |change, lasts| Decision { lease: Some((change, lasts)), ..Decision::default() };
+    let gone = || Decision::denied("lease: it was given to another, or has ended");
+    match (verb, other) {
+        (Verb::Lease, Some(other)) if role < Role::Supervisor => {
+            Decision::denied(format!("authority: {other} holds the lease"))
+        }
+        (Verb::Lease, _) => {
+            vehicle.lease.give(asking.id, by, now);
+            changed("leased", None)
+        }
+        (Verb::Renew(id), _) if vehicle.lease.renew(id, now) => Decision::default(),
+        (Verb::Leave(id), _) if !vehicle.lease.is(id) => gone(),
+        (Verb::Leave(_), _) if vehicle.lease.patrol(now).is_none() && flies_or_moves(asking, vehicle) => {
+            Decision::denied("lease: it flies or moves: land it, hold it, or hand it over first")
+        }
+        (Verb::Leave(_), _) => {
+            vehicle.lease.end();
+            changed("left", None)
+        }
+        (Verb::Patrol(_), Some(other)) => Decision::denied(format!("authority: {other} holds the lease")),
+        (Verb::Patrol(lasts), None) if lasts > PATROL_MAX || lasts.is_zero() => {
+            Decision::denied("a patrol lasts up to 12 hours")
+        }
+        (Verb::Patrol(lasts), None) => {
+            vehicle.lease.authorise(by, now.plus(lasts));
+            changed("authorised", Some(lasts))
+        }
+        (Verb::EndPatrol, _) if vehicle.lease.end_patrol() => changed("ended", None),
+        (Verb::EndPatrol, _) => Decision::denied("there is no patrol to end"),
+        _ => gone(),
+    }
+}
+
+fn flies_or_moves(asking: &Asking, vehicle: &Vehicle) -> bool {
+    let sight = vehicle.sight(asking.config);
+    let flies = sight.state.armed && !sight.on_ground(asking.now);
+    flies || super::rules::lease::moving(&sight, asking.now)
+}

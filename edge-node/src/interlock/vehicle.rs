@@ -1,0 +1,254 @@
+//! One vehicle as the interlock has it: what it said, which of its rules are tripped, what it is being told. Pure.
+
+use std::time::Duration;
+
+use shared::units::Uptime;
+
+use super::acks::Acks;
+use super::action::{Action, Todo, Why};
+use super::obey::Sight;
+use super::rules::Hazard;
+use super::rules::autonomy::{Autonomy, of_class};
+use super::rules::lease::{self, Lease};
+use super::rules::link::{self, Beats};
+use super::rules::trip::Trip;
+use super::words::{Demand, Effect, Rule, RuleView};
+use crate::vehicle::VehicleConfig;
+use crate::vehicle::command::{ARM_DISARM, DO_LAND_START, DO_REPOSITION, DO_SET_MODE, Order};
+use crate::vehicle::link::Report;
+use crate::vehicle::state::{Heard, VehicleState};
+
+/// MAV_RESULT_ACCEPTED.
+const ACCEPTED: u8 = 0;
+/// MAV_RESULT_IN_PROGRESS: another ack will follow.
+const IN_PROGRESS: u8 = 5;
+/// Commands that carry orders.
+const ORDERS: [u16; 4] = [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION];
+/// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).
+const BEAT: Duration = Duration::from_millis(500);
+/// A vehicle's own rules, in the order in which they are shown.
+const OWN: [Rule; 6] = [Rule::Link, Rule::Foreign, Rule::Pilot, Rule::Lease, Rule::Asked, Rule::Node];
+/// Why everything stands.
+const PRESSED: Hazard = Some((Demand::Stop, "e-stop is latched"));
+
+/// What concerns every vehicle.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Rules that are switched off.
+    pub off: &'a [Rule],
+    /// What is wrong with this node.
+    pub node: Hazard,
+    /// Whether the safety loop is on time.
+    pub on_time: bool,
+}
+
+/// One vehicle.
+#[derive(Debug, Clone)]
+pub struct Vehicle {
+    index: usize,
+    /// What it said.
+    pub state: VehicleState,
+    /// Who answers for it.
+    pub lease: Lease,
+    /// What it does by itself.
+    pub autonomy: Autonomy,
+    action: Option<Action>,
+    acks: Acks,
+    beats: Beats,
+    asked: Demand,
+    beaten: Option<Uptime>,
+    answered: Option<String>,
+    estop: Trip,
+    own: [Trip; OWN.len()],
+}
+
+impl Vehicle {
+    /// Nothing was heard of it.
+    pub fn new(index: usize) -> Self {
+        Self {
+            index,
+            state: VehicleState::default(),
+            lease: Lease::default(),
+            autonomy: Autonomy::default(),
+            action: None,
+            acks: Acks::default(),
+            beats: Beats::default(),
+            asked: Demand::None,
+            beaten: None,
+            answered: None,
+            estop: Trip::default(),
+            own: [Trip::default(); OWN.len()],
+        }
+    }
+
+    /// As its action and its rules see it.
+    pub const fn sight<'a>(&'a self, config: &'a VehicleConfig) -> Sight<'a> {
+        Sight { class: config.class, stops: &config.brake, state: &self.state }
+    }
+
+    fn trips(&self) -> impl Iterator<Item = (&'static str, &'static str, &Trip)> {
+        let own = OWN.iter().zip(&self.own).map(|(rule, trip)| (rule.as_str(), rule.clears(), trip));
+        std::iter::once(("estop", ESTOP_CLEARS, &self.estop)).chain(own)
+    }
+
+    /// Its strongest demand by its own rules and the e-stop.
+    pub fn demand(&self, config: &VehicleConfig) -> Demand {
+        let hazards = self.trips().filter_map(|(_, _, trip)| trip.hazard());
+        hazards.map(|(demand, _)| of_class(config.class, demand)).fold(Demand::None, Demand::max)
+    }
+
+    /// Its own rules and the e-stop.
+    pub fn rules(&self) -> impl Iterator<Item = RuleView> {
+        self.trips().map(|(rule, clears, trip)| RuleView {
+            rule,
+            vehicle: self.index,
+            reason: trip.hazard().map(|(_, why)| why.to_owned()),
+            since: trip.since(),
+            clears,
+        })
+    }
+
+    fn trip(&self, rule: Rule) -> Hazard {
+        OWN.iter().zip(&self.own).find(|(own, _)| **own == rule).and_then(|(_, trip)| trip.hazard())
+    }
+
+    /// Whether a pilot has it and nothing is sent to it: an e-stop still is.
+    pub fn steered(&self) -> bool {
+        !self.estop.tripped() && self.trip(Rule::Pilot).is_some()
+    }
+
+    /// An operator asks for a demand, or for none any more.
+    pub fn ask(&mut self, demand: Demand) {
+        self.asked = demand;
+    }
+
+    /// An order that somebody asked for and that is permitted.
+    pub fn order(&mut self, order: Order, now: Uptime, out: &mut Vec<Effect>) {
+        self.acks.sent(true, now);
+        if let Some(mode) = order.mode() {
+            self.autonomy.ordered(mode, now);
+        }
+        out.push(Effect::Send(self.index, order));
+    }
+
+    /// It was heard.
+    pub fn hear(&mut self, report: Report, config: &VehicleConfig, now: Uptime, out: &mut Vec<Effect>) {
+        let beat = report.state.heartbeat_at.filter(|at| Some(*at) != self.state.heartbeat_at);
+        self.state = report.state;
+        // Of what drives nobody is hurt when it is held.
+        if config.class.flies() {
+            self.autonomy.channel(self.state.channel(config.mode_channel()), now);
+        }
+        if let Some(at) = beat {
+            self.beats.came(at);
+            let sight = Sight { class: config.class, stops: &config.brake, state: &self.state };
+            self.autonomy.heartbeat(&sight, now);
+            if !self.state.armed && sight.on_ground(now) && self.asked != Demand::Hold {
+                // It came home, or down.
+                self.asked = Demand::None;
+            }
+        }
+        let Heard::Ack { command, result, .. } = report.heard else { return };
+        if !ORDERS.contains(&command) || result == IN_PROGRESS {
+            return;
+        }
+        let ours = self.acks.came();
+        if let Some(mut action) = self.action.filter(|_| ours) {
+            let todo = action.answered(config.class, command, result == ACCEPTED, now);
+            self.action = Some(action);
+            self.tell(action.demand(), todo, now, out);
+        }
+    }
+
+    fn find(&self, rule: Rule, config: &VehicleConfig, around: &Around, tripped: Hazard, now: Uptime) -> Hazard {
+        match rule {
+            Rule::Link => link::hazard(&self.state, &self.beats, tripped, now),
+            Rule::Foreign => self.autonomy.foreign(),
+            Rule::Pilot => self.autonomy.pilot(),
+            Rule::Lease => lease::hazard(&self.lease, &self.sight(config), tripped, now),
+            Rule::Asked => (self.asked != Demand::None).then_some((self.asked, "an operator asked for it")),
+            Rule::Node => around.node,
+            Rule::KeepOut => None,
+        }
+    }
+
+    /// Looks at each of its rules.
+    pub fn judge(
+        &mut self,
+        config: &VehicleConfig,
+        pressed: bool,
+        around: &Around,
+        now: Uptime,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.autonomy.pilot().is_some() {
+            // What was asked of us is the pilot's affair now.
+            self.asked = Demand::None;
+        }
+        let found = OWN.map(|rule| {
+            let found = self.find(rule, config, around, self.trip(rule), now);
+            found.filter(|_| !around.off.contains(&rule))
+        });
+        let own = OWN.iter().zip(&mut self.own).zip(found);
+        let own = own.map(|((rule, trip), found)| (rule.as_str(), rule.cleared(), trip, found));
+        let estop = ("estop", "was reset", &mut self.estop, PRESSED.filter(|_| pressed));
+        for (rule, cleared, trip, found) in std::iter::once(estop).chain(own) {
+            if trip.judge(found, now) {
+                let (tripped, (demand, reason)) = (found.is_some(), found.unwrap_or((Demand::None, cleared)));
+                out.push(Effect::Rule { tripped, rule, vehicle: self.index, demand, reason: reason.to_owned() });
+            }
+        }
+    }
+
+    /// Carries out the strongest demand.
+    pub fn act(&mut self, config: &VehicleConfig, demand: Demand, around: &Around, now: Uptime, out: &mut Vec<Effect>) {
+        let demand = if self.steered() { Demand::None } else { demand };
+        if self.action.map_or(Demand::None, |action| action.demand()) != demand {
+            self.action = (demand != Demand::None).then(|| Action::new(demand, now));
+            if demand == Demand::None {
+                out.push(Effect::Demanded { vehicle: self.index, demand, order: None, why: Why::Demanded });
+            }
+        }
+        let begun = self.action.is_some_and(|action| action.begun());
+        let waits = !self.estop.tripped() && begun && self.autonomy.unsettled(now);
+        if let Some(mut action) = self.action.filter(|_| !waits) {
+            let todo = action.tick(&self.sight(config), now);
+            self.action = Some(action);
+            self.tell(demand, todo, now, out);
+        }
+        self.note_lapse(now, out);
+        let due = self.beaten.is_none_or(|at| now.since(at) >= BEAT);
+        if due && around.on_time && self.state.packet_at.is_some() && self.lease.live(now) {
+            self.beaten = Some(now);
+            out.push(Effect::Beat(self.index));
+        }
+    }
+
+    /// Nobody says that a lease has lapsed, or that a patrol's time is over: time does.
+    fn note_lapse(&mut self, now: Uptime, out: &mut Vec<Effect>) {
+        let answers = self.lease.holder(now).or(self.lease.patrol(now));
+        if answers == self.answered.as_deref() {
+            return;
+        }
+        let answers = answers.map(str::to_owned);
+        let before = std::mem::replace(&mut self.answered, answers);
+        if let Some(by) = before.filter(|_| self.answered.is_none()) {
+            out.push(Effect::Lease { vehicle: self.index, change: "lapsed", by, lasts: None });
+        }
+    }
+
+    fn tell(&mut self, demand: Demand, todo: Todo, now: Uptime, out: &mut Vec<Effect>) {
+        if let Some(order) = todo.send {
+            self.acks.sent(todo.began.is_some(), now);
+            if let Some(mode) = order.mode() {
+                self.autonomy.ordered(mode, now);
+            }
+            out.push(Effect::Send(self.index, order));
+        }
+        if let Some((order, why)) = todo.began {
+            out.push(Effect::Demanded { vehicle: self.index, demand, order: Some(order), why });
+        }
+    }
+}
+
+const ESTOP_CLEARS: &str = "a reset by a supervisor, once it is on disk";
