@@ -9,7 +9,9 @@ use shared::config::{ConfigError, parse};
 use shared::ids::Name;
 
 use crate::detect::zone::ZoneConfig;
-use crate::interlock::{InterlockConfig, KeepOutConfig, PersonConfig};
+use crate::ground::polygon::Polygon;
+use crate::ground::{Origin, Place};
+use crate::interlock::{FenceConfig, InterlockConfig, KeepOutConfig, PersonConfig};
 use crate::journal::limits::Limits;
 use crate::media::MediaConfig;
 use crate::sensor::camera::CameraConfig;
@@ -60,6 +62,11 @@ pub struct Config {
     /// Vehicles.
     #[serde(default, rename = "vehicle")]
     pub vehicles: Vec<VehicleConfig>,
+    /// Fences.
+    #[serde(default, rename = "fence")]
+    pub fences: Vec<FenceConfig>,
+    /// Where metres are counted from, latitude and longitude; without it the first corner of the first fence.
+    pub origin_deg: Option<Place>,
     /// Keep-out rules.
     #[serde(default, rename = "keep_out")]
     pub keep_out: Vec<KeepOutConfig>,
@@ -103,6 +110,41 @@ impl Config {
         let config: Self = parse(&file, &text)?;
         config.check(&file)?;
         Ok(config)
+    }
+
+    /// Where metres are counted from.
+    pub fn origin(&self) -> Option<Place> {
+        let corner = |fence: &FenceConfig| fence.polygon_deg.first().copied();
+        self.origin_deg.or_else(|| self.fences.first().and_then(corner))
+    }
+
+    /// Fences that are none, distances that are none.
+    fn check_ground(&self, file: &str) -> Result<(), ConfigError> {
+        let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
+        for (index, fence) in self.fences.iter().enumerate() {
+            let origin = Origin::new(self.origin().unwrap_or(Place { lat_deg: 0.0, lon_deg: 0.0 }));
+            if let Err(problem) = Polygon::new(&fence.polygon_deg, &origin) {
+                return wrong(format!("fence[{index}].polygon_deg"), problem);
+            }
+            if fence.ceiling_m.is_some_and(|ceiling| !(1.0..=5000.0).contains(&ceiling)) {
+                return wrong(format!("fence[{index}].ceiling_m"), "expected 1 to 5000 metres".into());
+            }
+            for (n, name) in fence.vehicles.iter().enumerate() {
+                if !self.vehicles.iter().any(|vehicle| &vehicle.name == name) {
+                    let expected = format!("expected the name of a vehicle, found {name}");
+                    return wrong(format!("fence[{index}].vehicles[{n}]"), expected);
+                }
+            }
+        }
+        match self.interlock.separation_m {
+            Some(metres) if !(0.5..=1000.0).contains(&metres) => {
+                wrong("interlock.separation_m".into(), format!("expected 0.5 to 1000, found {metres}"))
+            }
+            Some(_) if self.origin().is_none() => {
+                wrong("origin_deg".into(), "expected a place, since vehicles keep apart and there is no fence".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Times that would switch a rule off, sizes that would make the journal useless.
@@ -151,6 +193,7 @@ impl Config {
 
     fn check(&self, file: &str) -> Result<(), ConfigError> {
         self.check_limits(file)?;
+        self.check_ground(file)?;
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
         if !self.listen.ip().is_loopback() {
             let found = self.listen;

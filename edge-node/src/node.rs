@@ -31,12 +31,13 @@ use crate::detect::zone::Turn;
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
-use crate::interlock::machine::{Input, KeepOut, Machine, Policy};
+use crate::interlock::machine::{Input, Machine};
 use crate::interlock::rules::estop::Scope;
 use crate::interlock::{latch, line};
 use crate::journal::scrub;
 use crate::journal::writer;
 use crate::media::Media;
+use crate::policy;
 use crate::sensor::camera::capture::Capture;
 use crate::sensor::frame::Mailbox;
 use crate::uplink::downlink::Downlink;
@@ -123,7 +124,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (desk, clerk) = clerk::desk(journal.clone(), signals.clone(), interlock_show, metrics.clone());
     stages.spawn("clerk", move || clerk.run())?;
     let driver = Driver {
-        machine: Machine::new(policy(&config), latched, clock::uptime()),
+        machine: Machine::new(policy::policy(&config), latched, clock::uptime()),
         vehicles: config.vehicles.clone(),
         sockets: config.vehicles.iter().map(socket_of).collect::<anyhow::Result<_>>()?,
         sysid: config.mavlink_sysid,
@@ -134,6 +135,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         own: interlock.clone(),
         stop: stop.clone(),
     };
+    for rule in &config.interlock.off {
+        warn!(rule = rule.as_str(), "rule is switched off by the configuration");
+    }
     stages.spawn("safety", move || driver.run(&safety_inputs))?;
     if let Some(line) = config.interlock.line.clone() {
         let (interlock, stop) = (interlock.clone(), stop.clone());
@@ -287,35 +291,6 @@ fn load(site: &Config, config: &ModelConfig) -> anyhow::Result<Model> {
         }
     }
     Ok(Model::load(entry, &file)?)
-}
-
-fn policy(config: &Config) -> Policy {
-    let zone_index = |name| config.zones.iter().position(|zone| &zone.name == name);
-    let vehicle_index = |name| config.vehicles.iter().position(|vehicle| &vehicle.name == name);
-    let keep_out = config.keep_out.iter().filter_map(|rule| {
-        let index = zone_index(&rule.zone)?;
-        let zone = config.zones.get(index)?;
-        let camera = config.cameras.iter().find(|camera| camera.name == zone.camera)?;
-        Some(KeepOut {
-            zone: rule.zone.to_string(),
-            zone_index: index,
-            vehicles: rule.vehicles.iter().filter_map(vehicle_index).collect(),
-            clear_after: rule.clear_after,
-            stale_after: camera.stale_after,
-        })
-    });
-    let people = config.people.iter().map(|person| (person.name.clone(), person.role));
-    for rule in &config.interlock.off {
-        warn!(rule = rule.as_str(), "rule is switched off by the configuration");
-    }
-    Policy {
-        vehicles: config.vehicles.clone(),
-        keep_out: keep_out.collect(),
-        people: people.collect(),
-        two_person: config.interlock.two_person,
-        line: config.interlock.line.is_some(),
-        off: config.interlock.off.clone(),
-    }
 }
 
 /// Hands the detector's news to the interlock and the alerts.

@@ -360,6 +360,15 @@ impl Site {
         Ok(())
     }
 
+    /// Whether a vehicle is ready to be sent on, and every reason against it.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn readiness(&self, vehicle: &str) -> anyhow::Result<Value> {
+        let url = format!("{}/api/v1/vehicles/{vehicle}/readiness?by=hil", self.console());
+        self.http.get(url).send().await.context("ask the node")?.json().await.context("read the readiness")
+    }
+
     /// What the vehicles were told: the lines of the sim's trace.
     pub fn trace(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder().join("trace.jsonl")).unwrap_or_default();

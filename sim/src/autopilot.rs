@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use mavlink::dialects::ardupilotmega::{
-    COMMAND_ACK_DATA, COMMAND_LONG_DATA, EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA,
-    MavAutopilot, MavCmd, MavLandedState, MavMessage, MavModeFlag, MavParamType, MavResult, MavState, MavType,
-    PARAM_VALUE_DATA, RC_CHANNELS_DATA, SYS_STATUS_DATA,
+    COMMAND_ACK_DATA, COMMAND_LONG_DATA, EKF_STATUS_REPORT_DATA, EXTENDED_SYS_STATE_DATA, EkfStatusFlags,
+    GLOBAL_POSITION_INT_DATA, GPS_RAW_INT_DATA, GpsFixType, HEARTBEAT_DATA, MavAutopilot, MavCmd, MavLandedState,
+    MavMessage, MavModeFlag, MavParamType, MavResult, MavState, MavType, PARAM_VALUE_DATA, RC_CHANNELS_DATA,
+    SYS_STATUS_DATA,
 };
 
 use crate::body::{Body, Wish};
@@ -15,6 +16,19 @@ use crate::scenario::{Class, Vehicle};
 const FORCE: f32 = 21196.0;
 /// Metres of a degree of latitude on a sphere of 6 371 km.
 const METRES_PER_DEGREE: f64 = 111_194.93;
+/// After the satellites are lost: the fix goes, the position's estimate goes, a copter lands; seconds (INTERLOCKS).
+const FIX_LOST_S: f64 = 0.5;
+const ESTIMATE_LOST_S: f64 = 7.3;
+const LANDS_S: f64 = 8.1;
+/// Modes that are refused without a position.
+const NEED_POSITION: [(Class, u32); 6] = [
+    (Class::Copter, mode::COPTER_AUTO),
+    (Class::Copter, 4),
+    (Class::Copter, 5),
+    (Class::Copter, mode::COPTER_RTL),
+    (Class::Copter, 17),
+    (Class::Rover, mode::ROVER_AUTO),
+];
 /// In the trace: its ground-station failsafe acted; parameters are seconds without a heartbeat, and the mode it chose.
 const STATION_LOST: &str = "FAILSAFE_GCS";
 /// In the trace: it stands after that.
@@ -47,6 +61,8 @@ pub struct Autopilot {
     battery: f64,
     /// Its battery failsafe has acted: it acts once.
     failed_safe: bool,
+    /// Its failsafe for a lost position has acted.
+    lost_acted: bool,
     /// Its pilot has switched.
     switched: bool,
     time_s: f64,
@@ -94,7 +110,7 @@ impl Autopilot {
         parameters.extend(config.parameters.clone());
         let streams = BTreeMap::from([(0, Stream { interval_s: 1.0, next_s: 0.0 })]);
         let battery = config.battery_pct;
-        let (failed_safe, switched, time_s) = (false, false, 0.0);
+        let (failed_safe, lost_acted, switched, time_s) = (false, false, false, 0.0);
         let (station, station_lost, stopping) = (None, false, false);
         Self {
             config,
@@ -103,6 +119,7 @@ impl Autopilot {
             armed,
             battery,
             failed_safe,
+            lost_acted,
             switched,
             time_s,
             parameters,
@@ -159,9 +176,22 @@ impl Autopilot {
         if low && self.armed && !self.failed_safe && self.config.class == Class::Copter {
             (self.failed_safe, self.mode) = (true, mode::COPTER_LAND);
         }
+        let lands = self.without_gps_s() > LANDS_S && self.config.class == Class::Copter && self.armed;
+        if lands && !std::mem::replace(&mut self.lost_acted, true) {
+            self.mode = mode::COPTER_LAND;
+        }
         if let Some(pilot) = self.config.pilot.filter(|pilot| !self.switched && self.time_s >= pilot.at_s) {
             (self.switched, self.mode) = (true, pilot.mode);
         }
+    }
+
+    fn without_gps_s(&self) -> f64 {
+        self.config.gps_lost_at_s.map_or(0.0, |at| self.time_s - at)
+    }
+
+    /// Whether it does not know where it is (INTERLOCKS, "Measured": the estimate fails 7.3 s after the satellites).
+    fn lost(&self) -> bool {
+        self.without_gps_s() > ESTIMATE_LOST_S
     }
 
     fn wish(&self) -> Wish {
@@ -241,7 +271,8 @@ impl Autopilot {
             Class::Rover => mode::ROVER_ALL,
             Class::Copter => mode::COPTER_ALL,
         };
-        if !known.contains(&wanted) || self.config.refuse_modes.contains(&wanted) {
+        let blind = self.lost() && NEED_POSITION.contains(&(self.config.class, wanted));
+        if blind || !known.contains(&wanted) || self.config.refuse_modes.contains(&wanted) {
             return MavResult::MAV_RESULT_FAILED;
         }
         if !self.config.ignore_modes.contains(&wanted) {
@@ -271,6 +302,25 @@ impl Autopilot {
         }))
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "MAVLink's fixed-point fields")]
+    fn place(&self) -> MavMessage {
+        let ([east, north], [dx, dy]) = self.body.place();
+        let [lat, lon] = self.config.home;
+        let shrink = lat.to_radians().cos();
+        let fixed = |degrees: f64| (degrees * 1e7) as i32;
+        let speed = |part: f64| (self.body.speed * part * 100.0) as i16;
+        let alt = (self.body.alt * 1000.0) as i32;
+        MavMessage::GLOBAL_POSITION_INT(GLOBAL_POSITION_INT_DATA {
+            lat: fixed(lat + north / METRES_PER_DEGREE),
+            lon: fixed(lon + east / METRES_PER_DEGREE / shrink),
+            alt,
+            relative_alt: alt,
+            vx: speed(dy),
+            vy: speed(dx),
+            ..GLOBAL_POSITION_INT_DATA::DEFAULT
+        })
+    }
+
     fn message(&self, id: u32) -> Option<MavMessage> {
         let (mavtype, holding) = match self.config.class {
             Class::Rover => (MavType::MAV_TYPE_GROUND_ROVER, self.mode == mode::ROVER_HOLD),
@@ -296,22 +346,19 @@ impl Autopilot {
                 battery_remaining: self.battery as i8,
                 ..SYS_STATUS_DATA::DEFAULT
             })),
-            33 => {
-                let ([east, north], [dx, dy]) = self.body.place();
-                let [lat, lon] = self.config.home;
-                let shrink = lat.to_radians().cos();
-                let fixed = |degrees: f64| (degrees * 1e7) as i32;
-                let speed = |part: f64| (self.body.speed * part * 100.0) as i16;
-                let alt = (self.body.alt * 1000.0) as i32;
-                Some(MavMessage::GLOBAL_POSITION_INT(GLOBAL_POSITION_INT_DATA {
-                    lat: fixed(lat + north / METRES_PER_DEGREE),
-                    lon: fixed(lon + east / METRES_PER_DEGREE / shrink),
-                    alt,
-                    relative_alt: alt,
-                    vx: speed(dy),
-                    vy: speed(dx),
-                    ..GLOBAL_POSITION_INT_DATA::DEFAULT
-                }))
+            33 => Some(self.place()),
+            24 => Some(MavMessage::GPS_RAW_INT(GPS_RAW_INT_DATA {
+                fix_type: match self.without_gps_s() > FIX_LOST_S {
+                    true => GpsFixType::GPS_FIX_TYPE_NO_FIX,
+                    false => GpsFixType::GPS_FIX_TYPE_3D_FIX,
+                },
+                ..GPS_RAW_INT_DATA::DEFAULT
+            })),
+            193 => {
+                let mut flags = EkfStatusFlags::EKF_ATTITUDE | EkfStatusFlags::EKF_VELOCITY_HORIZ;
+                flags.set(EkfStatusFlags::EKF_POS_HORIZ_ABS, !self.lost());
+                flags.set(EkfStatusFlags::EKF_CONST_POS_MODE, self.lost());
+                Some(MavMessage::EKF_STATUS_REPORT(EKF_STATUS_REPORT_DATA { flags, ..EKF_STATUS_REPORT_DATA::DEFAULT }))
             }
             65 => {
                 let mut channels = RC_CHANNELS_DATA { chancount: 8, ..RC_CHANNELS_DATA::DEFAULT };

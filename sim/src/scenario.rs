@@ -66,6 +66,8 @@ pub struct Vehicle {
     pub battery_pct: f64,
     /// A copter lands by itself, once, when its battery falls below this.
     pub land_below_pct: Option<f64>,
+    /// It loses its satellites this many seconds after the start.
+    pub gps_lost_at_s: Option<f64>,
     /// Parameters that are not as ArduPilot has them by default.
     #[serde(default)]
     pub parameters: BTreeMap<String, f32>,

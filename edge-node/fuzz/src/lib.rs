@@ -1,7 +1,14 @@
-//! A journal whose files are damaged in any way opens again, or is refused with an error; it never panics, and what can be
+//! `interlock`: whatever bytes a link brings and whatever is pressed and asked meanwhile, the interlock does not panic, sends
+//! nothing on that is told to stand, and says no more than a bounded number of things at once.
+//!
+//! `journal`: a journal whose files are damaged in any way opens again, or is refused with an error; it never panics, and what can be
 //! read of it has its place and its chain. The tests run the corpus through the same function.
 
 #![allow(clippy::unwrap_used, reason = "a fuzz target that panics has found something")]
+
+mod interlock;
+
+pub use interlock::interlock;
 
 use std::path::Path;
 use std::sync::OnceLock;

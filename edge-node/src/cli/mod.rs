@@ -12,6 +12,7 @@ pub mod events;
 pub mod measure;
 pub mod outbox;
 pub mod enroll;
+pub mod live;
 
 /// Exit code of a configuration that cannot be used; systemd does not restart on it.
 const EXIT_CONFIG: u8 = 2;
@@ -38,6 +39,12 @@ pub enum Command {
     Outbox(outbox::Args),
     /// Makes this box a node of a relay, by a token.
     Enroll(enroll::Args),
+    /// Looks at the running node's interlock.
+    #[command(subcommand)]
+    Interlock(live::Interlock),
+    /// Looks at the running node's vehicles.
+    #[command(subcommand)]
+    Vehicle(live::Vehicle),
     /// Finds objects in pictures and videos.
     Detect(detect::Args),
     /// Lists the models of the manifest, or checks their files.
@@ -78,6 +85,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Events(args) => events::run(args),
         Command::Outbox(args) => outbox::run(args),
         Command::Enroll(args) => enroll::run(&args),
+        Command::Interlock(what) => live::interlock(&what),
+        Command::Vehicle(what) => live::vehicle(&what),
         Command::Detect(args) => detect::run(args),
         Command::Models(args) => models::run(args),
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use shared::event::{CommandRequested, Payload};
@@ -132,6 +132,30 @@ pub async fn patrol(
     };
     let verb = if patrol.lasts.is_zero() { Verb::EndPatrol } else { Verb::Patrol(patrol.lasts) };
     ask(&console, &vehicle, verb, patrol.by, "id").await
+}
+
+/// Whose readiness is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asker {
+    by: Option<String>,
+}
+
+/// `GET /api/v1/vehicles/{vehicle}/readiness?by=NAME`: whether that person could send it on now, and every reason against it.
+pub async fn readiness(
+    State(console): State<Shared>,
+    Path(vehicle): Path<String>,
+    Query(asker): Query<Asker>,
+) -> Response {
+    let Some(index) = console.vehicles.iter().position(|config| config.name.as_str() == vehicle) else {
+        return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
+    };
+    let id = EventId(Uuid::now_v7());
+    let by = asker.by.unwrap_or_else(|| "console".into());
+    match console.interlock.ask(Input::Request { id, vehicle: index, verb: Verb::Ready, by }, id).await {
+        Some(reasons) => Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })).into_response(),
+        None => problem(StatusCode::SERVICE_UNAVAILABLE, "the safety thread does not answer", &[]),
+    }
 }
 
 async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String, key: &str) -> Response {

@@ -86,6 +86,7 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/vehicles/{vehicle}/lease", post(command::lease).delete(command::leave))
         .route("/api/v1/vehicles/{vehicle}/lease/renew", post(command::renew))
         .route("/api/v1/vehicles/{vehicle}/patrol", post(command::patrol))
+        .route("/api/v1/vehicles/{vehicle}/readiness", get(command::readiness))
         .with_state(console)
         .merge(ingest_router(ingest))
         .merge(history::router(history))

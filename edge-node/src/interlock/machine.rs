@@ -12,6 +12,7 @@ use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
 use super::rules::keep_out::Watch;
 use super::rules::node::Loop;
+use super::rules::separation::Track;
 use super::vehicle::{Around, Vehicle};
 pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Verb};
 use crate::vehicle::VehicleConfig;
@@ -31,6 +32,8 @@ pub struct Machine {
     pass: Loop,
     vehicles: Vec<Vehicle>,
     zones: Vec<Zone>,
+    /// Made anew with each input, in place.
+    tracks: Vec<Option<Track>>,
 }
 
 impl Machine {
@@ -39,7 +42,8 @@ impl Machine {
         let vehicles = (0..policy.vehicles.len()).map(Vehicle::new).collect();
         let zones = vec![Zone { watch: Watch::NEW, tripped: None }; policy.keep_out.len()];
         let estop = Estop::new(latched, policy.line, now);
-        Self { policy, estop, pass: Loop::default(), vehicles, zones }
+        let tracks = vec![None; policy.vehicles.len()];
+        Self { policy, estop, pass: Loop::default(), vehicles, zones, tracks }
     }
 
     /// What the e-stop has latched.
@@ -122,7 +126,7 @@ impl Machine {
         }
         self.judge(now, out);
         for index in 0..self.vehicles.len() {
-            let (demand, around) = (self.demand(index), around(&self.policy, &self.pass, now));
+            let (demand, around) = (self.demand(index), around(&self.policy, &self.tracks, &self.pass, now));
             if let (Some(config), Some(vehicle)) = (self.policy.vehicles.get(index), self.vehicles.get_mut(index)) {
                 vehicle.act(config, demand, &around, now, out);
             }
@@ -176,7 +180,13 @@ impl Machine {
                 });
             }
         }
-        let around = around(&self.policy, &self.pass, now);
+        if let (Some(origin), true) = (&self.policy.origin, self.policy.apart.is_some()) {
+            let vehicles = self.policy.vehicles.iter().zip(&self.vehicles);
+            for (track, (config, vehicle)) in self.tracks.iter_mut().zip(vehicles) {
+                *track = Track::of(&vehicle.state, config, origin, now);
+            }
+        }
+        let around = around(&self.policy, &self.tracks, &self.pass, now);
         for (index, (config, vehicle)) in self.policy.vehicles.iter().zip(&mut self.vehicles).enumerate() {
             vehicle.judge(config, self.estop.latched().holds(index), &around, now, out);
         }
@@ -200,11 +210,11 @@ impl Machine {
         if let Some((change, lasts)) = decision.lease {
             out.push(Effect::Lease { vehicle: index, change, by, lasts });
         }
-        let kept = !(matches!(verb, Verb::Renew(_)) && decision.reasons.is_empty());
+        let kept = !(verb == Verb::Ready || matches!(verb, Verb::Renew(_)) && decision.reasons.is_empty());
         out.push(Effect::Decided { id, vehicle: index, reasons: decision.reasons, kept });
     }
 }
 
-fn around<'a>(policy: &'a Policy, pass: &Loop, now: Uptime) -> Around<'a> {
-    Around { off: &policy.off, node: pass.hazard(now), on_time: pass.on_time(now) }
+fn around<'a>(policy: &'a Policy, tracks: &'a [Option<Track>], pass: &Loop, now: Uptime) -> Around<'a> {
+    Around { policy, tracks, node: pass.hazard(now), on_time: pass.on_time(now) }
 }

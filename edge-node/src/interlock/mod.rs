@@ -22,7 +22,10 @@ use serde::Deserialize;
 use shared::ids::Name;
 
 use line::LineConfig;
+use rules::fence::Side;
 use words::{Role, Rule};
+
+use crate::ground::Place;
 
 /// Who may do what, and how the e-stop is reset.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -30,10 +33,29 @@ use words::{Role, Rule};
 pub struct InterlockConfig {
     /// Whether a second person must confirm a reset of the e-stop within 30 s.
     pub two_person: bool,
+    /// The least distance between two vehicles, metres; those named first are of more importance.
+    pub separation_m: Option<f64>,
     /// The hardware line of the e-stop.
     pub line: Option<LineConfig>,
     /// Rules that are switched off. For trials: each is there for a reason.
     pub off: Vec<Rule>,
+}
+
+/// A fence on the ground.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceConfig {
+    /// Name.
+    pub name: Name,
+    /// Which side of it is allowed.
+    pub side: Side,
+    /// Corners, latitude and longitude in degrees.
+    pub polygon_deg: Vec<Place>,
+    /// Vehicles it is for; all without any.
+    #[serde(default)]
+    pub vehicles: Vec<Name>,
+    /// Highest flight in it, metres above home.
+    pub ceiling_m: Option<f32>,
 }
 
 /// A person of the site.

@@ -40,7 +40,9 @@ impl Sight<'_> {
 
     /// Its speed over ground, m/s, if that is known now.
     pub fn speed_now(&self, now: Uptime) -> Option<f32> {
-        self.state.position_at.filter(|at| now.since(*at) < FRESH).map(|_| self.state.speed_mps)
+        // Without an absolute position the speed is false.
+        let known = self.state.estimate.is_none_or(|estimate| estimate.absolute);
+        self.state.position_at.filter(|at| known && now.since(*at) < FRESH).map(|_| self.state.speed_mps)
     }
 
     /// How long its slowest stop may take.

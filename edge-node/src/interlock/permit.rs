@@ -61,6 +61,7 @@ pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         Verb::Land => demand(Demand::Land, asking, vehicle),
         Verb::Disarm => disarm(asking, vehicle),
         Verb::Resume => resume(asking, vehicle),
+        Verb::Ready => Decision { reasons: against(asking, vehicle), ..Decision::default() },
         Verb::Clear if role < Role::Supervisor => Decision::denied("authority: only a supervisor clears"),
         Verb::Clear if vehicle.autonomy.is_clear() => Decision::denied("there is nothing to clear"),
         Verb::Clear => {
@@ -102,12 +103,19 @@ fn authority(asking: &Asking, vehicle: &Vehicle) -> Option<String> {
     }
 }
 
-fn resume(asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+/// Every reason against motion.
+fn against(asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     let tripped = asking.rules.iter().filter(|rule| rule.rule != Rule::Asked.as_str());
     let tripped = tripped.filter_map(|rule| rule.reason.as_ref().map(|why| format!("{}: {why}", rule.rule)));
     let table =
         asking.config.brake.is_empty().then(|| "readiness: no brake test, so no way to stop is known".to_owned());
-    let reasons: Vec<String> = authority(asking, vehicle).into_iter().chain(table).chain(tripped).collect();
+    let charge = vehicle.state.battery_pct.is_none();
+    let charge = charge.then(|| "readiness: its battery does not tell its charge".to_owned());
+    authority(asking, vehicle).into_iter().chain(table).chain(charge).chain(tripped).collect()
+}
+
+fn resume(asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let reasons = against(asking, vehicle);
     if !reasons.is_empty() {
         return Decision { reasons, ..Decision::default() };
     }

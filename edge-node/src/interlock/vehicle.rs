@@ -7,12 +7,13 @@ use shared::units::Uptime;
 use super::acks::Acks;
 use super::action::{Action, Todo, Why};
 use super::obey::Sight;
-use super::rules::Hazard;
 use super::rules::autonomy::{Autonomy, of_class};
 use super::rules::lease::{self, Lease};
 use super::rules::link::{self, Beats};
+use super::rules::separation::{self, Track};
 use super::rules::trip::Trip;
-use super::words::{Demand, Effect, Rule, RuleView};
+use super::rules::{Hazard, energy, fence, position};
+use super::words::{Demand, Effect, Policy, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::{ARM_DISARM, DO_LAND_START, DO_REPOSITION, DO_SET_MODE, Order};
 use crate::vehicle::link::Report;
@@ -27,15 +28,28 @@ const ORDERS: [u16; 4] = [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION]
 /// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).
 const BEAT: Duration = Duration::from_millis(500);
 /// A vehicle's own rules, in the order in which they are shown.
-const OWN: [Rule; 6] = [Rule::Link, Rule::Foreign, Rule::Pilot, Rule::Lease, Rule::Asked, Rule::Node];
+const OWN: [Rule; 10] = [
+    Rule::Link,
+    Rule::Foreign,
+    Rule::Pilot,
+    Rule::Lease,
+    Rule::Asked,
+    Rule::Fence,
+    Rule::Separation,
+    Rule::Energy,
+    Rule::Position,
+    Rule::Node,
+];
 /// Why everything stands.
 const PRESSED: Hazard = Some((Demand::Stop, "e-stop is latched"));
 
 /// What concerns every vehicle.
 #[derive(Debug, Clone, Copy)]
 pub struct Around<'a> {
-    /// Rules that are switched off.
-    pub off: &'a [Rule],
+    /// What the site allows.
+    pub policy: &'a Policy,
+    /// Where the vehicles are and go, where that is known.
+    pub tracks: &'a [Option<Track>],
     /// What is wrong with this node.
     pub node: Hazard,
     /// Whether the safety loop is on time.
@@ -55,6 +69,9 @@ pub struct Vehicle {
     action: Option<Action>,
     acks: Acks,
     beats: Beats,
+    fence: fence::Watch,
+    position: position::Watch,
+    energy: energy::Watch,
     asked: Demand,
     beaten: Option<Uptime>,
     answered: Option<String>,
@@ -73,6 +90,9 @@ impl Vehicle {
             action: None,
             acks: Acks::default(),
             beats: Beats::default(),
+            fence: fence::Watch::default(),
+            position: position::Watch::default(),
+            energy: energy::Watch::default(),
             asked: Demand::None,
             beaten: None,
             answered: None,
@@ -160,13 +180,23 @@ impl Vehicle {
         }
     }
 
-    fn find(&self, rule: Rule, config: &VehicleConfig, around: &Around, tripped: Hazard, now: Uptime) -> Hazard {
+    fn find(&mut self, rule: Rule, config: &VehicleConfig, around: &Around, now: Uptime) -> Hazard {
+        let tripped = self.trip(rule);
+        let sight = Sight { class: config.class, stops: &config.brake, state: &self.state };
         match rule {
             Rule::Link => link::hazard(&self.state, &self.beats, tripped, now),
             Rule::Foreign => self.autonomy.foreign(),
             Rule::Pilot => self.autonomy.pilot(),
-            Rule::Lease => lease::hazard(&self.lease, &self.sight(config), tripped, now),
+            Rule::Lease => lease::hazard(&self.lease, &sight, tripped, now),
             Rule::Asked => (self.asked != Demand::None).then_some((self.asked, "an operator asked for it")),
+            Rule::Fence => around.policy.origin.as_ref().and_then(|origin| {
+                self.fence.hazard((self.index, &around.policy.fences, origin), &sight, tripped, now)
+            }),
+            Rule::Separation => {
+                around.policy.apart.and_then(|apart| separation::hazard(apart, around.tracks, self.index, tripped))
+            }
+            Rule::Energy => self.energy.hazard(&config.battery, &sight, tripped, now),
+            Rule::Position => self.position.hazard(&sight, tripped, now),
             Rule::Node => around.node,
             Rule::KeepOut => None,
         }
@@ -186,8 +216,8 @@ impl Vehicle {
             self.asked = Demand::None;
         }
         let found = OWN.map(|rule| {
-            let found = self.find(rule, config, around, self.trip(rule), now);
-            found.filter(|_| !around.off.contains(&rule))
+            let found = self.find(rule, config, around, now);
+            found.filter(|_| !around.policy.off.contains(&rule))
         });
         let own = OWN.iter().zip(&mut self.own).zip(found);
         let own = own.map(|((rule, trip), found)| (rule.as_str(), rule.cleared(), trip, found));

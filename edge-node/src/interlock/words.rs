@@ -8,6 +8,9 @@ use shared::units::Uptime;
 
 use super::action::Why;
 use super::rules::estop::{Latched, Scope};
+use super::rules::fence::Fence;
+use super::rules::separation::Apart;
+use crate::ground::Origin;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::Order;
 use crate::vehicle::link::Report;
@@ -82,6 +85,14 @@ pub enum Rule {
     Lease,
     /// An operator asked for it.
     Asked,
+    /// Its fence.
+    Fence,
+    /// Another vehicle.
+    Separation,
+    /// Its battery.
+    Energy,
+    /// It does not know where it is.
+    Position,
     /// This node is not well.
     Node,
 }
@@ -96,6 +107,10 @@ impl Rule {
             Self::Pilot => "pilot",
             Self::Lease => "lease",
             Self::Asked => "asked",
+            Self::Fence => "fence",
+            Self::Separation => "separation",
+            Self::Energy => "energy",
+            Self::Position => "position",
             Self::Node => "node",
         }
     }
@@ -108,6 +123,10 @@ impl Rule {
             Self::Foreign | Self::Pilot => "disarmed on the ground, or a supervisor clears it",
             Self::Lease => "a live lease or an authorised patrol",
             Self::Asked => "whoever answers for it sends it on; of return and land, disarmed on the ground",
+            Self::Fence => "two metres inside for three seconds",
+            Self::Separation => "a fifth more than the least distance",
+            Self::Energy => "disarmed on the ground, and charged",
+            Self::Position => "five seconds of a good position",
             Self::Node => "ten seconds on time",
         }
     }
@@ -119,6 +138,10 @@ impl Rule {
             Self::Link => "heard again",
             Self::Lease => "somebody answers for it",
             Self::Foreign | Self::Pilot | Self::Asked => "has ended",
+            Self::Fence => "inside",
+            Self::Separation => "apart",
+            Self::Energy => "charged",
+            Self::Position => "known again",
             Self::Node => "is well",
         }
     }
@@ -135,6 +158,12 @@ pub struct Policy {
     pub people: Vec<(String, Role)>,
     /// Whether a second person must confirm a reset of the e-stop.
     pub two_person: bool,
+    /// Where the site's metres are counted from.
+    pub origin: Option<Origin>,
+    /// Fences.
+    pub fences: Vec<Fence>,
+    /// How far vehicles keep apart.
+    pub apart: Option<Apart>,
     /// Whether the site has a hardware line.
     pub line: bool,
     /// Rules that are switched off.
@@ -162,6 +191,8 @@ pub enum Verb {
     Disarm,
     /// Go on with the mission.
     Resume,
+    /// Whether it could; changes nothing.
+    Ready,
     /// What the vehicle does on its own, or its pilot, has ended: a supervisor says so.
     Clear,
     /// Become the one who answers for it; the request's id is the lease.
@@ -185,6 +216,7 @@ impl Verb {
             Self::Land => "land",
             Self::Disarm => "disarm",
             Self::Resume => "resume",
+            Self::Ready => "ready",
             Self::Clear => "clear",
             Self::Lease => "lease",
             Self::Renew(_) => "renew",

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::codec::{Writer, parse};
 use super::command::{Kind, OUR_COMPONENT, heartbeat, request_stream};
 use super::state::{Heard, VehicleState};
-use super::{LinkConfig, VehicleConfig};
+use super::{Class, LinkConfig, VehicleConfig};
 use crate::clock;
 use crate::health::{Metrics, Of};
 use crate::journal::Journal;
@@ -30,7 +30,10 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// A vehicle's state is journaled this often.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Message ids and intervals in microseconds that a vehicle is asked for.
-const STREAMS: [(u32, u32); 5] = [(0, 200_000), (33, 200_000), (65, 100_000), (1, 1_000_000), (245, 500_000)];
+const STREAMS: [(u32, u32); 6] =
+    [(0, 200_000), (33, 200_000), (65, 100_000), (24, 500_000), (1, 1_000_000), (245, 500_000)];
+/// And what tells how good its position is: of ArduPilot, of PX4.
+const ESTIMATE: [(u32, u32); 2] = [(193, 500_000), (230, 500_000)];
 /// MAV_COMP_ID_AUTOPILOT1.
 const AUTOPILOT: u8 = 1;
 /// Largest datagram.
@@ -181,7 +184,9 @@ impl Link {
         }
         if peer.asked.is_none_or(|at| now.since(at) >= REQUEST) {
             peer.asked = Some(now);
-            for (id, interval) in STREAMS {
+            let px4 = self.vehicles.get(peer.index).is_some_and(|vehicle| vehicle.class == Class::Px4Copter);
+            let estimate = ESTIMATE.into_iter().filter(|(id, _)| (*id == 230) == px4);
+            for (id, interval) in STREAMS.into_iter().chain(estimate) {
                 request_stream(w, peer.sysid, id, interval, out);
                 send(out);
             }

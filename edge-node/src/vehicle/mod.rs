@@ -44,6 +44,9 @@ pub struct VehicleConfig {
     /// What its brake test measured.
     #[serde(default)]
     pub brake: StopTable,
+    /// What of its battery the way home and a landing need.
+    #[serde(default)]
+    pub battery: Needs,
     /// RC channel that chooses its mode, from 1 (MODE_CH, FLTMODE_CH); its class's usual one without it.
     pub mode_channel: Option<u8>,
 }
@@ -52,6 +55,22 @@ impl VehicleConfig {
     /// RC channel that chooses its mode, from 1.
     pub fn mode_channel(&self) -> u8 {
         self.mode_channel.unwrap_or_else(|| self.class.mode_channel())
+    }
+}
+
+/// What of a battery is needed, percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Needs {
+    /// Below this it returns: what the longest way home takes.
+    pub return_pct: u8,
+    /// Below this it lands where it is.
+    pub land_pct: u8,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { return_pct: 25, land_pct: 10 }
     }
 }
 

@@ -9,9 +9,20 @@ use super::codec::{Fields, Packet};
 const HEARTBEAT: u32 = 0;
 const SYS_STATUS: u32 = 1;
 const GLOBAL_POSITION_INT: u32 = 33;
+const GPS_RAW_INT: u32 = 24;
 const RC_CHANNELS: u32 = 65;
 const COMMAND_ACK: u32 = 77;
+const EKF_STATUS_REPORT: u32 = 193;
+const ESTIMATOR_STATUS: u32 = 230;
 const EXTENDED_SYS_STATE: u32 = 245;
+/// GPS_FIX_TYPE_3D_FIX; better fixes have larger numbers.
+const FIX_3D: u8 = 3;
+/// EKF_POS_HORIZ_ABS and ESTIMATOR_POS_HORIZ_ABS.
+const ABSOLUTE: u16 = 0x10;
+/// EKF_GPS_GLITCHING.
+const EKF_GLITCH: u16 = 0x8000;
+/// ESTIMATOR_GPS_GLITCH.
+const ESTIMATOR_GLITCH: u16 = 0x0400;
 /// MAV_MODE_FLAG_SAFETY_ARMED.
 const ARMED: u8 = 0x80;
 /// MAV_AUTOPILOT_INVALID: a heartbeat of something that flies nothing.
@@ -23,6 +34,17 @@ const ON_GROUND: u8 = 1;
 
 /// Channels of RC_CHANNELS that are kept.
 const CHANNELS: usize = 16;
+
+/// What the autopilot thinks of its own position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// It has an absolute horizontal position.
+    pub absolute: bool,
+    /// Satellites and the rest disagree.
+    pub glitch: bool,
+    /// When it said so.
+    pub at: Uptime,
+}
 
 /// A vehicle's state.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -39,8 +61,16 @@ pub struct VehicleState {
     pub relative_alt_m: f32,
     /// Speed over ground in m/s.
     pub speed_mps: f32,
+    /// Speed to the north and to the east in m/s.
+    pub velocity_mps: (f32, f32),
+    /// Upwards in m/s.
+    pub climb_mps: f32,
     /// When the last position came.
     pub position_at: Option<Uptime>,
+    /// When it last had a satellite fix in three dimensions.
+    pub fixed_at: Option<Uptime>,
+    /// What it thinks of its position.
+    pub estimate: Option<Estimate>,
     /// Battery remaining in percent; absent where the vehicle does not say.
     pub battery_pct: Option<u8>,
     /// Pulse widths of the radio control's channels, microseconds; zero where they are not told.
@@ -93,8 +123,28 @@ impl VehicleState {
                 let metres_per_second = |at| f32::from(fields.i16(at)) / 100.0;
                 self.position_deg = Some((degrees(4), degrees(8)));
                 self.relative_alt_m = fields.i32(16) as f32 / 1000.0;
+                self.velocity_mps = (metres_per_second(20), metres_per_second(22));
+                self.climb_mps = -metres_per_second(24);
                 self.speed_mps = metres_per_second(20).hypot(metres_per_second(22));
                 self.position_at = Some(now);
+                Heard::State
+            }
+            GPS_RAW_INT => {
+                if fields.u8(28) >= FIX_3D {
+                    self.fixed_at = Some(now);
+                }
+                Heard::State
+            }
+            EKF_STATUS_REPORT => {
+                let flags = fields.u16(20);
+                let (absolute, glitch) = (flags & ABSOLUTE != 0, flags & EKF_GLITCH != 0);
+                self.estimate = Some(Estimate { absolute, glitch, at: now });
+                Heard::State
+            }
+            ESTIMATOR_STATUS => {
+                let flags = fields.u16(40);
+                let (absolute, glitch) = (flags & ABSOLUTE != 0, flags & ESTIMATOR_GLITCH != 0);
+                self.estimate = Some(Estimate { absolute, glitch, at: now });
                 Heard::State
             }
             RC_CHANNELS => {

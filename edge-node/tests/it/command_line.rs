@@ -36,7 +36,7 @@ fn path(path: &Path) -> String {
 
 #[test]
 fn every_command_answers_help() {
-    for command in ["run", "check", "events", "outbox", "detect", "models"] {
+    for command in ["run", "check", "events", "outbox", "interlock", "vehicle", "detect", "models"] {
         let done = node(&[command, "--help"]);
         assert!(done.status.success(), "{command}");
         assert!(String::from_utf8_lossy(&done.stdout).contains("Usage:"), "{command}");

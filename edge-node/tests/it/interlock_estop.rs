@@ -9,7 +9,7 @@ use shared::ids::{EventId, Name};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::interlock::{COPTER, ROVER, Rig, policy};
+use crate::rig::{COPTER, ROVER, Rig, policy};
 
 fn site(change: impl FnOnce(&mut Policy)) -> Rig {
     let mut policy = policy();

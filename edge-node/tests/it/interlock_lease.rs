@@ -9,7 +9,7 @@ use edge_node::vehicle::stop::StopTable;
 use shared::ids::EventId;
 use uuid::Uuid;
 
-use crate::interlock::{COPTER, ROVER, Rig, policy};
+use crate::rig::{COPTER, ROVER, Rig, policy};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -13,7 +13,7 @@ use shared::ids::EventId;
 use shared::units::Uptime;
 use uuid::Uuid;
 
-use crate::interlock::{COPTER, ROVER, policy};
+use crate::rig::{COPTER, ROVER, policy};
 
 fn verb() -> impl Strategy<Value = Verb> {
     let lease = EventId(Uuid::nil());

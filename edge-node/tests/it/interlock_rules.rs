@@ -11,7 +11,7 @@ use edge_node::vehicle::state::{Heard, VehicleState};
 use edge_node::vehicle::stop::{Stop, StopTable};
 use proptest::prelude::{prop_assert, proptest};
 
-use crate::interlock::{COPTER, ROVER, Rig, policy};
+use crate::rig::{COPTER, ROVER, Rig, policy};
 
 /// ArduCopter's LAND and RTL.
 const LAND: u32 = 9;

@@ -15,6 +15,7 @@ mod damage;
 mod disk;
 mod downlink;
 mod fleet;
+mod ground;
 mod history;
 mod interlock;
 mod late;

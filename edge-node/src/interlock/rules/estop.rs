@@ -12,7 +12,7 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// A hardware line that was not read for this long counts as pressed.
 const UNREAD: Duration = Duration::from_millis(500);
 /// What a press is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Every vehicle and output of the site.
     Site,
@@ -23,7 +23,7 @@ pub enum Scope {
 }
 
 /// What is latched.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Latched {
     /// The whole site.
     pub site: bool,
@@ -59,7 +59,7 @@ impl Latched {
 }
 
 /// The hardware line, normally closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Line {
     read: Uptime,
     pressed: bool,
@@ -68,7 +68,7 @@ struct Line {
 }
 
 /// A release that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Asked {
     by: String,
     scope: Scope,
@@ -76,7 +76,7 @@ struct Asked {
 }
 
 /// The e-stop of a site.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Estop {
     latched: Latched,
     presses: u64,
@@ -87,7 +87,7 @@ pub struct Estop {
 }
 
 /// What a request to reset comes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reset {
     /// It is refused.
     Denied(&'static str),

@@ -19,7 +19,7 @@ pub const PATROL_MAX: Duration = Duration::from_secs(12 * 3600);
 const MOVING_MPS: f32 = 0.3;
 
 /// One operator's control of one vehicle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Held {
     id: EventId,
     by: String,
@@ -27,7 +27,7 @@ struct Held {
 }
 
 /// Who answers for one vehicle.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Lease {
     held: Option<Held>,
     patrol: Option<(String, Uptime)>,

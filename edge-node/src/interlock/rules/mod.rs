@@ -8,6 +8,10 @@ pub mod link;
 pub mod autonomy;
 pub mod lease;
 pub mod keep_out;
+pub mod position;
+pub mod fence;
+pub mod separation;
+pub mod energy;
 pub mod node;
 
 use super::words::Demand;

@@ -1,0 +1,111 @@
+//! Any bytes as what happens to the interlock: see `lib`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Verb};
+use edge_node::interlock::rules::estop::{Latched, Scope};
+use edge_node::vehicle::codec::parse;
+use edge_node::vehicle::command::Order;
+use edge_node::vehicle::link::Report;
+use edge_node::vehicle::state::{Heard, VehicleState};
+use edge_node::vehicle::{Class, VehicleConfig};
+use shared::ids::EventId;
+use shared::units::Uptime;
+use uuid::Uuid;
+
+/// Effects of one input: two rules' worth for each vehicle and each of its rules, and orders.
+const EFFECTS_MAX: usize = 200;
+
+fn policy() -> Policy {
+    let vehicle = |class: &str, sysid: u8| -> VehicleConfig {
+        let brake = "brake = [{ speed_mps = 5.3, distance_m = 11.2, time_s = 7.7 }]";
+        let text = format!("name = \"{class}\"\nclass = \"{class}\"\nsysid = {sysid}\nlink = \"l\"\n{brake}");
+        toml::from_str(&text).unwrap()
+    };
+    let zone = KeepOut {
+        zone: "z".into(),
+        zone_index: 0,
+        vehicles: vec![0, 1],
+        clear_after: Duration::from_secs(2),
+        stale_after: Duration::from_secs(1),
+    };
+    let classes = ["rover", "copter", "plane", "vtol", "px4-copter"];
+    let vehicles = classes.iter().zip(1..).map(|(class, sysid)| vehicle(class, sysid)).collect();
+    Policy { vehicles, keep_out: vec![zone], line: true, two_person: true, ..Policy::default() }
+}
+
+/// The first byte says what happens, the second when; for a datagram the third says how long it is.
+pub fn interlock(mut data: &[u8]) {
+    let policy = policy();
+    let classes: Vec<Class> = policy.vehicles.iter().map(|vehicle| vehicle.class).collect();
+    let mut now = Uptime::from_millis(100_000);
+    let mut machine = Machine::new(policy, Latched::new(classes.len(), false), now);
+    let mut states = vec![VehicleState::default(); classes.len()];
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let lease = EventId(Uuid::nil());
+    let mut out = Vec::new();
+    while let [what, wait, which, rest @ ..] = data {
+        now = now.plus(Duration::from_millis(u64::from(*wait) * 8));
+        let vehicle = usize::from(*which) % (classes.len() + 1);
+        let (by, id) = (if which % 2 == 0 { "ann" } else { "bob" }.to_owned(), lease);
+        data = rest;
+        let mut inputs = Vec::new();
+        match what % 10 {
+            0..=3 => {
+                let (datagram, after) = rest.split_at(usize::from(*which).min(rest.len()));
+                data = after;
+                for packet in parse(datagram).packets {
+                    let vehicle = usize::from(packet.sysid) % states.len();
+                    let heard = states[vehicle].hear(&packet, now);
+                    inputs.push(Input::Vehicle(Report { vehicle, peer, state: states[vehicle], heard }));
+                }
+                // States that no packet makes.
+                if let ([a, b, ..], Some(state)) = (datagram, states.get_mut(vehicle)) {
+                    state.speed_mps = f32::from_bits(u32::from_be_bytes([*a, *b, *a, *b]));
+                    (state.mode, state.armed) = (u32::from(*a), b % 2 == 0);
+                    (state.heartbeat_at, state.packet_at) = (Some(now), Some(now));
+                    inputs.push(Input::Vehicle(Report { vehicle, peer, state: *state, heard: Heard::Heartbeat }));
+                }
+            }
+            4 => inputs.push(Input::Press { source: "console", by, scope: Scope::Vehicle(vehicle) }),
+            5 => inputs.push(Input::Line { pressed: which % 4 == 0 }),
+            6 if which % 2 == 0 => inputs.push(Input::Reset { id, by, scope: Scope::Site }),
+            6 => inputs.push(Input::Confirm { id, by }),
+            7 => inputs.push(Input::Released { press: u64::from(*which), by }),
+            8 => inputs.push(Input::Seen { zone: usize::from(which % 2), present: which % 3 == 0, captured: now }),
+            _ => {
+                let verbs = [
+                    Verb::Hold,
+                    Verb::Return,
+                    Verb::Land,
+                    Verb::Disarm,
+                    Verb::Resume,
+                    Verb::Clear,
+                    Verb::Lease,
+                    Verb::Renew(lease),
+                    Verb::Leave(lease),
+                    Verb::Patrol(Duration::from_secs(u64::from(*which))),
+                    Verb::EndPatrol,
+                ];
+                let verb = verbs[usize::from(*wait) % verbs.len()];
+                inputs.push(Input::Request { id, vehicle, verb, by });
+            }
+        }
+        inputs.push(Input::Tick);
+        for input in inputs {
+            out.clear();
+            machine.step(input, now, &mut out);
+            assert!(out.len() <= EFFECTS_MAX, "{} effects", out.len());
+            for effect in &out {
+                let Effect::Send(to, Order::Mode(mode)) = effect else { continue };
+                let sent_on = *mode == classes[*to].auto();
+                assert!(!sent_on || machine.demand(*to) == Demand::None, "sent on under a demand");
+            }
+            for vehicle in 0..classes.len() {
+                let stops = machine.demand(vehicle) >= Demand::Land;
+                assert!(!machine.latched().holds(vehicle) || stops, "latched, and not stopped");
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `edge-node interlock status` and `edge-node vehicle list`: what the running node says of itself, asked over its own
+//! loopback API.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// Longest wait for the node's answer.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Where the node is, and how it is shown.
+#[derive(Debug, clap::Args)]
+pub struct Node {
+    /// Configuration file (TOML): names the node's address.
+    #[arg(long, default_value = "/etc/picket/picket.toml")]
+    config: PathBuf,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What of the interlock.
+#[derive(Debug, Subcommand)]
+pub enum Interlock {
+    /// Every rule on every vehicle: its state, since when, why, and what would clear it.
+    Status(Node),
+}
+
+/// What of the vehicles.
+#[derive(Debug, Subcommand)]
+pub enum Vehicle {
+    /// The vehicles: mode, speed, battery, when heard, what is demanded of them, who answers for them.
+    List(Node),
+}
+
+/// Runs `interlock`.
+///
+/// # Errors
+/// A node that does not answer.
+pub fn interlock(what: &Interlock) -> anyhow::Result<()> {
+    let Interlock::Status(node) = what;
+    let answer = ask(node, "/api/v1/interlocks")?;
+    if node.json {
+        return Ok(writeln!(std::io::stdout(), "{answer}")?);
+    }
+    let mut out = std::io::stdout().lock();
+    let pressed = answer.get("estop").and_then(Value::as_bool) == Some(true);
+    writeln!(out, "e-stop: {}", if pressed { "LATCHED" } else { "released" })?;
+    for rule in answer.get("rules").and_then(Value::as_array).into_iter().flatten() {
+        let (name, vehicle) = (text(rule, "rule"), text(rule, "vehicle"));
+        match rule.get("reason").and_then(Value::as_str) {
+            Some(reason) => {
+                let seconds = rule.get("for_s").and_then(Value::as_f64).unwrap_or(0.0);
+                let clears = text(rule, "clears");
+                writeln!(out, "{vehicle:<12} {name:<11} TRIPPED for {seconds:.1} s: {reason}; clears: {clears}")?;
+            }
+            None => writeln!(out, "{vehicle:<12} {name:<11} clear")?,
+        }
+    }
+    Ok(())
+}
+
+/// Runs `vehicle`.
+///
+/// # Errors
+/// A node that does not answer.
+pub fn vehicle(what: &Vehicle) -> anyhow::Result<()> {
+    let Vehicle::List(node) = what;
+    let answer = ask(node, "/api/v1/state")?;
+    let vehicles = answer.get("vehicles").cloned().unwrap_or_default();
+    if node.json {
+        return Ok(writeln!(std::io::stdout(), "{vehicles}")?);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{:<12} {:<8} {:>6} {:>4} {:>5} {:>9} {:>8} {:>9} {:<8} answers",
+        "vehicle", "class", "sysid", "mode", "armed", "speed", "battery", "heard", "demand"
+    )?;
+    for vehicle in vehicles.as_array().into_iter().flatten() {
+        let heard = match vehicle.get("heartbeat_age_ms").and_then(Value::as_f64) {
+            Some(age) => format!("{:.1} s", age / 1000.0),
+            None => "never".into(),
+        };
+        let charge = match vehicle.get("battery_pct").and_then(Value::as_u64) {
+            Some(charge) => format!("{charge} %"),
+            None => "-".into(),
+        };
+        let speed = vehicle.get("speed_mps").and_then(Value::as_f64).unwrap_or(0.0);
+        let answers = [text(vehicle, "lease"), text(vehicle, "patrol")].into_iter().find(|name| *name != "-");
+        writeln!(
+            out,
+            "{:<12} {:<8} {:>6} {:>4} {:>5} {:>5.1} m/s {:>8} {:>9} {:<8} {}",
+            text(vehicle, "name"),
+            text(vehicle, "class"),
+            vehicle.get("sysid").unwrap_or(&Value::Null),
+            vehicle.get("mode").unwrap_or(&Value::Null),
+            if vehicle.get("armed").and_then(Value::as_bool) == Some(true) { "yes" } else { "no" },
+            speed,
+            charge,
+            heard,
+            text(vehicle, "demand"),
+            answers.unwrap_or_else(|| "nobody".into()),
+        )?;
+    }
+    Ok(())
+}
+
+/// Text of a field; control characters of whoever named something stay out of the terminal.
+fn text(of: &Value, key: &str) -> String {
+    let found = of.get(key).and_then(Value::as_str).unwrap_or("-");
+    found.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn ask(node: &Node, path: &str) -> anyhow::Result<Value> {
+    let config = Config::read(&node.config)?;
+    let url = format!("http://{}{path}", config.listen);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().timeout(WAIT).no_proxy().build().context("make an HTTP client")?;
+        let answer = client
+            .get(&url)
+            .send()
+            .await
+            .with_context(|| format!("ask the node at {}: is it running?", config.listen))?;
+        answer.error_for_status().context("ask the node")?.json().await.context("read the node's answer")
+    })
+}

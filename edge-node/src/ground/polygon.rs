@@ -1,0 +1,92 @@
+//! Polygons on the ground, refused when no fence can be made of them.
+
+use super::{Origin, Place, Point};
+
+/// Corners that ArduPilot's fence can hold (MAV_MISSION_TYPE_FENCE, one byte of count in its storage, half of its room).
+pub const CORNERS_MAX: usize = 84;
+/// Corners nearer to each other than this are one, metres.
+const APART_M: f64 = 0.1;
+/// The farthest corner from the first, metres: beyond it the plane is not the ground.
+const FAR_M: f64 = 20_000.0;
+
+/// A polygon whose sides do not cross.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Polygon(Vec<Point>);
+
+impl Polygon {
+    /// A polygon of places.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people: fewer than three corners or more than 84, two of them at one place, sides that
+    /// cross, no area, or larger than 20 km.
+    pub fn new(places: &[Place], origin: &Origin) -> Result<Self, String> {
+        if !(3..=CORNERS_MAX).contains(&places.len()) {
+            return Err(format!("expected 3 to {CORNERS_MAX} corners, found {}", places.len()));
+        }
+        let corners: Vec<Point> = places.iter().map(|place| origin.point(place.lat_deg, place.lon_deg)).collect();
+        let first = corners.first().copied().unwrap_or_default();
+        for (n, corner) in corners.iter().enumerate() {
+            if corner.distance(first) > FAR_M {
+                return Err(format!("expected corners within 20 km of the first, corner {n} is farther"));
+            }
+            if let Some(twin) = corners.iter().take(n).position(|other| other.distance(*corner) < APART_M) {
+                return Err(format!("expected each corner once, corners {twin} and {n} are at one place"));
+            }
+        }
+        let polygon = Self(corners);
+        let sides: Vec<(Point, Point)> = polygon.sides().collect();
+        for (n, one) in sides.iter().enumerate() {
+            if let Some(other) = sides.iter().skip(n + 1).position(|other| cross(*one, *other)) {
+                return Err(format!("expected sides that do not cross, sides {n} and {} do", n + 1 + other));
+            }
+        }
+        match polygon.area() < 1.0 {
+            true => Err("expected an area of at least a square metre".into()),
+            false => Ok(polygon),
+        }
+    }
+
+    fn sides(&self) -> impl Iterator<Item = (Point, Point)> + '_ {
+        self.0.iter().copied().zip(self.0.iter().copied().cycle().skip(1))
+    }
+
+    /// Square metres (the shoelace formula).
+    fn area(&self) -> f64 {
+        (self.sides().map(|(a, b)| a.east * b.north - b.east * a.north).sum::<f64>() / 2.0).abs()
+    }
+
+    /// Whether a point is in it: the even-odd rule (Shimrat, 1962).
+    pub fn contains(&self, at: Point) -> bool {
+        let crossed = self.sides().filter(|(a, b)| {
+            let spans = (a.north > at.north) != (b.north > at.north);
+            spans && at.east < (b.east - a.east) * (at.north - a.north) / (b.north - a.north) + a.east
+        });
+        crossed.count() % 2 == 1
+    }
+
+    /// Whether the straight way between two points touches its edge.
+    pub fn crossed_by(&self, from: Point, to: Point) -> bool {
+        self.sides().any(|side| cross(side, (from, to)))
+    }
+
+    /// Metres from a point to its edge.
+    pub fn edge_distance(&self, at: Point) -> f64 {
+        self.sides().map(|side| distance(at, side)).fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// Metres from a point to a side.
+fn distance(at: Point, (a, b): (Point, Point)) -> f64 {
+    let (east, north) = (b.east - a.east, b.north - a.north);
+    let length = east * east + north * north;
+    let along = ((at.east - a.east) * east + (at.north - a.north) * north) / length.max(f64::MIN_POSITIVE);
+    let along = along.clamp(0.0, 1.0);
+    at.distance(a.plus(east * along, north * along))
+}
+
+fn cross((a, b): (Point, Point), (c, d): (Point, Point)) -> bool {
+    let turn = |a: Point, b: Point, c: Point| {
+        (b.east - a.east) * (c.north - a.north) - (b.north - a.north) * (c.east - a.east)
+    };
+    turn(a, b, c) * turn(a, b, d) < 0.0 && turn(c, d, a) * turn(c, d, b) < 0.0
+}

@@ -1,0 +1,123 @@
+//! A vehicle must be able to stop inside its fence: where it would stand if it were told to hold now is what counts.
+//!
+//! Each report of a position is judged: 0.25 s at its speed, then its measured stop, straight on. Slowly moving vehicles
+//! need three reports in a row, so that a position that jitters at the edge trips nothing.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared::units::Uptime;
+
+use super::Hazard;
+use crate::ground::polygon::Polygon;
+use crate::ground::{Origin, Point};
+use crate::interlock::obey::Sight;
+use crate::interlock::words::Demand;
+
+/// From a report to the vehicle's reaction, seconds.
+const REACTION_S: f64 = 0.25;
+/// Slower than this a single report is no evidence, m/s.
+const SLOW_MPS: f32 = 1.0;
+/// Reports in a row that trip it then.
+const IN_A_ROW: u8 = 3;
+/// Cleared when it stands inside by this much, metres...
+const MARGIN_M: f64 = 2.0;
+/// ...for this time.
+const INSIDE_FOR: Duration = Duration::from_secs(3);
+
+/// Which side of a fence is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Inside. With several such fences, inside one of them.
+    Inclusion,
+    /// Outside.
+    Exclusion,
+}
+
+/// One fence.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    /// Name.
+    pub name: String,
+    /// Which side is allowed.
+    pub side: Side,
+    /// Where.
+    pub polygon: Polygon,
+    /// Indices of the vehicles it is for.
+    pub vehicles: Vec<usize>,
+    /// Highest flight in it, metres above home.
+    pub ceiling_m: Option<f32>,
+}
+
+/// What was seen of one vehicle and its fences.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Watch {
+    judged: Option<Uptime>,
+    out: u8,
+    inside_since: Option<Uptime>,
+}
+
+/// A vehicle and where it would stand.
+struct Way {
+    from: Point,
+    to: Point,
+    height_m: f32,
+}
+
+impl Watch {
+    /// What is wrong. `tripped` is what was wrong before.
+    pub fn hazard(&mut self, of: (usize, &[Fence], &Origin), sight: &Sight, tripped: Hazard, now: Uptime) -> Hazard {
+        let (vehicle, fences, origin) = of;
+        let state = sight.state;
+        let (Some(at), Some((lat, lon))) = (state.position_at, state.position_deg) else { return tripped };
+        if self.judged.replace(at) == Some(at) {
+            return tripped;
+        }
+        let from = origin.point(lat, lon);
+        let speed = f64::from(state.speed_mps.max(0.0));
+        let ahead = speed * REACTION_S + f64::from(sight.stops.needs(state.speed_mps).0);
+        let (north, east) = state.velocity_mps;
+        // Straight on; one that stands stays.
+        let part = if speed > 0.0 { ahead / speed } else { 0.0 };
+        let to = from.plus(f64::from(east) * part, f64::from(north) * part);
+        let way = Way { from, to, height_m: state.relative_alt_m + state.climb_mps.max(0.0) };
+        let own = || fences.iter().filter(|fence| fence.vehicles.contains(&vehicle));
+        let found = breach(own(), &way, sight.class.flies(), 0.0);
+        self.out = if found.is_some() { self.out.saturating_add(1) } else { 0 };
+        let enough = if state.speed_mps < SLOW_MPS { IN_A_ROW } else { 1 };
+        let clear = breach(own(), &way, sight.class.flies(), MARGIN_M).is_none();
+        self.inside_since = if clear { self.inside_since.or(Some(now)) } else { None };
+        let inside = self.inside_since.is_some_and(|since| now.since(since) >= INSIDE_FOR);
+        match found.filter(|_| self.out >= enough) {
+            Some(why) => Some((Demand::Hold, why)),
+            None => tripped.filter(|_| !inside),
+        }
+    }
+}
+
+/// What of the way is not allowed, the edge counted as so much nearer.
+fn breach<'a>(
+    fences: impl Iterator<Item = &'a Fence> + Clone,
+    way: &Way,
+    flies: bool,
+    margin_m: f64,
+) -> Option<&'static str> {
+    if ![way.to.east, way.to.north].iter().all(|metres| metres.is_finite()) {
+        return Some("its speed is no number");
+    }
+    let near = |fence: &Fence| margin_m > 0.0 && fence.polygon.edge_distance(way.to) < margin_m;
+    let touched = |fence: &Fence| fence.polygon.crossed_by(way.from, way.to) || near(fence);
+    let mut inclusions = fences.clone().filter(|fence| fence.side == Side::Inclusion).peekable();
+    let fenced = inclusions.peek().is_some();
+    if fenced && !inclusions.any(|fence| fence.polygon.contains(way.to) && !touched(fence)) {
+        return Some("it would stop outside its fence");
+    }
+    let mut exclusions = fences.clone().filter(|fence| fence.side == Side::Exclusion);
+    if exclusions.any(|fence| fence.polygon.contains(way.to) || touched(fence)) {
+        return Some("it would stop where nothing may be, or go through it");
+    }
+    let mut ceilings = fences.filter_map(|fence| fence.ceiling_m);
+    let high = flies && ceilings.any(|ceiling| way.height_m > ceiling - if margin_m > 0.0 { 1.0 } else { 0.0 });
+    high.then_some("it flies higher than its fence")
+}

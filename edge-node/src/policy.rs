@@ -1,0 +1,50 @@
+//! What the interlock enforces, made of the configuration.
+
+use crate::config::Config;
+use crate::ground::Origin;
+use crate::ground::polygon::Polygon;
+use crate::interlock::machine::{KeepOut, Policy};
+use crate::interlock::rules::fence::Fence;
+use crate::interlock::rules::separation::Apart;
+
+/// The policy of a configuration that was checked.
+pub fn policy(config: &Config) -> Policy {
+    let zone_index = |name| config.zones.iter().position(|zone| &zone.name == name);
+    let vehicle_index = |name| config.vehicles.iter().position(|vehicle| &vehicle.name == name);
+    let keep_out = config.keep_out.iter().filter_map(|rule| {
+        let index = zone_index(&rule.zone)?;
+        let zone = config.zones.get(index)?;
+        let camera = config.cameras.iter().find(|camera| camera.name == zone.camera)?;
+        Some(KeepOut {
+            zone: rule.zone.to_string(),
+            zone_index: index,
+            vehicles: rule.vehicles.iter().filter_map(vehicle_index).collect(),
+            clear_after: rule.clear_after,
+            stale_after: camera.stale_after,
+        })
+    });
+    let origin = config.origin().map(Origin::new);
+    let fences = config.fences.iter().filter_map(|fence| {
+        let all = fence.vehicles.is_empty();
+        Some(Fence {
+            name: fence.name.to_string(),
+            side: fence.side,
+            polygon: Polygon::new(&fence.polygon_deg, &origin?).ok()?,
+            vehicles: (0..config.vehicles.len())
+                .filter(|index| all || fence.vehicles.iter().filter_map(vehicle_index).any(|own| own == *index))
+                .collect(),
+            ceiling_m: fence.ceiling_m,
+        })
+    });
+    Policy {
+        vehicles: config.vehicles.clone(),
+        keep_out: keep_out.collect(),
+        people: config.people.iter().map(|person| (person.name.clone(), person.role)).collect(),
+        two_person: config.interlock.two_person,
+        origin,
+        fences: fences.collect(),
+        apart: config.interlock.separation_m.map(|metres| Apart { metres }),
+        line: config.interlock.line.is_some(),
+        off: config.interlock.off.clone(),
+    }
+}

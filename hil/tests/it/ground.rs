@@ -1,0 +1,73 @@
+//! Vehicles that must know where they are, end to end: a fence, and satellites that are lost.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::interlock::{go, site, told, tripped, vehicle, vehicles, wait_for_state};
+
+const DO_SET_MODE: &str = "MAV_CMD_DO_SET_MODE";
+/// Metres of a degree of longitude at home (see the simulator: a sphere), and home.
+const EAST_M_PER_DEG: f64 = 111_194.93 * 0.676_876;
+const HOME: [f64; 2] = [47.4, 8.5];
+
+fn east_m(state: &Value, name: &str) -> f64 {
+    (vehicle(state, name)["position_deg"][1].as_f64().unwrap() - HOME[1]) * EAST_M_PER_DEG
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rover_whose_mission_leads_out_of_its_fence_stands_inside() {
+    // The mission goes 400 m to the east; the fence ends after 30.
+    let east = HOME[1] + 30.0 / EAST_M_PER_DEG;
+    let site = site("fence", |ports| {
+        let mut plan = vehicles(ports, "");
+        plan.node.push_str(&format!(
+            "\n[[fence]]\nname = \"yard\"\nside = \"inclusion\"\nvehicles = [\"rover\"]\n\
+             polygon_deg = [[47.399, 8.499], [47.399, {east}], [47.401, {east}], [47.401, 8.499]]\n"
+        ));
+        plan
+    })
+    .await;
+    go(&site, &["rover", "copter"]).await;
+    wait_for_state(&site, "the fence to hold the rover", |s| tripped(s, "fence", "rover")).await;
+    let stood = |s: &Value| vehicle(s, "rover")["speed_mps"].as_f64() < Some(0.05);
+    let state = wait_for_state(&site, "the rover to stand", stood).await;
+    let at = east_m(&state, "rover");
+    assert!((20.0..30.0).contains(&at), "it stood at {at} m, the fence is at 30 m");
+    assert_eq!(vehicle(&state, "copter")["mode"], 3, "the fence is not the copter's");
+    assert_eq!(told(&site.trace(), "rover", DO_SET_MODE).last().unwrap()["p2"], 4.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copter_that_loses_its_satellites_is_held_and_lands_when_it_does_not_know_where_it_is() {
+    let site = site("satellites", |ports| vehicles(ports, "gps_lost_at_s = 20.0\n")).await;
+    go(&site, &["copter"]).await;
+    let ready = site.readiness("copter").await.unwrap();
+    assert_eq!(ready["ready"], true, "{ready}");
+    wait_for_state(&site, "the copter to be held", |s| tripped(s, "position", "copter")).await;
+    wait_for_state(&site, "the copter to be down", |s| vehicle(s, "copter")["armed"] == false).await;
+    let trace = site.trace();
+    let modes: Vec<f64> = told(&trace, "copter", DO_SET_MODE).iter().filter_map(|c| c["p2"].as_f64()).collect();
+    assert!(modes.contains(&17.0), "held while it knew where it was: {modes:?}");
+    let ready = site.readiness("copter").await.unwrap();
+    let reasons = ready["reasons"].as_array().unwrap();
+    assert!(reasons.iter().any(|why| why.as_str().unwrap().starts_with("position:")), "{ready}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_names_every_reason_at_once() {
+    let site = site("readiness", |ports| {
+        let mut plan = vehicles(ports, "");
+        plan.node = plan.node.replace(hil::site::ROVER_BRAKE, "");
+        plan
+    })
+    .await;
+    let heard = |s: &Value| ["rover", "copter"].iter().all(|name| !tripped(s, "link", name));
+    tokio::time::timeout(Duration::from_secs(30), wait_for_state(&site, "both to be heard", heard)).await.unwrap();
+    site.post("/api/v1/estop", &serde_json::json!({})).await.unwrap();
+    let ready = site.readiness("rover").await.unwrap();
+    let reasons: Vec<&str> = ready["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for wanted in ["lease: neither", "readiness: no brake test", "estop: e-stop is latched"] {
+        assert!(reasons.iter().any(|reason| reason.starts_with(wanted)), "{wanted}: {reasons:?}");
+    }
+}
