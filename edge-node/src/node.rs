@@ -200,6 +200,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let console = Console {
         node: config.node.clone(),
         folder: config.data.clone(),
+        supervisor_sysid: config.supervisor_sysid,
         two_person: config.interlock.two_person,
         zones: config.zones.iter().map(|zone| zone.name.clone()).collect(),
         cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),

@@ -41,6 +41,7 @@ pub fn policy(config: &Config) -> Policy {
         keep_out: keep_out.collect(),
         people: config.people.iter().map(|person| (person.name.clone(), person.role)).collect(),
         two_person: config.interlock.two_person,
+        supervisor_sysid: config.supervisor_sysid,
         origin,
         fences: fences.collect(),
         apart: config.interlock.separation_m.map(|metres| Apart { metres }),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::media;
 use crate::servers::Servers;
-use crate::site::{COPTER_BRAKE, Plan, Ports, ROVER_BRAKE, Site};
+use crate::site::{COPTER_BRAKE, FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
 use crate::wait::{now, until};
 use crate::witness;
 
@@ -60,9 +60,9 @@ pub fn plan(ports: Ports) -> Plan {
     );
     let mut sim = format!(
         "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nconnect = \"127.0.0.1:{link}\"\n\
-         home = [47.4, 8.5]\nmission_m = [[0, 0], [40, 0], [40, 25], [0, 25]]\nspeed_mps = 2.0\nmode = 10\narmed = true\n\n\
+         home = [47.4, 8.5]\nmission_m = [[0, 0], [40, 0], [40, 25], [0, 25]]\nspeed_mps = 2.0\nmode = 10\narmed = true\n{FAILSAFES}\n\
          [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nconnect = \"127.0.0.1:{link}\"\n\
-         home = [47.4, 8.5]\nmission_m = [[0, 0], [60, 0], [60, 60]]\nspeed_mps = 5.0\nmode = 3\narmed = true\n"
+         home = [47.4, 8.5]\nmission_m = [[0, 0], [60, 0], [60, 60]]\nspeed_mps = 5.0\nmode = 3\narmed = true\n{FAILSAFES}"
     );
     if let Some(video) = &video {
         node.push_str(&format!(

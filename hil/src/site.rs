@@ -23,6 +23,9 @@ const READY: Duration = Duration::from_secs(60);
 
 /// Lines of a rover's configuration: its brake test, as INTERLOCKS measured it.
 pub const ROVER_BRAKE: &str = "brake = [{ speed_mps = 5.3, distance_m = 11.2, time_s = 7.7 }]\n";
+/// A line of a vehicle of the simulator: its own failsafes as INTERLOCKS wants them.
+pub const FAILSAFES: &str = "parameters = { FS_GCS_ENABLE = 5, FS_GCS_TIMEOUT = 2, FS_OPTIONS = 0, FS_ACTION = 2, \
+    FS_TIMEOUT = 1, FENCE_ENABLE = 1 }\n";
 /// And of a copter's.
 pub const COPTER_BRAKE: &str = "brake = [{ speed_mps = 2.9, distance_m = 4.6, time_s = 3.3 }, \
     { speed_mps = 4.9, distance_m = 8.5, time_s = 3.8 }, { speed_mps = 9.7, distance_m = 19.7, time_s = 4.7 }]\n";

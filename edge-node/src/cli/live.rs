@@ -35,6 +35,14 @@ pub enum Interlock {
 /// What of the vehicles.
 #[derive(Debug, Subcommand)]
 pub enum Vehicle {
+    /// The parameters of a vehicle's own failsafes, as it told them and as they must be; fails if one is wrong.
+    Audit {
+        /// Name of the vehicle.
+        vehicle: shared::ids::Name,
+        /// Where the node is, and how it is shown.
+        #[command(flatten)]
+        node: Node,
+    },
     /// The vehicles: mode, speed, battery, when heard, what is demanded of them, who answers for them.
     List(Node),
 }
@@ -71,7 +79,10 @@ pub fn interlock(what: &Interlock) -> anyhow::Result<()> {
 /// # Errors
 /// A node that does not answer.
 pub fn vehicle(what: &Vehicle) -> anyhow::Result<()> {
-    let Vehicle::List(node) = what;
+    let node = match what {
+        Vehicle::List(node) => node,
+        Vehicle::Audit { vehicle, node } => return audit(vehicle.as_str(), node),
+    };
     let answer = ask(node, "/api/v1/state")?;
     let vehicles = answer.get("vehicles").cloned().unwrap_or_default();
     if node.json {
@@ -109,6 +120,31 @@ pub fn vehicle(what: &Vehicle) -> anyhow::Result<()> {
             answers.unwrap_or_else(|| "nobody".into()),
         )?;
     }
+    Ok(())
+}
+
+fn audit(vehicle: &str, node: &Node) -> anyhow::Result<()> {
+    let answer = ask(node, &format!("/api/v1/vehicles/{vehicle}/audit"))?;
+    let parameters = answer.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+    let good = |parameter: &Value| parameter.get("good").and_then(Value::as_bool) == Some(true);
+    let mut out = std::io::stdout().lock();
+    if node.json {
+        writeln!(out, "{answer}")?;
+    } else {
+        for parameter in &parameters {
+            let value = parameter.get("value").filter(|value| !value.is_null());
+            let value = value.map_or_else(|| "not told".into(), Value::to_string);
+            let word = if good(parameter) { "good" } else { "WRONG" };
+            writeln!(
+                out,
+                "{word:<6} {:<18} {value:<10} expected {}",
+                text(parameter, "name"),
+                text(parameter, "expected")
+            )?;
+        }
+    }
+    let wrong = parameters.iter().filter(|parameter| !good(parameter)).count();
+    anyhow::ensure!(wrong == 0, "audit {vehicle}: {wrong} parameters are not as they must be");
     Ok(())
 }
 

@@ -158,6 +158,21 @@ pub async fn readiness(
     }
 }
 
+/// `GET /api/v1/vehicles/{vehicle}/audit`: the parameters of its own failsafes, as it told them and as they must be.
+pub async fn audit(State(console): State<Shared>, Path(vehicle): Path<String>) -> Response {
+    let found = console.vehicles.iter().position(|config| config.name.as_str() == vehicle);
+    let state = found.and_then(|index| console.vehicle_views.borrow().get(index).copied());
+    let (Some(state), Some(config)) = (state, found.and_then(|index| console.vehicles.get(index))) else {
+        return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
+    };
+    let findings = state.audit.findings(config.class, console.supervisor_sysid).map(|finding| {
+        json!({
+            "name": finding.name, "value": finding.value, "expected": finding.expected, "good": finding.good,
+        })
+    });
+    Json(json!({ "parameters": findings.collect::<Vec<_>>() })).into_response()
+}
+
 async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String, key: &str) -> Response {
     if by.trim().is_empty() {
         return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]);

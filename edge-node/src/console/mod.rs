@@ -34,6 +34,8 @@ pub struct Console {
     pub folder: PathBuf,
     /// Names of the zones.
     pub zones: Vec<Name>,
+    /// System id of the supervisor's heartbeat.
+    pub supervisor_sysid: u8,
     /// Whether a second person must confirm a reset of the e-stop.
     pub two_person: bool,
     /// Names of the cameras.
@@ -87,6 +89,7 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/vehicles/{vehicle}/lease/renew", post(command::renew))
         .route("/api/v1/vehicles/{vehicle}/patrol", post(command::patrol))
         .route("/api/v1/vehicles/{vehicle}/readiness", get(command::readiness))
+        .route("/api/v1/vehicles/{vehicle}/audit", get(command::audit))
         .with_state(console)
         .merge(ingest_router(ingest))
         .merge(history::router(history))

@@ -111,7 +111,9 @@ fn against(asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
         asking.config.brake.is_empty().then(|| "readiness: no brake test, so no way to stop is known".to_owned());
     let charge = vehicle.state.battery_pct.is_none();
     let charge = charge.then(|| "readiness: its battery does not tell its charge".to_owned());
-    authority(asking, vehicle).into_iter().chain(table).chain(charge).chain(tripped).collect()
+    let audit = vehicle.state.audit.reasons(asking.config.class, asking.policy.supervisor_sysid);
+    let audit = audit.filter(|_| !asking.policy.off.contains(&Rule::Audit));
+    authority(asking, vehicle).into_iter().chain(table).chain(charge).chain(audit).chain(tripped).collect()
 }
 
 fn resume(asking: &Asking, vehicle: &mut Vehicle) -> Decision {

@@ -198,7 +198,7 @@ impl Vehicle {
             Rule::Energy => self.energy.hazard(&config.battery, &sight, tripped, now),
             Rule::Position => self.position.hazard(&sight, tripped, now),
             Rule::Node => around.node,
-            Rule::KeepOut => None,
+            Rule::KeepOut | Rule::Audit => None,
         }
     }
 

@@ -93,6 +93,8 @@ pub enum Rule {
     Energy,
     /// It does not know where it is.
     Position,
+    /// Its own failsafes are not set up: denies motion, demands nothing.
+    Audit,
     /// This node is not well.
     Node,
 }
@@ -111,6 +113,7 @@ impl Rule {
             Self::Separation => "separation",
             Self::Energy => "energy",
             Self::Position => "position",
+            Self::Audit => "audit",
             Self::Node => "node",
         }
     }
@@ -127,6 +130,7 @@ impl Rule {
             Self::Separation => "a fifth more than the least distance",
             Self::Energy => "disarmed on the ground, and charged",
             Self::Position => "five seconds of a good position",
+            Self::Audit => "parameters as they must be",
             Self::Node => "ten seconds on time",
         }
     }
@@ -142,6 +146,7 @@ impl Rule {
             Self::Separation => "apart",
             Self::Energy => "charged",
             Self::Position => "known again",
+            Self::Audit => "set up",
             Self::Node => "is well",
         }
     }
@@ -158,6 +163,8 @@ pub struct Policy {
     pub people: Vec<(String, Role)>,
     /// Whether a second person must confirm a reset of the e-stop.
     pub two_person: bool,
+    /// System id of the supervisor's heartbeat.
+    pub supervisor_sysid: u8,
     /// Where the site's metres are counted from.
     pub origin: Option<Origin>,
     /// Fences.

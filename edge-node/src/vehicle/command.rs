@@ -31,6 +31,8 @@ pub const OUR_COMPONENT: u8 = 191;
 /// MAV_COMP_ID_MISSIONPLANNER: what ground stations call themselves.
 pub const SUPERVISOR_COMPONENT: u8 = 190;
 
+const PARAM_REQUEST_READ: u32 = 20;
+
 /// What a heartbeat of ours says that it is (MAV_TYPE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -119,6 +121,17 @@ impl std::fmt::Display for Order {
 pub fn request_stream(writer: &mut Writer, vehicle: u8, id: u32, interval_us: u32, buffer: &mut Vec<u8>) {
     let parameters = [id as f32, interval_us as f32, 0.0, 0.0, 0.0, 0.0, 0.0];
     writer.write(COMMAND_LONG, &command_long(vehicle, SET_MESSAGE_INTERVAL, parameters), buffer);
+}
+
+/// Asks `vehicle` for a parameter by name.
+pub fn request_parameter(writer: &mut Writer, vehicle: u8, name: &str, buffer: &mut Vec<u8>) {
+    // An index of -1: by name.
+    let mut payload = [0; 20];
+    let bytes = [0xFF, 0xFF, vehicle, AUTOPILOT].into_iter().chain(name.bytes());
+    for (field, byte) in payload.iter_mut().zip(bytes) {
+        *field = byte;
+    }
+    writer.write(PARAM_REQUEST_READ, &payload, buffer);
 }
 
 /// Our own heartbeat: no autopilot, active, MAVLink 2.

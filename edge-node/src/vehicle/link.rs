@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::codec::{Writer, parse};
-use super::command::{Kind, OUR_COMPONENT, heartbeat, request_stream};
+use super::command::{Kind, OUR_COMPONENT, heartbeat, request_parameter, request_stream};
 use super::state::{Heard, VehicleState};
 use super::{Class, LinkConfig, VehicleConfig};
 use crate::clock;
@@ -27,6 +27,8 @@ const WAIT: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Streams are asked for again this often: a rebooted vehicle has forgotten.
 const REQUEST: Duration = Duration::from_secs(5);
+/// One parameter is asked for this often.
+const AUDIT: Duration = Duration::from_millis(500);
 /// A vehicle's state is journaled this often.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Message ids and intervals in microseconds that a vehicle is asked for.
@@ -85,6 +87,9 @@ pub fn bind(config: &LinkConfig) -> anyhow::Result<UdpSocket> {
 struct Peer {
     index: usize,
     sysid: u8,
+    class: Class,
+    /// Parameters asked for, and when the last was.
+    audited: (usize, Option<Uptime>),
     address: Option<SocketAddr>,
     state: VehicleState,
     asked: Option<Uptime>,
@@ -100,6 +105,8 @@ impl Link {
             .map(|(index, v)| Peer {
                 index,
                 sysid: v.sysid,
+                class: v.class,
+                audited: (0, None),
                 address: None,
                 state: VehicleState::default(),
                 asked: None,
@@ -146,6 +153,7 @@ impl Link {
                 info!(link = %self.config.name, sysid = packet.sysid, %from, "vehicle is heard");
             }
             let heard = peer.state.hear(packet, now);
+            peer.state.audit.hear(peer.class, packet);
             peer.heard = peer.heard || heard != Heard::Nothing;
             let for_us = |to: u8| to == 0 || to == self.sysid;
             if matches!(heard, Heard::Ack { to, .. } if for_us(to)) {
@@ -184,10 +192,17 @@ impl Link {
         }
         if peer.asked.is_none_or(|at| now.since(at) >= REQUEST) {
             peer.asked = Some(now);
-            let px4 = self.vehicles.get(peer.index).is_some_and(|vehicle| vehicle.class == Class::Px4Copter);
-            let estimate = ESTIMATE.into_iter().filter(|(id, _)| (*id == 230) == px4);
+            let estimate = ESTIMATE.into_iter().filter(|(id, _)| (*id == 230) == (peer.class == Class::Px4Copter));
             for (id, interval) in STREAMS.into_iter().chain(estimate) {
                 request_stream(w, peer.sysid, id, interval, out);
+                send(out);
+            }
+        }
+        let (turn, at) = peer.audited;
+        if at.is_none_or(|at| now.since(at) >= AUDIT) {
+            peer.audited = (turn.wrapping_add(1), Some(now));
+            if let Some(name) = peer.state.audit.next(peer.class, turn) {
+                request_parameter(w, peer.sysid, name, out);
                 send(out);
             }
         }

@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod class;
 pub mod stop;
+pub mod audit;
 pub mod state;
 pub mod command;
 pub mod link;

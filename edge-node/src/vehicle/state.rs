@@ -4,6 +4,7 @@
 
 use shared::units::Uptime;
 
+use super::audit::Audit;
 use super::codec::{Fields, Packet};
 
 const HEARTBEAT: u32 = 0;
@@ -71,6 +72,8 @@ pub struct VehicleState {
     pub fixed_at: Option<Uptime>,
     /// What it thinks of its position.
     pub estimate: Option<Estimate>,
+    /// How its own failsafes are set up.
+    pub audit: Audit,
     /// Battery remaining in percent; absent where the vehicle does not say.
     pub battery_pct: Option<u8>,
     /// Pulse widths of the radio control's channels, microseconds; zero where they are not told.

@@ -9,6 +9,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod audit;
 mod catalogue;
 mod command_line;
 mod corpus;

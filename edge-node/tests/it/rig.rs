@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
+use edge_node::vehicle::audit::Audit;
+use edge_node::vehicle::codec::Packet;
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::link::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
@@ -48,8 +50,26 @@ pub fn policy() -> Policy {
             clear_after: Duration::from_secs(2),
             stale_after: Duration::from_secs(1),
         }],
+        supervisor_sysid: 255,
         ..Policy::default()
     }
+}
+
+/// PARAM_VALUE, as a vehicle sends it.
+pub fn told(name: &str, value: f32) -> Packet {
+    let mut payload = vec![0; 25];
+    payload[..4].copy_from_slice(&value.to_le_bytes());
+    payload[8..8 + name.len()].copy_from_slice(name.as_bytes());
+    Packet { sysid: 1, compid: 1, id: 22, payload }
+}
+
+/// Failsafes as INTERLOCKS wants them.
+pub fn set_up(class: Class) -> Audit {
+    let mut audit = Audit::default();
+    let values = [("MAV_GCS_SYSID", 255.0), ("FS_GCS_ENABLE", 5.0), ("FS_GCS_TIMEOUT", 2.0), ("FS_OPTIONS", 0.0)];
+    let more = [("FS_ACTION", 2.0), ("FS_TIMEOUT", 1.0), ("FENCE_ENABLE", 1.0)];
+    values.iter().chain(&more).for_each(|(name, value)| audit.hear(class, &told(name, *value)));
+    audit
 }
 
 /// A machine and simulated time: every step is 20 ms, as the safety thread's.
@@ -83,12 +103,18 @@ impl Rig {
     /// A rig whose machine has just begun.
     pub fn begin(policy: Policy) -> Self {
         let now = Uptime::from_millis(100_000);
-        let driving =
-            |mode| VehicleState { mode, armed: true, speed_mps: 2.0, battery_pct: Some(80), ..VehicleState::default() };
+        let driving = |mode, class| VehicleState {
+            mode,
+            audit: set_up(class),
+            armed: true,
+            speed_mps: 2.0,
+            battery_pct: Some(80),
+            ..VehicleState::default()
+        };
         Self {
             machine: Machine::new(policy, Latched::new(2, false), now),
             now,
-            state: [driving(10), driving(3)],
+            state: [driving(10, Class::Rover), driving(3, Class::Copter)],
             sent: Vec::new(),
             effects: Vec::new(),
             obeys: true,

@@ -9,13 +9,15 @@ use edge_node::interlock::machine::{Input, KeepOut, Machine, Policy, Verb};
 use edge_node::interlock::rules::estop::Latched;
 use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::separation::Apart;
+use edge_node::vehicle::Class;
+use edge_node::vehicle::audit::Audit;
 use edge_node::vehicle::link::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use shared::ids::EventId;
 use shared::units::Uptime;
 use uuid::Uuid;
 
-use crate::rig::policy;
+use crate::rig::{policy, set_up};
 
 const VEHICLES: usize = 16;
 const ZONES: usize = 32;
@@ -50,12 +52,13 @@ fn large() -> Policy {
 }
 
 /// Lets a second pass: each vehicle is heard ten times, each zone seen ten times, the loop ticks fifty times.
-fn second(machine: &mut Machine, now: &mut Uptime, out: &mut Vec<edge_node::interlock::machine::Effect>) {
+fn second(audit: Audit, machine: &mut Machine, now: &mut Uptime, out: &mut Vec<edge_node::interlock::machine::Effect>) {
     for n in 0..50u64 {
         *now = now.plus(Duration::from_millis(20));
         if n % 5 == 0 {
             for vehicle in 0..VEHICLES {
                 let state = VehicleState {
+                    audit,
                     mode: 10,
                     armed: true,
                     speed_mps: 1.0,
@@ -85,13 +88,13 @@ fn second(machine: &mut Machine, now: &mut Uptime, out: &mut Vec<edge_node::inte
 fn the_safety_loop_asks_for_no_memory_while_nothing_changes() {
     let mut now = Uptime::from_millis(100_000);
     let mut machine = Machine::new(large(), Latched::new(VEHICLES, false), now);
-    let mut out = Vec::with_capacity(4096);
+    let (audit, mut out) = (set_up(Class::Rover), Vec::with_capacity(4096));
     for vehicle in 0..VEHICLES {
         let verb = Verb::Patrol(Duration::from_secs(3600));
         machine.step(Input::Request { id: EventId(Uuid::nil()), vehicle, verb, by: "ann".into() }, now, &mut out);
     }
     for _ in 0..20 {
-        second(&mut machine, &mut now, &mut out);
+        second(audit, &mut machine, &mut now, &mut out);
     }
     for vehicle in 0..VEHICLES {
         let tripped: Vec<_> = machine.rules().into_iter().filter(|rule| rule.reason.is_some()).collect();
@@ -99,7 +102,7 @@ fn the_safety_loop_asks_for_no_memory_while_nothing_changes() {
     }
     let asked = allocation_counter::measure(|| {
         for _ in 0..10 {
-            second(&mut machine, &mut now, &mut out);
+            second(audit, &mut machine, &mut now, &mut out);
         }
     });
     assert_eq!((asked.count_total, asked.bytes_total), (0, 0), "in ten seconds");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hil::wait::eventually;
 use serde_json::Value;
 
 use crate::interlock::{go, site, told, tripped, vehicle, vehicles, wait_for_state};
@@ -59,15 +60,26 @@ async fn readiness_names_every_reason_at_once() {
     let site = site("readiness", |ports| {
         let mut plan = vehicles(ports, "");
         plan.node = plan.node.replace(hil::site::ROVER_BRAKE, "");
+        plan.sim = plan.sim.replace("FS_GCS_ENABLE = 5", "FS_GCS_ENABLE = 0");
         plan
     })
     .await;
     let heard = |s: &Value| ["rover", "copter"].iter().all(|name| !tripped(s, "link", name));
     tokio::time::timeout(Duration::from_secs(30), wait_for_state(&site, "both to be heard", heard)).await.unwrap();
     site.post("/api/v1/estop", &serde_json::json!({})).await.unwrap();
+    let told = async || match site.readiness("rover").await.unwrap() {
+        ready if ready.to_string().contains("not told") => Err(ready.to_string()),
+        ready => Ok(ready),
+    };
+    eventually("the parameters to be told", Duration::from_secs(30), told).await.unwrap();
     let ready = site.readiness("rover").await.unwrap();
     let reasons: Vec<&str> = ready["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    for wanted in ["lease: neither", "readiness: no brake test", "estop: e-stop is latched"] {
+    for wanted in [
+        "lease: neither",
+        "audit: FS_GCS_ENABLE is 0, expected not 0",
+        "readiness: no brake test",
+        "estop: e-stop is latched",
+    ] {
         assert!(reasons.iter().any(|reason| reason.starts_with(wanted)), "{wanted}: {reasons:?}");
     }
 }

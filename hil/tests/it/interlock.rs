@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hil::media;
 use hil::servers::Addresses;
-use hil::site::{COPTER_BRAKE, Plan, Ports, ROVER_BRAKE, Site};
+use hil::site::{COPTER_BRAKE, FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
 use hil::wait::{eventually, until};
 use hil::witness;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub fn vehicles(ports: Ports, sim_extra: &str) -> Plan {
         plan.sim.push_str(&format!(
             "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nconnect = \"127.0.0.1:{link}\"\n\
              home = [47.4, 8.5]\nmission_m = [[0, 0], [400, 0], [400, 300]]\nspeed_mps = {speed}\nmode = {mode}\n\
-             armed = true\n{sim_extra}"
+             armed = true\n{FAILSAFES}{sim_extra}"
         ));
     }
     plan

@@ -14,8 +14,6 @@ const DO_SET_MODE: &str = "MAV_CMD_DO_SET_MODE";
 /// In the trace: the vehicle's own ground-station failsafe acted, and it stands.
 const STATION_LOST: &str = "FAILSAFE_GCS";
 const STANDS: &str = "STANDS";
-/// As INTERLOCKS wants a vehicle to be set up.
-const FAILSAFE: &str = "parameters = { FS_GCS_ENABLE = 5, FS_GCS_TIMEOUT = 2 }\n";
 
 /// What the vehicle did by itself, as the simulator wrote it down: seconds without a supervisor's heartbeat when its
 /// failsafe acted, and seconds from then until it stood.
@@ -44,7 +42,7 @@ fn check_own_stops(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_killed_on_patrol_leaves_vehicles_that_stop_by_themselves() {
-    let mut site = site("killed", |ports| vehicles(ports, FAILSAFE)).await;
+    let mut site = site("killed", |ports| vehicles(ports, "")).await;
     go(&site, &["rover", "copter"]).await;
     assert!(told(&site.trace(), "rover", STATION_LOST).is_empty(), "while the node lives its heartbeat keeps it going");
     site.node.take().unwrap().kill().unwrap();
@@ -65,13 +63,14 @@ async fn a_node_that_is_killed_on_patrol_leaves_vehicles_that_stop_by_themselves
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_hangs_on_patrol_leaves_vehicles_that_stop_by_themselves() {
-    let site = site("hangs", |ports| vehicles(ports, FAILSAFE)).await;
+    let site = site("hangs", |ports| vehicles(ports, "")).await;
     go(&site, &["rover", "copter"]).await;
     site.node.as_ref().unwrap().signal(Signal::STOP).unwrap();
     check_own_stops(&site);
     site.node.as_ref().unwrap().signal(Signal::CONT).unwrap();
-    let state = wait_for_state(&site, "the node to go on", |s| tripped(s, "node", "rover")).await;
-    assert_eq!(vehicle(&state, "rover")["mode"], 4);
+    wait_for_state(&site, "the node to know that it was late", |s| tripped(s, "node", "rover")).await;
+    // What waited in the socket meanwhile is heard first.
+    wait_for_state(&site, "the rover to be seen standing", |s| vehicle(s, "rover")["mode"] == 4).await;
 }
 
 /// Renews a lease twice a second until the future is done.
