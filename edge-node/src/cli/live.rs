@@ -30,6 +30,9 @@ pub struct Node {
 pub enum Interlock {
     /// Every rule on every vehicle: its state, since when, why, and what would clear it.
     Status(Node),
+    /// What one input costs, with sixteen vehicles and thirty-two zones.
+    #[command(hide = true)]
+    Measure,
 }
 
 /// What of the vehicles.
@@ -52,7 +55,10 @@ pub enum Vehicle {
 /// # Errors
 /// A node that does not answer.
 pub fn interlock(what: &Interlock) -> anyhow::Result<()> {
-    let Interlock::Status(node) = what;
+    let node = match what {
+        Interlock::Status(node) => node,
+        Interlock::Measure => return super::step::run(),
+    };
     let answer = ask(node, "/api/v1/interlocks")?;
     if node.json {
         return Ok(writeln!(std::io::stdout(), "{answer}")?);

@@ -37,6 +37,8 @@ pub struct Track {
     stop_s: f64,
     /// Metres until it stands, its reaction included.
     ahead_m: f64,
+    /// The farthest it can get while anything is looked at.
+    reach_m: f64,
     armed: bool,
 }
 
@@ -49,8 +51,26 @@ impl Track {
         let height_m = if config.class.flies() { f64::from(state.relative_alt_m) } else { 0.0 };
         let (stop_m, stop_s) = config.brake.needs(state.speed_mps);
         let (stop_s, ahead_m) = (f64::from(stop_s), f64::from(state.speed_mps) * REACTION_S + f64::from(stop_m));
+        let reach_m = (f64::from(state.speed_mps) * HORIZON_S.max(stop_s + 1.0)).max(ahead_m);
         let (north_mps, east_mps) = (f64::from(north), f64::from(east));
-        Some(Self { at: origin.point(lat, lon), height_m, north_mps, east_mps, stop_s, ahead_m, armed: state.armed })
+        Some(Self {
+            at: origin.point(lat, lon),
+            height_m,
+            north_mps,
+            east_mps,
+            stop_s,
+            ahead_m,
+            reach_m,
+            armed: state.armed,
+        })
+    }
+
+    /// Whether it is too far from another to matter.
+    fn is_far(&self, other: &Self, needed: f64) -> bool {
+        let (east, north) = (other.at.east - self.at.east, other.at.north - self.at.north);
+        // Twice: the other's stop may take longer than its own horizon.
+        let reach = needed + 2.0 * (self.reach_m + other.reach_m);
+        east * east + north * north > reach * reach
     }
 
     /// The least distance to another within the horizon if both go straight on; metres.
@@ -82,6 +102,9 @@ pub fn hazard(apart: Apart, tracks: &[Option<Track>], index: usize, tripped: Haz
     let others = tracks.iter().enumerate().filter(|(other, _)| *other != index);
     let mut others = others.filter_map(|(other, track)| track.map(|track| (other, track)));
     let short = |(other, track): (usize, Track)| {
+        if own.is_far(&track, needed) {
+            return false;
+        }
         (other < index && own.nearest(&track) < needed) || own.nearest_stopping(&track) < needed
     };
     others.any(short).then_some((Demand::Hold, "it comes too near to another vehicle"))
