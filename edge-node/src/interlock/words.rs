@@ -236,6 +236,7 @@ impl Verb {
 
 /// What happens to the machine.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a box would ask for memory with each report")]
 pub enum Input {
     /// Time passed.
     Tick,

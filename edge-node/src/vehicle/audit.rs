@@ -112,15 +112,14 @@ impl Audit {
     /// The name to ask for next: those not told first, then all in turn. `turn` counts what was asked.
     pub fn next(&self, class: Class, turn: usize) -> Option<&'static str> {
         let all = wanted(class);
-        let unknown = all.iter().zip(&self.0).filter(|(_, value)| value.is_none()).map(|(wanted, _)| wanted);
-        let unknown: usize = unknown.count();
+        let left = || all.iter().zip(&self.0).filter(|(_, value)| value.is_none());
+        let unknown = left().count();
         let pick = |wanted: &Wanted| wanted.names.get((turn / all.len().max(1)) % 2).copied();
         // Every other question is for one that was not told, so that those are soon known and the others stay true.
         match unknown {
             0 => all.get(turn.checked_rem(all.len())?).and_then(pick),
-            _ if turn % 2 == 0 => {
-                let mut left = all.iter().zip(&self.0).filter(|(_, value)| value.is_none());
-                let (wanted, _) = left.nth((turn / 2) % unknown)?;
+            _ if turn.is_multiple_of(2) => {
+                let (wanted, _) = left().nth((turn / 2) % unknown)?;
                 wanted.names.get((turn / 2 / unknown) % 2).copied()
             }
             _ => all.get((turn / 2).checked_rem(all.len())?).and_then(pick),

@@ -37,8 +37,7 @@ pub struct Track {
     stop_s: f64,
     /// Metres until it stands, its reaction included.
     ahead_m: f64,
-    /// The farthest it can get while anything is looked at.
-    reach_m: f64,
+    speed_mps: f64,
     armed: bool,
 }
 
@@ -51,7 +50,6 @@ impl Track {
         let height_m = if config.class.flies() { f64::from(state.relative_alt_m) } else { 0.0 };
         let (stop_m, stop_s) = config.brake.needs(state.speed_mps);
         let (stop_s, ahead_m) = (f64::from(stop_s), f64::from(state.speed_mps) * REACTION_S + f64::from(stop_m));
-        let reach_m = (f64::from(state.speed_mps) * HORIZON_S.max(stop_s + 1.0)).max(ahead_m);
         let (north_mps, east_mps) = (f64::from(north), f64::from(east));
         Some(Self {
             at: origin.point(lat, lon),
@@ -60,16 +58,20 @@ impl Track {
             east_mps,
             stop_s,
             ahead_m,
-            reach_m,
+            speed_mps: f64::from(state.speed_mps),
             armed: state.armed,
         })
+    }
+
+    /// How far ahead two are looked at, seconds.
+    fn horizon_s(&self, other: &Self) -> f64 {
+        HORIZON_S.max(self.stop_s.max(other.stop_s) + 1.0)
     }
 
     /// Whether it is too far from another to matter.
     fn is_far(&self, other: &Self, needed: f64) -> bool {
         let (east, north) = (other.at.east - self.at.east, other.at.north - self.at.north);
-        // Twice: the other's stop may take longer than its own horizon.
-        let reach = needed + 2.0 * (self.reach_m + other.reach_m);
+        let reach = needed + self.ahead_m + (self.speed_mps + other.speed_mps) * self.horizon_s(other);
         east * east + north * north > reach * reach
     }
 
@@ -80,7 +82,7 @@ impl Track {
         let height = other.height_m - self.height_m;
         let speed_2 = v_east * v_east + v_north * v_north;
         let meet_s = if speed_2 > 0.0 { -(east * v_east + north * v_north) / speed_2 } else { 0.0 };
-        let ahead_s = meet_s.clamp(0.0, HORIZON_S.max(self.stop_s.max(other.stop_s) + 1.0));
+        let ahead_s = meet_s.clamp(0.0, self.horizon_s(other));
         (east + v_east * ahead_s).hypot(north + v_north * ahead_s).hypot(height)
     }
 
