@@ -11,12 +11,13 @@ use shared::ids::Name;
 use crate::detect::zone::ZoneConfig;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Place};
+use crate::interlock::words::{Role, Rule};
 use crate::interlock::{FenceConfig, InterlockConfig, KeepOutConfig, PersonConfig};
 use crate::journal::limits::Limits;
 use crate::media::MediaConfig;
 use crate::sensor::camera::CameraConfig;
 use crate::uplink::RelayConfig;
-use crate::vehicle::{LinkConfig, VehicleConfig};
+use crate::vehicle::{LinkConfig, Needs, VehicleConfig};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -163,6 +164,11 @@ impl Config {
         }
         for (index, vehicle) in self.vehicles.iter().enumerate() {
             let found = vehicle.mode_channel();
+            let Needs { return_pct, land_pct } = vehicle.battery;
+            if land_pct >= return_pct || return_pct > 95 {
+                let expected = format!("expected land_pct < return_pct <= 95, found {land_pct} and {return_pct}");
+                return wrong(format!("vehicle[{index}].battery"), expected);
+            }
             if !(1..=16).contains(&found) {
                 return wrong(format!("vehicle[{index}].mode_channel"), format!("expected 1 to 16, found {found}"));
             }
@@ -180,8 +186,14 @@ impl Config {
                 );
             }
         }
-        if self.interlock.two_person && self.people.len() == 1 {
-            return wrong("interlock.two_person".into(), "expected at least two people".into());
+        if self.interlock.two_person && self.people.len() < 2 {
+            return wrong("interlock.two_person".into(), "expected at least two people in [[person]]".into());
+        }
+        if !self.people.is_empty() && !self.people.iter().any(|person| person.role == Role::Supervisor) {
+            return wrong("person".into(), "expected a supervisor: nobody else resets the e-stop".into());
+        }
+        if self.interlock.off.contains(&Rule::Asked) {
+            return wrong("interlock.off".into(), "expected a rule: what a person asks for is none".into());
         }
         for (index, rule) in self.keep_out.iter().enumerate() {
             if rule.clear_after < Duration::from_millis(500) {

@@ -103,6 +103,7 @@ impl Autopilot {
             ("MAV_GCS_SYSID", 255.0),
             ("FS_GCS_ENABLE", 0.0),
             ("FS_GCS_TIMEOUT", 5.0),
+            ("FS_OPTIONS", 16.0),
             ("FENCE_ENABLE", 0.0),
         ];
         let mut parameters: BTreeMap<String, f32> =
@@ -158,7 +159,10 @@ impl Autopilot {
         let value = |name: &str| self.parameters.get(name).copied().unwrap_or(0.0);
         let missed = self.time_s - self.station?;
         let late = value("FS_GCS_ENABLE") != 0.0 && missed > f64::from(value("FS_GCS_TIMEOUT"));
-        if !late || !self.armed || std::mem::replace(&mut self.station_lost, true) {
+        // FS_OPTIONS bit 4, set by default: where a pilot could steer, BRAKE among them, nothing happens.
+        let goes = [mode::COPTER_AUTO, mode::COPTER_RTL, mode::COPTER_LAND].contains(&self.mode);
+        let left = self.config.class == Class::Copter && value("FS_OPTIONS") == 16.0 && !goes;
+        if !late || left || !self.armed || std::mem::replace(&mut self.station_lost, true) {
             return None;
         }
         self.mode = match self.config.class {

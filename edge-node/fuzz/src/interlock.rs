@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Verb};
+use edge_node::ground::polygon::Polygon;
+use edge_node::ground::{Origin, Place};
+use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Rule, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
+use edge_node::interlock::rules::fence::{Fence, Side};
+use edge_node::interlock::rules::separation::Apart;
 use edge_node::vehicle::codec::parse;
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::link::Report;
-use edge_node::vehicle::state::{Heard, VehicleState};
+use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use edge_node::vehicle::{Class, VehicleConfig};
 use shared::ids::EventId;
 use shared::units::Uptime;
@@ -32,7 +36,77 @@ fn policy() -> Policy {
     };
     let classes = ["rover", "copter", "plane", "vtol", "px4-copter"];
     let vehicles = classes.iter().zip(1..).map(|(class, sysid)| vehicle(class, sysid)).collect();
-    Policy { vehicles, keep_out: vec![zone], line: true, two_person: true, ..Policy::default() }
+    let origin = Origin::new(Place { lat_deg: 47.4, lon_deg: 8.5 });
+    let corners = [(47.39, 8.49), (47.39, 8.51), (47.41, 8.51), (47.41, 8.49)];
+    let corners = corners.map(|(lat_deg, lon_deg)| Place { lat_deg, lon_deg });
+    let fence = Fence {
+        name: "f".into(),
+        side: Side::Inclusion,
+        polygon: Polygon::new(&corners, &origin).unwrap(),
+        vehicles: vec![0, 1, 2],
+        ceiling_m: Some(50.0),
+    };
+    Policy {
+        vehicles,
+        keep_out: vec![zone],
+        fences: vec![fence],
+        origin: Some(origin),
+        apart: Some(Apart { metres: 5.0 }),
+        line: true,
+        two_person: true,
+        off: vec![Rule::Audit],
+        ..Policy::default()
+    }
+}
+
+/// Six seconds in which everything is well, so that something can be sent on.
+fn well(machine: &mut Machine, states: &mut [VehicleState], time: &mut Uptime) {
+    let (mut now, mut out) = (*time, Vec::new());
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let lease = EventId(Uuid::nil());
+    for vehicle in 0..states.len() {
+        let verb = Verb::Patrol(Duration::from_secs(600));
+        machine.step(Input::Request { id: lease, vehicle, verb, by: "ann".into() }, now, &mut out);
+    }
+    for _ in 0..60 {
+        now = now.plus(Duration::from_millis(100));
+        machine.step(Input::Line { pressed: false }, now, &mut out);
+        machine.step(Input::Seen { zone: 0, present: false, captured: now }, now, &mut out);
+        for (vehicle, state) in states.iter_mut().enumerate() {
+            let (estimate, now) = (Some(Estimate { absolute: true, glitch: false, at: now }), Some(now));
+            let north = f64::from(u8::try_from(vehicle).unwrap()) * 1e-3;
+            *state = VehicleState {
+                battery_pct: Some(80),
+                position_deg: Some((47.4 + north, 8.5)),
+                battery_at: now,
+                heartbeat_at: now,
+                packet_at: now,
+                position_at: now,
+                fixed_at: now,
+                estimate,
+                ..VehicleState::default()
+            };
+            let report = Report { vehicle, peer, state: *state, heard: Heard::State };
+            machine.step(Input::Vehicle(report), now.unwrap(), &mut out);
+        }
+    }
+    *time = now;
+}
+
+fn verbs(lease: EventId, seconds: u8) -> [Verb; 11] {
+    [
+        Verb::Hold,
+        Verb::Return,
+        Verb::Land,
+        Verb::Disarm,
+        Verb::Resume,
+        Verb::Clear,
+        Verb::Lease(lease),
+        Verb::Renew(lease),
+        Verb::Leave(lease),
+        Verb::Patrol(Duration::from_secs(u64::from(seconds))),
+        Verb::EndPatrol,
+    ]
 }
 
 /// The first byte says what happens, the second when; for a datagram the third says how long it is.
@@ -45,6 +119,8 @@ pub fn interlock(mut data: &[u8]) {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let lease = EventId(Uuid::nil());
     let mut out = Vec::new();
+    well(&mut machine, &mut states, &mut now);
+    out.clear();
     while let [what, wait, which, rest @ ..] = data {
         now = now.plus(Duration::from_millis(u64::from(*wait) * 8));
         let vehicle = usize::from(*which) % (classes.len() + 1);
@@ -75,19 +151,7 @@ pub fn interlock(mut data: &[u8]) {
             7 => inputs.push(Input::Released { press: u64::from(*which), by }),
             8 => inputs.push(Input::Seen { zone: usize::from(which % 2), present: which % 3 == 0, captured: now }),
             _ => {
-                let verbs = [
-                    Verb::Hold,
-                    Verb::Return,
-                    Verb::Land,
-                    Verb::Disarm,
-                    Verb::Resume,
-                    Verb::Clear,
-                    Verb::Lease,
-                    Verb::Renew(lease),
-                    Verb::Leave(lease),
-                    Verb::Patrol(Duration::from_secs(u64::from(*which))),
-                    Verb::EndPatrol,
-                ];
+                let verbs = verbs(lease, *which);
                 let verb = verbs[usize::from(*wait) % verbs.len()];
                 inputs.push(Input::Request { id, vehicle, verb, by });
             }

@@ -77,6 +77,7 @@ fn input(n: usize, now: Uptime) -> Input {
                 velocity_mps: (0.0, 1.0),
                 position_deg: Some((47.4 + north, 8.5)),
                 battery_pct: Some(80),
+                battery_at: Some(now),
                 heartbeat_at: Some(now),
                 position_at: Some(now),
                 packet_at: Some(now),

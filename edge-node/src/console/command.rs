@@ -91,7 +91,8 @@ pub async fn lease(
     taker: Result<Json<Taker>, JsonRejection>,
 ) -> Response {
     match taker {
-        Ok(Json(taker)) => ask(&console, &vehicle, Verb::Lease, taker.by, "lease").await,
+        // Its number is a secret of whoever takes it: requests are in the journal, leases are not.
+        Ok(Json(taker)) => ask(&console, &vehicle, Verb::Lease(EventId(Uuid::new_v4())), taker.by, "id").await,
         Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
     }
 }
@@ -190,5 +191,10 @@ async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String, key: &str)
             warn!("failed to keep a command request: {error}");
         }
     }
-    answered(answer, &json!({ key: id.to_string(), "renew_within_ms": RENEWAL.as_millis() }))
+    let mut done = json!({ key: id.to_string() });
+    if let (Verb::Lease(lease), Some(done)) = (verb, done.as_object_mut()) {
+        done.insert("lease".into(), json!(lease.to_string()));
+        done.insert("renew_within_ms".into(), json!(RENEWAL.as_millis()));
+    }
+    answered(answer, &done)
 }

@@ -6,7 +6,7 @@ use super::{Origin, Place, Point};
 pub const CORNERS_MAX: usize = 84;
 /// Corners nearer to each other than this are one, metres.
 const APART_M: f64 = 0.1;
-/// The farthest corner from the first, metres: beyond it the plane is not the ground.
+/// The farthest corner from the origin, metres: beyond it the plane is not the ground.
 const FAR_M: f64 = 20_000.0;
 
 /// A polygon whose sides do not cross.
@@ -24,10 +24,9 @@ impl Polygon {
             return Err(format!("expected 3 to {CORNERS_MAX} corners, found {}", places.len()));
         }
         let corners: Vec<Point> = places.iter().map(|place| origin.point(place.lat_deg, place.lon_deg)).collect();
-        let first = corners.first().copied().unwrap_or_default();
         for (n, corner) in corners.iter().enumerate() {
-            if corner.distance(first) > FAR_M {
-                return Err(format!("expected corners within 20 km of the first, corner {n} is farther"));
+            if corner.distance(Point::default()) > FAR_M {
+                return Err(format!("expected corners within 20 km of the origin, corner {n} is farther"));
             }
             if let Some(twin) = corners.iter().take(n).position(|other| other.distance(*corner) < APART_M) {
                 return Err(format!("expected each corner once, corners {twin} and {n} are at one place"));

@@ -34,6 +34,10 @@ pub const QUEUE: usize = 1024;
 const PRESSES: usize = 64;
 /// The machine is stepped at least this often.
 const TICK: Duration = Duration::from_millis(20);
+/// So often it is tried when the node ends.
+const TRIES_AT_END: u32 = 5;
+/// What moves is told to hold for this long before the thread ends: four times.
+const ENDING: Duration = Duration::from_millis(700);
 /// A latch that could not be written is tried again after this time.
 const LATCH_RETRY: Duration = Duration::from_millis(200);
 /// Priority under SCHED_FIFO, above everything of ours, below the kernel's own threads.
@@ -153,7 +157,7 @@ impl Driver {
         let names: Vec<Name> = self.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
         let keep = move || keep_latch(&folder, &names, &writes, &own);
         let keeper = std::thread::Builder::new().name("latch".into()).spawn(keep);
-        if let Err(error) = keeper {
+        if let Err(error) = &keeper {
             error!(%error, "latch thread cannot be started");
         }
         let peers = vec![None; self.vehicles.len()];
@@ -190,7 +194,23 @@ impl Driver {
             }
             self.pass(input, now, &mut effects, &mut out);
         }
+        self.end(&mut effects, &mut out);
+        drop(out);
+        // A press that is not on the disk yet.
+        if let Ok(keeper) = keeper {
+            let _ = keeper.join();
+        }
         info!("safety thread has ended");
+    }
+
+    /// Before the supervisor's heartbeat ends what moves is told to hold, a few times.
+    fn end(&mut self, effects: &mut Vec<Effect>, out: &mut Outputs) {
+        let begun = clock::uptime();
+        self.pass(Input::Ending, begun, effects, out);
+        while clock::uptime().since(begun) < ENDING {
+            std::thread::sleep(TICK);
+            self.pass(Input::Tick, clock::uptime(), effects, out);
+        }
     }
 
     /// One input through the machine, its effects carried out: orders first, what is kept and shown after.
@@ -200,6 +220,8 @@ impl Driver {
             match effect {
                 Effect::Send(vehicle, order) => self.send(*vehicle, *order, out),
                 Effect::Beat(vehicle) => self.beat(*vehicle, out),
+                // A renewal changes nothing that is shown.
+                Effect::Decided { kept: false, .. } => {}
                 _ => out.unshown = true,
             }
         }
@@ -246,6 +268,13 @@ impl Driver {
         self.vehicles.get(vehicle).map_or_else(String::new, |v| v.name.to_string())
     }
 
+    fn subject(&self, scope: Scope) -> String {
+        match scope {
+            Scope::Vehicle(vehicle) => format!("vehicle/{}", self.name(vehicle)),
+            Scope::Site | Scope::Zone(_) => "site".into(),
+        }
+    }
+
     fn carry_out(&self, effect: Effect, out: &mut Outputs) {
         match effect {
             Effect::Send(..) | Effect::Beat(_) => {}
@@ -281,18 +310,15 @@ impl Driver {
             Effect::Latch { latched, pressed, scope, press, source, by } => {
                 if pressed {
                     let change = EstopChanged { source: source.into(), pressed, by: by.clone() };
-                    let about = match scope {
-                        Scope::Vehicle(vehicle) => format!("vehicle/{}", self.name(vehicle)),
-                        Scope::Site | Scope::Zone(_) => "site".into(),
-                    };
-                    self.desk.note(about, Payload::EstopChanged(change));
+                    self.desk.note(self.subject(scope), Payload::EstopChanged(change));
                 }
                 // The latch thread lives as long as this one.
                 let _ = out.latch.send(Write { latched, pressed, press, by });
             }
-            Effect::LatchReleased { by } => {
-                let change = EstopChanged { source: "reset".into(), pressed: false, by };
-                self.desk.note("site".into(), Payload::EstopChanged(change));
+            Effect::LatchReleased { by, scope, pressed } => {
+                let of_vehicle = matches!(scope, Scope::Vehicle(_));
+                let change = EstopChanged { source: "reset".into(), pressed: pressed && !of_vehicle, by };
+                self.desk.note(self.subject(scope), Payload::EstopChanged(change));
             }
             Effect::Lease { vehicle, change, by, lasts } => {
                 let vehicle = self.name(vehicle);
@@ -324,12 +350,16 @@ fn answer(id: EventId, reasons: Vec<String>, out: &mut Outputs) {
 /// Persists the latch off the safety thread: the newest wish, until it is durable. A release goes back to the machine
 /// only then.
 fn keep_latch(folder: &Path, names: &[Name], writes: &Receiver<Write>, interlock: &Interlock) {
-    let mut wished: Option<Write> = None;
+    let (mut wished, mut ending): (Option<Write>, _) = (None, 0);
     loop {
         match (&wished, writes.recv_timeout(LATCH_RETRY)) {
             (_, Ok(newer)) => wished = Some(writes.try_iter().last().unwrap_or(newer)),
             (Some(_), Err(RecvTimeoutError::Timeout)) => {}
             (None, Err(RecvTimeoutError::Timeout)) => continue,
+            (Some(_), Err(RecvTimeoutError::Disconnected)) if ending < TRIES_AT_END => {
+                ending += 1;
+                std::thread::sleep(LATCH_RETRY);
+            }
             (_, Err(RecvTimeoutError::Disconnected)) => return,
         }
         let Some(wish) = wished.take() else { continue };
@@ -345,7 +375,7 @@ fn keep_latch(folder: &Path, names: &[Name], writes: &Receiver<Write>, interlock
 }
 
 /// SCHED_FIFO and locked memory where the system permits them.
-fn prefer_this_thread() {
+pub(super) fn prefer_this_thread() {
     use rustix::mm::{MlockAllFlags, mlockall};
     use thread_priority::{
         RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serialport::SerialPort;
 use tracing::{info, warn};
 
-use super::driver::Interlock;
+use super::driver::{Interlock, prefer_this_thread};
 
 /// The line is looked at this often.
-const PERIOD: Duration = Duration::from_millis(10);
+const PERIOD: Duration = Duration::from_millis(2);
 /// And told this often while it has not changed: the machine believes a reading for half a second.
-const TOLD_EVERY: u32 = 10;
+const TOLD_EVERY: u32 = 50;
 /// The input needs this long to follow RTS after the port was opened.
 const SETTLES: Duration = Duration::from_millis(50);
 /// Speed of the port; nothing is sent over it.
@@ -47,6 +47,7 @@ pub enum LineInput {
 
 /// Reads the line until stopped.
 pub fn run(config: &LineConfig, interlock: &Interlock, stop: &AtomicBool) {
+    prefer_this_thread();
     let (mut port, mut told, mut warned): (_, Option<bool>, _) = (None, None, false);
     let mut since_told = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -66,6 +67,8 @@ pub fn run(config: &LineConfig, interlock: &Interlock, stop: &AtomicBool) {
         warned = read.is_err();
         if warned {
             port = None;
+            // A port that is not there is not looked for as often as one is read.
+            std::thread::sleep(SETTLES);
         }
         let pressed = !read.unwrap_or(false);
         since_told += 1;

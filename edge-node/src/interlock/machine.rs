@@ -106,10 +106,12 @@ impl Machine {
                 self.answer(id, by, reset, out);
             }
             Input::Released { press, by } => {
-                if self.estop.released(press) {
-                    out.push(Effect::LatchReleased { by });
+                if let Some(scope) = self.estop.released(press) {
+                    let pressed = self.estop.latched().any();
+                    out.push(Effect::LatchReleased { by, scope, pressed });
                 }
             }
+            Input::Ending => self.vehicles.iter_mut().for_each(|vehicle| vehicle.ask(Demand::Hold)),
             Input::Vehicle(report) => {
                 let config = self.policy.vehicles.get(report.vehicle);
                 if let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(report.vehicle)) {
@@ -136,6 +138,12 @@ impl Machine {
     fn press(&mut self, source: &'static str, by: String, scope: Scope, out: &mut Vec<Effect>) {
         let zone = self.policy.keep_out.iter().filter(|rule| Scope::Zone(rule.zone_index) == scope);
         self.estop.press(scope, zone.flat_map(|rule| rule.vehicles.iter().copied()));
+        for (index, (config, vehicle)) in self.policy.vehicles.iter().zip(&mut self.vehicles).enumerate() {
+            // Disarmed in AUTO it would drive off when somebody arms it after the reset.
+            if self.estop.latched().holds(index) && !config.class.flies() {
+                vehicle.ask(Demand::Hold);
+            }
+        }
         let (latched, press) = (self.estop.latched().clone(), self.estop.presses());
         out.push(Effect::Latch { latched, pressed: true, scope, press, source, by });
     }
@@ -183,7 +191,8 @@ impl Machine {
         if let (Some(origin), true) = (&self.policy.origin, self.policy.apart.is_some()) {
             let vehicles = self.policy.vehicles.iter().zip(&self.vehicles);
             for (track, (config, vehicle)) in self.tracks.iter_mut().zip(vehicles) {
-                *track = Track::of(&vehicle.state, config, origin, now);
+                let known = Track::of(&vehicle.state, config, origin, now);
+                *track = known.or(track.map(Track::lost));
             }
         }
         let around = around(&self.policy, &self.tracks, &self.pass, now);
@@ -195,14 +204,13 @@ impl Machine {
     fn request(&mut self, id: EventId, index: usize, asked: (Verb, String), now: Uptime, out: &mut Vec<Effect>) {
         let (verb, by) = asked;
         let rules: Vec<RuleView> = self.rules().into_iter().filter(|rule| rule.vehicle == index).collect();
-        let demand = self.demand(index);
         let config: Option<&VehicleConfig> = self.policy.vehicles.get(index);
         let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(index)) else {
             let reasons = vec!["unknown vehicle".into()];
             out.push(Effect::Decided { id, vehicle: index, reasons, kept: true });
             return;
         };
-        let asking = Asking { policy: &self.policy, config, rules: &rules, demand, id, by: &by, now };
+        let asking = Asking { policy: &self.policy, config, rules: &rules, by: &by, now };
         let decision = decide(verb, &asking, vehicle);
         if let Some(order) = decision.order {
             vehicle.order(order, now, out);

@@ -3,6 +3,7 @@
 //! `machine` decides: pure and total. `driver` is the safety thread that feeds it and carries out its effects.
 //! `latch` keeps the e-stop over restarts, `clerk` keeps and shows what was decided. Nothing else in the node can move a vehicle.
 
+pub mod rule;
 pub mod words;
 pub mod obey;
 pub mod rules;
@@ -54,7 +55,7 @@ pub struct FenceConfig {
     /// Vehicles it is for; all without any.
     #[serde(default)]
     pub vehicles: Vec<Name>,
-    /// Highest flight in it, metres above home.
+    /// Highest flight of these vehicles, metres above home.
     pub ceiling_m: Option<f32>,
 }
 

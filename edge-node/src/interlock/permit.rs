@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use shared::ids::EventId;
 use shared::units::Uptime;
 
 use super::rules::lease::PATROL_MAX;
@@ -13,6 +12,9 @@ use super::vehicle::Vehicle;
 use super::words::{Demand, Policy, Role, Rule, RuleView, Verb};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::Order;
+
+/// A charge older than this is none.
+const CHARGE_FRESH: Duration = Duration::from_secs(10);
 
 /// Who asks for what, when.
 #[derive(Debug, Clone)]
@@ -23,10 +25,6 @@ pub struct Asking<'a> {
     pub config: &'a VehicleConfig,
     /// Every rule that concerns the vehicle.
     pub rules: &'a [RuleView],
-    /// Its strongest demand.
-    pub demand: Demand,
-    /// Request id.
-    pub id: EventId,
     /// Who.
     pub by: &'a str,
     /// Now.
@@ -56,9 +54,9 @@ pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         return Decision::denied(format!("authority: {:?} is nobody of this site", asking.by));
     };
     match verb {
-        Verb::Hold => demand(Demand::Hold, asking, vehicle),
-        Verb::Return => demand(Demand::Return, asking, vehicle),
-        Verb::Land => demand(Demand::Land, asking, vehicle),
+        Verb::Hold => demand(Demand::Hold, vehicle),
+        Verb::Return => demand(Demand::Return, vehicle),
+        Verb::Land => demand(Demand::Land, vehicle),
         Verb::Disarm => disarm(asking, vehicle),
         Verb::Resume => resume(asking, vehicle),
         Verb::Ready => Decision { reasons: against(asking, vehicle), ..Decision::default() },
@@ -68,7 +66,7 @@ pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
             vehicle.autonomy.clear();
             Decision::default()
         }
-        Verb::Lease | Verb::Renew(_) | Verb::Leave(_) | Verb::Patrol(_) | Verb::EndPatrol => {
+        Verb::Lease(_) | Verb::Renew(_) | Verb::Leave(_) | Verb::Patrol(_) | Verb::EndPatrol => {
             answer_for(verb, role, asking, vehicle)
         }
     }
@@ -79,18 +77,22 @@ fn steered(vehicle: &Vehicle) -> Option<String> {
 }
 
 /// It stands until somebody sends it on, comes home, or lands. Never told less than what its rules demand.
-fn demand(demand: Demand, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+fn demand(demand: Demand, vehicle: &mut Vehicle) -> Decision {
     let reasons: Vec<String> = steered(vehicle).into_iter().collect();
-    if reasons.is_empty() && !asking.policy.off.contains(&Rule::Asked) {
+    if reasons.is_empty() {
         vehicle.ask(demand);
     }
     Decision { reasons, ..Decision::default() }
 }
 
-fn disarm(asking: &Asking, vehicle: &Vehicle) -> Decision {
+fn disarm(asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let flies = !vehicle.sight(asking.config).on_ground(asking.now);
     let flies = flies.then(|| "it is not known to stand on the ground".to_owned());
     let reasons: Vec<String> = steered(vehicle).into_iter().chain(flies).collect();
+    if reasons.is_empty() {
+        // Disarming leaves AUTO set: armed again it would drive off.
+        vehicle.ask(Demand::Hold);
+    }
     Decision { order: reasons.is_empty().then_some(Order::Disarm), reasons, ..Decision::default() }
 }
 
@@ -109,7 +111,8 @@ fn against(asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     let tripped = tripped.filter_map(|rule| rule.reason.as_ref().map(|why| format!("{}: {why}", rule.rule)));
     let table =
         asking.config.brake.is_empty().then(|| "readiness: no brake test, so no way to stop is known".to_owned());
-    let charge = vehicle.state.battery_pct.is_none();
+    let old = |at: Uptime| asking.now.since(at) > CHARGE_FRESH;
+    let charge = vehicle.state.battery_pct.is_none() || vehicle.state.battery_at.is_none_or(old);
     let charge = charge.then(|| "readiness: its battery does not tell its charge".to_owned());
     let audit = vehicle.state.audit.reasons(asking.config.class, asking.policy.supervisor_sysid);
     let audit = audit.filter(|_| !asking.policy.off.contains(&Rule::Audit));
@@ -131,17 +134,20 @@ fn answer_for(verb: Verb, role: Role, asking: &Asking, vehicle: &mut Vehicle) ->
     let changed = |change, lasts| Decision { lease: Some((change, lasts)), ..Decision::default() };
     let gone = || Decision::denied("lease: it was given to another, or has ended");
     match (verb, other) {
-        (Verb::Lease, Some(other)) if role < Role::Supervisor => {
+        (Verb::Lease(_), Some(other)) if role < Role::Supervisor => {
             Decision::denied(format!("authority: {other} holds the lease"))
         }
-        (Verb::Lease, _) => {
-            vehicle.lease.give(asking.id, by, now);
+        (Verb::Lease(id), _) => {
+            vehicle.lease.give(id, by, now);
             changed("leased", None)
         }
-        (Verb::Renew(id), _) if vehicle.lease.renew(id, now) => Decision::default(),
-        (Verb::Leave(id), _) if !vehicle.lease.is(id) => gone(),
+        (Verb::Renew(id) | Verb::Leave(id), _) if !vehicle.lease.is(id, asking.by) => gone(),
+        (Verb::Renew(_), _) => {
+            vehicle.lease.renew(now);
+            Decision::default()
+        }
         (Verb::Leave(_), _) if vehicle.lease.patrol(now).is_none() && flies_or_moves(asking, vehicle) => {
-            Decision::denied("lease: it flies or moves: land it, hold it, or hand it over first")
+            Decision::denied(LEFT)
         }
         (Verb::Leave(_), _) => {
             vehicle.lease.end();
@@ -151,14 +157,23 @@ fn answer_for(verb: Verb, role: Role, asking: &Asking, vehicle: &mut Vehicle) ->
         (Verb::Patrol(lasts), None) if lasts > PATROL_MAX || lasts.is_zero() => {
             Decision::denied("a patrol lasts up to 12 hours")
         }
+        (Verb::Patrol(lasts), None) if shortens(lasts, asking, vehicle) => Decision::denied(LEFT),
         (Verb::Patrol(lasts), None) => {
             vehicle.lease.authorise(by, now.plus(lasts));
             changed("authorised", Some(lasts))
         }
+        (Verb::EndPatrol, _) if shortens(Duration::ZERO, asking, vehicle) => Decision::denied(LEFT),
         (Verb::EndPatrol, _) if vehicle.lease.end_patrol() => changed("ended", None),
-        (Verb::EndPatrol, _) => Decision::denied("there is no patrol to end"),
-        _ => gone(),
+        _ => Decision::denied("there is no patrol to end"),
     }
+}
+
+const LEFT: &str = "lease: it flies or moves: land it, hold it, or hand it over first";
+
+/// Whether a patrol that lasts so long from now would leave it alone earlier than was authorised.
+fn shortens(lasts: Duration, asking: &Asking, vehicle: &Vehicle) -> bool {
+    let alone = vehicle.lease.holder(asking.now).is_none();
+    alone && vehicle.lease.patrol_lasts_beyond(asking.now.plus(lasts)) && flies_or_moves(asking, vehicle)
 }
 
 fn flies_or_moves(asking: &Asking, vehicle: &Vehicle) -> bool {

@@ -74,7 +74,8 @@ pub struct Vehicle {
     energy: energy::Watch,
     asked: Demand,
     beaten: Option<Uptime>,
-    answered: Option<String>,
+    /// Of the lease and of the patrol.
+    lapse_told: [bool; 2],
     estop: Trip,
     own: [Trip; OWN.len()],
 }
@@ -95,7 +96,7 @@ impl Vehicle {
             energy: energy::Watch::default(),
             asked: Demand::None,
             beaten: None,
-            answered: None,
+            lapse_told: [false; 2],
             estop: Trip::default(),
             own: [Trip::default(); OWN.len()],
         }
@@ -217,7 +218,8 @@ impl Vehicle {
         }
         let found = OWN.map(|rule| {
             let found = self.find(rule, config, around, now);
-            found.filter(|_| !around.policy.off.contains(&rule))
+            // What a person asks for cannot be switched off.
+            found.filter(|_| rule == Rule::Asked || !around.policy.off.contains(&rule))
         });
         let own = OWN.iter().zip(&mut self.own).zip(found);
         let own = own.map(|((rule, trip), found)| (rule.as_str(), rule.cleared(), trip, found));
@@ -256,14 +258,11 @@ impl Vehicle {
 
     /// Nobody says that a lease has lapsed, or that a patrol's time is over: time does.
     fn note_lapse(&mut self, now: Uptime, out: &mut Vec<Effect>) {
-        let answers = self.lease.holder(now).or(self.lease.patrol(now));
-        if answers == self.answered.as_deref() {
-            return;
-        }
-        let answers = answers.map(str::to_owned);
-        let before = std::mem::replace(&mut self.answered, answers);
-        if let Some(by) = before.filter(|_| self.answered.is_none()) {
-            out.push(Effect::Lease { vehicle: self.index, change: "lapsed", by, lasts: None });
+        for (lapsed, told) in self.lease.lapsed(now).into_iter().zip(&mut self.lapse_told) {
+            if let Some(by) = lapsed.filter(|_| !*told) {
+                out.push(Effect::Lease { vehicle: self.index, change: "lapsed", by: by.to_owned(), lasts: None });
+            }
+            *told = lapsed.is_some();
         }
     }
 

@@ -64,6 +64,8 @@ pub struct VehicleState {
     pub speed_mps: f32,
     /// Speed to the north and to the east in m/s.
     pub velocity_mps: (f32, f32),
+    /// Height above the sea in metres.
+    pub alt_m: f32,
     /// Upwards in m/s.
     pub climb_mps: f32,
     /// When the last position came.
@@ -76,6 +78,8 @@ pub struct VehicleState {
     pub audit: Audit,
     /// Battery remaining in percent; absent where the vehicle does not say.
     pub battery_pct: Option<u8>,
+    /// When it told its battery.
+    pub battery_at: Option<Uptime>,
     /// Pulse widths of the radio control's channels, microseconds; zero where they are not told.
     pub rc_us: [u16; CHANNELS],
     /// When it last said that it stands on the ground; anything else counts as airborne.
@@ -118,6 +122,7 @@ impl VehicleState {
             }
             SYS_STATUS => {
                 // -1: not estimated.
+                self.battery_at = Some(now);
                 self.battery_pct = u8::try_from(fields.i8(30)).ok();
                 Heard::State
             }
@@ -125,6 +130,7 @@ impl VehicleState {
                 let degrees = |at| f64::from(fields.i32(at)) / 1e7;
                 let metres_per_second = |at| f32::from(fields.i16(at)) / 100.0;
                 self.position_deg = Some((degrees(4), degrees(8)));
+                self.alt_m = fields.i32(12) as f32 / 1000.0;
                 self.relative_alt_m = fields.i32(16) as f32 / 1000.0;
                 self.velocity_mps = (metres_per_second(20), metres_per_second(22));
                 self.climb_mps = -metres_per_second(24);

@@ -43,9 +43,52 @@ fn every_command_answers_help() {
     }
 }
 
+/// Name of the file, its text, and what is said of it.
+type Refused = (&'static str, String, Vec<&'static str>);
+
+#[track_caller]
+fn check_refused<const N: usize>(cases: [Refused; N]) {
+    let folder = TempDir::new().unwrap();
+    for (name, text, words) in cases {
+        let file = write(&folder, name, text);
+        check_fails(&["check", "--config", &file], 2, &words);
+        check_fails(&["run", "--config", &file], 2, &words);
+    }
+}
+
+#[test]
+fn a_site_whose_interlock_would_be_no_use_is_refused() {
+    let head = "node = \"n\"\ndata = \"d\"\nlisten = \"127.0.0.1:0\"\n";
+    check_refused([
+        (
+            "fence.toml",
+            format!(
+                "{head}[[fence]]\nname = \"f\"\nside = \"inclusion\"\npolygon_deg = [[47,8],[47.1,8.1],[47.1,8],[47,8.1]]\n"
+            ),
+            vec!["fence[0].polygon_deg", "cross"],
+        ),
+        (
+            "battery.toml",
+            format!(
+                "{head}[[link]]\nname = \"l\"\nurl = \"udpin:127.0.0.1:1\"\n[[vehicle]]\nname = \"v\"\nclass = \"rover\"\n\
+                 sysid = 1\nlink = \"l\"\nbattery = {{ return_pct = 10, land_pct = 20 }}\n"
+            ),
+            vec!["vehicle[0].battery", "land_pct < return_pct"],
+        ),
+        ("alone.toml", format!("{head}[interlock]\ntwo_person = true\n"), vec!["interlock.two_person", "two people"]),
+        (
+            "nobody.toml",
+            format!("{head}[[person]]\nname = \"bob\"\nrole = \"operator\"\n"),
+            vec!["person", "supervisor"],
+        ),
+        ("off.toml", format!("{head}[interlock]\noff = [\"asked\"]\n"), vec!["interlock.off", "a person asks"]),
+        ("apart.toml", format!("{head}[interlock]\nseparation_m = 5\n"), vec!["origin_deg", "keep apart"]),
+        ("beat.toml", format!("{head}supervisor_sysid = 245\n"), vec!["supervisor_sysid", "mavlink_sysid"]),
+    ]);
+}
+
 #[test]
 fn a_wrong_configuration_is_refused_with_file_key_and_expectation() {
-    let folder = TempDir::new().unwrap();
     let head = "node = \"n\"\ndata = \"d\"\nlisten = \"127.0.0.1:0\"\n";
     let cases = [
         ("unknown.toml", format!("{head}colour = 1\n"), vec!["unknown.toml", "colour", "unknown field"]),
@@ -100,11 +143,7 @@ fn a_wrong_configuration_is_refused_with_file_key_and_expectation() {
             vec!["relay.metered.lanes", "unknown variant"],
         ),
     ];
-    for (name, text, words) in cases {
-        let file = write(&folder, name, text);
-        check_fails(&["check", "--config", &file], 2, &words);
-        check_fails(&["run", "--config", &file], 2, &words);
-    }
+    check_refused(cases);
     check_fails(&["check", "--config", "/nowhere/site.toml"], 2, &["/nowhere/site.toml"]);
 }
 

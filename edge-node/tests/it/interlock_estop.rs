@@ -15,7 +15,10 @@ fn site(change: impl FnOnce(&mut Policy)) -> Rig {
     let mut policy = policy();
     change(&mut policy);
     let mut rig = Rig::begin(policy);
-    rig.give(Input::Line { pressed: false });
+    for _ in 0..15 {
+        rig.now = rig.now.plus(Duration::from_millis(20));
+        rig.give(Input::Line { pressed: false });
+    }
     rig.ask(COPTER, Verb::Patrol(Duration::from_secs(3600)));
     rig.ask(ROVER, Verb::Patrol(Duration::from_secs(3600)));
     rig
@@ -76,6 +79,8 @@ fn a_press_for_a_zone_stops_the_vehicles_of_its_rules_and_one_for_a_zone_without
     press(&mut rig, Scope::Zone(0));
     rig.pass(20);
     assert!(rig.tripped(COPTER, "estop") && !rig.tripped(ROVER, "estop"));
+    let why = ["a zone's vehicles are reset by name, or the whole site is"];
+    assert_eq!(reset(&mut rig, "ann", Scope::Zone(0)), why);
     press(&mut rig, Scope::Zone(7));
     rig.pass(20);
     assert!(rig.tripped(ROVER, "estop"));
@@ -101,6 +106,8 @@ fn with_two_persons_a_reset_acts_when_another_confirms_it_within_half_a_minute()
     press(&mut rig, Scope::Site);
     assert_eq!(confirm(&mut rig, "bob"), ["nobody has asked for a reset"]);
     assert!(reset(&mut rig, "ann", Scope::Site).is_empty() && rig.pressed());
+    let again = reset(&mut rig, "eve", Scope::Vehicle(ROVER));
+    assert!(!again.is_empty(), "whoever confirms knows what was asked for");
     assert_eq!(confirm(&mut rig, "ann"), ["somebody else than who asked must confirm"]);
     assert_eq!(confirm(&mut rig, "mallory"), ["authority: that is nobody of this site"]);
     assert!(rig.pressed());
@@ -114,6 +121,19 @@ fn with_two_persons_a_reset_acts_when_another_confirms_it_within_half_a_minute()
     press(&mut rig, Scope::Site);
     assert_eq!(confirm(&mut rig, "bob"), ["nobody has asked for a reset"], "a press ends what was asked before it");
     assert!(rig.pressed());
+}
+
+#[test]
+fn one_release_at_a_time_is_written() {
+    let mut rig = site(|_| {});
+    press(&mut rig, Scope::Vehicle(ROVER));
+    press(&mut rig, Scope::Vehicle(COPTER));
+    let (one, other) = (EventId(Uuid::now_v7()), EventId(Uuid::now_v7()));
+    rig.give(Input::Reset { id: one, by: "ann".into(), scope: Scope::Vehicle(ROVER) });
+    rig.give(Input::Reset { id: other, by: "ann".into(), scope: Scope::Vehicle(COPTER) });
+    let refused =
+        |effect: &&Effect| matches!(effect, Effect::Answered { id, reasons } if *id == other && !reasons.is_empty());
+    assert_eq!(rig.effects.iter().filter(refused).count(), 1);
 }
 
 #[test]

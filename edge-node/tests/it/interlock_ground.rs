@@ -2,11 +2,11 @@
 
 use edge_node::ground::polygon::Polygon;
 use edge_node::ground::{Origin, Place, Point};
-use edge_node::interlock::machine::{Demand, Effect, Policy, Rule, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, Policy, Rule, Verb};
 use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::separation::Apart;
 use edge_node::vehicle::command::Order;
-use edge_node::vehicle::state::Estimate;
+use edge_node::vehicle::state::{Estimate, Heard};
 
 use crate::rig::{COPTER, ROVER, Rig, policy};
 
@@ -84,7 +84,9 @@ fn fence_what_may_not_be_entered_holds_it_before_and_a_way_through_counts() {
         policy.fences = vec![thin];
     });
     let end = drive(&mut rig, ROVER, 0.0, 5.0, 20);
-    assert!(rig.tripped(ROVER, "fence") && end < 20.0, "it stood at {end} m of 20");
+    let tripped = |effect: &&Effect| matches!(effect, Effect::Rule { tripped: true, rule: "fence", .. });
+    assert_eq!(rig.effects.iter().filter(tripped).count(), 1);
+    assert!((10.0..20.0).contains(&end), "it stood at {end} m of 20");
     // Fast and near: where it would stand is behind it.
     let mut rig = site(|policy| {
         let corners = [(3.0, -5.0), (4.0, -5.0), (4.0, 5.0), (3.0, 5.0)];
@@ -183,7 +185,7 @@ fn metres_are_those_of_the_ellipsoid() {
 #[test]
 fn separation_the_less_important_one_holds_before_they_meet_and_both_when_it_is_late() {
     let mut rig = site(|policy| policy.apart = Some(Apart { metres: 8.0 }));
-    rig.state[COPTER].relative_alt_m = 1.0;
+    rig.state[COPTER].alt_m = 1.0;
     set(&mut rig, COPTER, (60.0, 0.0));
     drive(&mut rig, ROVER, 0.0, 2.0, 22);
     assert!(rig.tripped(COPTER, "separation") && !rig.tripped(ROVER, "separation"), "the copter is named last");
@@ -198,14 +200,40 @@ fn separation_the_less_important_one_holds_before_they_meet_and_both_when_it_is_
 #[test]
 fn separation_height_and_ways_that_part_count() {
     let mut rig = site(|policy| policy.apart = Some(Apart { metres: 8.0 }));
-    rig.state[COPTER].relative_alt_m = 20.0;
+    rig.state[COPTER].alt_m = 20.0;
     set(&mut rig, COPTER, (10.0, 0.0));
     drive(&mut rig, ROVER, 0.0, 2.0, 10);
     assert!(rig.sent.is_empty(), "20 m above: {:?}", rig.sent);
-    rig.state[COPTER].relative_alt_m = 0.0;
+    rig.state[COPTER].alt_m = 0.0;
     set(&mut rig, COPTER, (-12.0, 0.0));
     drive(&mut rig, ROVER, 0.0, 2.0, 10);
     assert!(rig.sent.is_empty(), "away from each other: {:?}", rig.sent);
+}
+
+#[test]
+fn separation_one_that_is_not_heard_any_more_is_where_it_was_or_went_on() {
+    let mut rig = site(|policy| {
+        policy.apart = Some(Apart { metres: 8.0 });
+        policy.keep_out.clear();
+    });
+    set(&mut rig, COPTER, (60.0, 0.0));
+    rig.pass(400);
+    // Nothing more is heard of the copter.
+    let mut east = 0.0;
+    (rig.state[ROVER].speed_mps, rig.state[ROVER].velocity_mps) = (2.0, (0.0, 2.0));
+    for _ in 0..150 {
+        set(&mut rig, ROVER, (east, 0.0));
+        for _ in 0..10 {
+            rig.now = rig.now.plus(std::time::Duration::from_millis(20));
+            rig.give(Input::Tick);
+        }
+        rig.hear(ROVER, Heard::Heartbeat);
+        if rig.state[ROVER].mode == 4 {
+            break;
+        }
+        east += 0.4;
+    }
+    assert!(rig.tripped(ROVER, "separation") && east < 52.0, "it came to {east} m of 60");
 }
 
 #[test]
@@ -221,8 +249,15 @@ fn energy_a_low_battery_returns_and_a_critical_one_lands_whatever_it_says_afterw
     assert!(rig.sent.is_empty(), "it counts anew");
     rig.pass(600);
     assert_eq!(rig.orders(COPTER), [Order::Mode(6)]);
+    // A climb pulls it down for a moment.
     rig.state[COPTER].battery_pct = Some(9);
-    rig.pass(3600);
+    rig.pass(1000);
+    rig.state[COPTER].battery_pct = Some(24);
+    rig.pass(4000);
+    rig.state[COPTER].battery_pct = Some(9);
+    rig.pass(2600);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(6)], "critical for a moment is nothing");
+    rig.pass(1000);
     assert_eq!(rig.orders(COPTER), [Order::Mode(6), Order::Mode(9)]);
     rig.state[COPTER].battery_pct = Some(12);
     rig.pass(5000);
@@ -287,6 +322,15 @@ fn position_an_aircraft_that_does_not_know_where_it_is_lands_and_a_rover_is_judg
         rig.pass(200);
     }
     assert_eq!((rig.orders(ROVER), rig.orders(COPTER)), (vec![Order::Mode(4)], vec![Order::Mode(9)]));
+    // Satellites are back, and disagree: what is worse stays.
+    let at = rig.now;
+    let estimate = Some(Estimate { absolute: true, glitch: true, at });
+    rig.state.iter_mut().for_each(|state| state.estimate = estimate);
+    rig.pass(400);
+    assert_eq!(rig.machine.demand(COPTER), Demand::Land);
+    let estimate = Some(Estimate { absolute: false, glitch: false, at });
+    rig.state.iter_mut().for_each(|state| state.estimate = estimate);
+    rig.pass(200);
     // It says that it stands; in AUTO that is not believed.
     rig.ask(ROVER, Verb::EndPatrol);
     (rig.obeys, rig.state[ROVER].mode, rig.state[ROVER].speed_mps) = (false, 10, 0.0);

@@ -23,7 +23,7 @@ fn unanswered() -> Rig {
 /// Ann's lease of the rover.
 fn lease(rig: &mut Rig) -> EventId {
     let id = EventId(Uuid::now_v7());
-    assert!(rig.ask_as("ann", id, ROVER, Verb::Lease).is_empty());
+    assert!(rig.ask_as("ann", id, ROVER, Verb::Lease(id)).is_empty());
     id
 }
 
@@ -149,14 +149,16 @@ fn authority_one_person_at_a_time_drives_and_a_supervisor_may_take_over() {
     rig.ask(COPTER, Verb::Patrol(HOUR));
     let id = lease(&mut rig);
     let new = || EventId(Uuid::now_v7());
-    assert_eq!(rig.ask_as("bob", new(), ROVER, Verb::Lease), ["authority: ann holds the lease"]);
+    assert_eq!(rig.ask_as("bob", new(), ROVER, Verb::Lease(new())), ["authority: ann holds the lease"]);
     assert_eq!(rig.ask_as("bob", new(), ROVER, Verb::Patrol(HOUR)), ["authority: ann holds the lease"]);
     assert_eq!(rig.ask_as("eve", new(), ROVER, Verb::Hold), ["authority: \"eve\" is nobody of this site"]);
     let against = rig.ask_as("bob", new(), ROVER, Verb::Resume);
     assert!(against.contains(&"authority: ann holds the lease".to_owned()), "{against:?}");
     assert!(rig.ask_as("bob", new(), ROVER, Verb::Hold).is_empty(), "anybody of the site may hold it");
-    assert!(rig.ask_as("sue", new(), ROVER, Verb::Lease).is_empty());
+    assert!(rig.ask_as("sue", new(), ROVER, Verb::Lease(new())).is_empty());
     assert_eq!(rig.ask(ROVER, Verb::Renew(id)), ["lease: it was given to another, or has ended"]);
+    let stranger = rig.ask_as("bob", new(), ROVER, Verb::Renew(id));
+    assert_eq!(stranger, ["lease: it was given to another, or has ended"]);
     assert_eq!(rig.ask(ROVER, Verb::Clear), ["authority: only a supervisor clears"]);
 }
 
@@ -204,8 +206,10 @@ fn a_lease_is_left_when_the_vehicle_stands_and_an_aircraft_is_not_left_in_the_ai
     assert!(rig.ask(ROVER, Verb::Leave(id)).is_empty());
     assert!(!rig.ask(ROVER, Verb::Renew(id)).is_empty());
     let id = EventId(Uuid::now_v7());
-    rig.ask(COPTER, Verb::EndPatrol);
-    assert!(rig.ask_as("ann", id, COPTER, Verb::Lease).is_empty());
+    assert!(rig.ask(COPTER, Verb::EndPatrol)[0].contains("it flies"), "nor by ending its patrol");
+    assert!(rig.ask(COPTER, Verb::Patrol(Duration::from_secs(1)))[0].contains("it flies"), "nor by a shorter one");
+    assert!(rig.ask_as("ann", id, COPTER, Verb::Lease(id)).is_empty());
+    assert!(rig.ask(COPTER, Verb::EndPatrol).is_empty(), "somebody answers for it now");
     rig.state[COPTER].speed_mps = 0.0;
     rig.pass(200);
     assert!(rig.ask(COPTER, Verb::Leave(id))[0].contains("it flies"));
@@ -222,6 +226,44 @@ fn nothing_moves_whose_way_to_stop_was_not_measured() {
     rig.settle();
     assert_eq!(rig.resume(), ["readiness: no brake test, so no way to stop is known"]);
     assert!(rig.ask(COPTER, Verb::Resume).is_empty());
+}
+
+#[test]
+fn lease_an_aircraft_that_only_climbs_moves_too() {
+    let mut rig = Rig::begin(policy());
+    rig.slows = false;
+    rig.state[COPTER].speed_mps = 0.0;
+    rig.pass(2400);
+    assert!(!rig.tripped(COPTER, "lease"));
+    rig.state[COPTER].climb_mps = 3.0;
+    rig.pass(200);
+    assert!(rig.tripped(COPTER, "lease"));
+}
+
+#[test]
+fn a_rover_that_was_disarmed_in_auto_is_held_when_somebody_arms_it() {
+    let mut rig = Rig::new();
+    assert!(rig.ask(ROVER, Verb::Disarm).is_empty());
+    assert!(!rig.state[ROVER].armed);
+    (rig.state[ROVER].armed, rig.state[ROVER].mode) = (true, 10);
+    rig.pass(400);
+    assert_eq!(rig.state[ROVER].mode, 4);
+    // And after an e-stop that it took by disarming alone.
+    let mut rig = Rig::new();
+    rig.press();
+    rig.pass(2000);
+    rig.reset();
+    (rig.state[ROVER].armed, rig.state[ROVER].mode) = (true, 10);
+    rig.pass(400);
+    assert_eq!((rig.state[ROVER].mode, rig.machine.demand(ROVER)), (4, Demand::Hold));
+    assert!(rig.resume().is_empty(), "a new command lets it go");
+}
+
+#[test]
+fn a_node_that_ends_on_purpose_holds_what_moves() {
+    let mut rig = Rig::new();
+    rig.give(Input::Ending);
+    assert_eq!((rig.orders(ROVER), rig.orders(COPTER)), (vec![Order::Mode(4)], vec![Order::Mode(17)]));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// A step of the e-stop's time: half of what a second person has.
 const STEP: Duration = Duration::from_secs(15);
+/// A line that has shown "not pressed" for this long is let go.
+const BOUNCE: Duration = Duration::from_millis(200);
 const PEOPLE: [&str; 2] = ["ann", "bob"];
 
 /// What the latch's thread has before it: what shall be on the disk, and of which press that is.
@@ -40,7 +42,7 @@ struct Site {
 enum Act {
     Press(Scope),
     Line(bool),
-    Ask(usize),
+    Ask(usize, Scope),
     Confirm(usize),
     Write,
     Durable(usize),
@@ -81,6 +83,7 @@ impl Model for TwoPersons {
         let now = Uptime::from_millis(100_000);
         let mut estop = Estop::new(Latched::new(2, false), true, now);
         estop.read(false, now);
+        let now = now.plus(BOUNCE);
         vec![Site {
             estop,
             disk: Latched::new(2, false),
@@ -107,7 +110,8 @@ impl Model for TwoPersons {
             actions.push(Act::Line(false));
         }
         if state.asks < 3 {
-            actions.extend([Act::Ask(0), Act::Ask(1)]);
+            let scopes = [Scope::Site, Scope::Vehicle(0)];
+            actions.extend(scopes.into_iter().flat_map(|scope| [Act::Ask(0, scope), Act::Ask(1, scope)]));
         }
         actions.extend([Act::Confirm(0), Act::Confirm(1)]);
         if !state.wishes.is_empty() {
@@ -136,13 +140,13 @@ impl Model for TwoPersons {
                     state.pressed();
                 }
                 // Let go for long enough.
-                let later = state.now.plus(Duration::from_millis(200));
                 if !pressed {
-                    state.estop.read(false, later);
+                    state.now = state.now.plus(BOUNCE);
+                    state.estop.read(false, state.now);
                 }
             }
-            Act::Ask(who) => {
-                if state.estop.reset(PEOPLE[who].into(), Scope::Site, true, state.now) == Reset::Waits {
+            Act::Ask(who, scope) => {
+                if state.estop.reset(PEOPLE[who].into(), scope, true, state.now) == Reset::Waits {
                     state.asked = Some((who, state.now));
                     state.asks += 1;
                 }
@@ -161,11 +165,11 @@ impl Model for TwoPersons {
             Act::Durable(index) => {
                 let press = state.durable.remove(index);
                 let before = state.estop.latched().any();
-                if state.estop.released(press) {
+                if state.estop.released(press).is_some() {
                     if !state.confirmed {
                         state.wrong = Some("released though nobody has confirmed since the last press");
                     }
-                    if state.disk.any() {
+                    if state.disk != *state.estop.latched() {
                         state.wrong = Some("released before it was on the disk");
                     }
                     state.released |= before && !state.estop.latched().any();
@@ -180,6 +184,7 @@ impl Model for TwoPersons {
                 state.estop = Estop::new(state.disk.clone(), true, state.now);
                 if !state.line {
                     state.estop.read(false, state.now);
+                    state.now = state.now.plus(BOUNCE);
                 }
                 (state.wishes, state.durable, state.asked) = (Vec::new(), Vec::new(), None);
                 state.confirmed = false;
@@ -272,10 +277,13 @@ impl Model for Leases {
             }
             Turn::Renew(index) => {
                 let newest = index + 1 == state.given.len() && state.renewed.is_some();
-                if state.lease.renew(state.given[index].0, state.now) != newest {
-                    state.wrong = Some("a lease that was given to another is renewed");
+                let (id, who) = state.given[index];
+                let other = PEOPLE[1 - who];
+                if state.lease.is(id, PEOPLE[who]) != newest || state.lease.is(id, other) {
+                    state.wrong = Some("a lease that was given to another is taken for theirs");
                 }
                 if newest {
+                    state.lease.renew(state.now);
                     state.renewed = Some(state.now);
                 }
             }

@@ -159,6 +159,7 @@ impl Rig {
         self.state[vehicle].heartbeat_at = Some(self.now);
         self.state[vehicle].landed_at = self.landed.then_some(self.now);
         self.state[vehicle].position_at = Some(self.now);
+        self.state[vehicle].battery_at = Some(self.now);
         if self.fixed {
             self.state[vehicle].fixed_at = Some(self.now);
             self.state[vehicle].estimate = Some(Estimate { absolute: true, glitch: false, at: self.now });

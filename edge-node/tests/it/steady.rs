@@ -65,6 +65,7 @@ fn second(audit: Audit, machine: &mut Machine, now: &mut Uptime, out: &mut Vec<e
                     velocity_mps: (0.0, 1.0),
                     position_deg: Some((47.4 + vehicle as f64 * 1e-3 / 2.0, 8.5)),
                     battery_pct: Some(80),
+                    battery_at: Some(*now),
                     heartbeat_at: Some(*now),
                     position_at: Some(*now),
                     packet_at: Some(*now),

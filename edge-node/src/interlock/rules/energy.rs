@@ -30,7 +30,7 @@ impl Watch {
             charge if charge < needs.return_pct => Some((Demand::Return, "its battery is low: it comes home")),
             _ => None,
         };
-        let since = |demand| self.below.filter(|(before, _)| *before <= demand).map_or(now, |(_, since)| since);
+        let since = |demand| self.below.filter(|(before, _)| *before >= demand).map_or(now, |(_, since)| since);
         self.below = low.map(|(demand, _)| (demand, since(demand)));
         let found = low.filter(|_| self.below.is_some_and(|(_, since)| now.since(since) >= LOW_FOR));
         if down {

@@ -83,7 +83,7 @@ pub struct Estop {
     line: Option<Line>,
     asked: Option<Asked>,
     /// What will be latched once the record of it is durable, and of which press it was.
-    releasing: Option<(u64, Latched)>,
+    releasing: Option<(u64, Latched, Scope)>,
 }
 
 /// What a request to reset comes to.
@@ -161,21 +161,27 @@ impl Estop {
     }
 
     /// Whether the hardware line shows a press, or did not yet show the contrary for long enough.
-    pub fn line_pressed(&self) -> bool {
-        self.line.is_some_and(|line| line.pressed || line.good_since.is_none())
+    pub fn line_pressed(&self, now: Uptime) -> bool {
+        let good = |line: Line| line.good_since.is_some_and(|since| now.since(since) >= DEBOUNCE);
+        self.line.is_some_and(|line| line.pressed || !good(line))
     }
 
     /// Somebody with the right to wants a reset.
     pub fn reset(&mut self, by: String, scope: Scope, two_person: bool, now: Uptime) -> Reset {
         let held = match scope {
             Scope::Vehicle(vehicle) => self.latched.vehicles.get(vehicle).copied().unwrap_or(false),
-            Scope::Site | Scope::Zone(_) => self.latched.any(),
+            Scope::Site => self.latched.any(),
+            Scope::Zone(_) => return Reset::Denied("a zone's vehicles are reset by name, or the whole site is"),
         };
         if !held {
             return Reset::Denied("that is not latched");
         }
-        if self.line_pressed() {
-            return Reset::Denied("the hardware line is still pressed, or cannot be read");
+        // Whoever confirms must know what: nothing takes the place of what was asked for.
+        if self.asked.as_ref().is_some_and(|asked| now.since(asked.at) < CONFIRM) {
+            return Reset::Denied("a reset waits for its second person already");
+        }
+        if let Some(denied) = self.hinders(now) {
+            return denied;
         }
         if two_person {
             self.asked = Some(Asked { by, scope, at: now });
@@ -195,26 +201,30 @@ impl Estop {
         if now.since(asked.at) >= CONFIRM {
             return Reset::Denied("it was asked for more than 30 s ago");
         }
-        if self.line_pressed() {
-            return Reset::Denied("the hardware line is still pressed, or cannot be read");
+        if let Some(denied) = self.hinders(now) {
+            return denied;
         }
         self.release(asked.scope)
     }
 
+    fn hinders(&self, now: Uptime) -> Option<Reset> {
+        if self.releasing.is_some() {
+            return Some(Reset::Denied("another reset is being written"));
+        }
+        let line = "the hardware line is still pressed, or cannot be read";
+        self.line_pressed(now).then_some(Reset::Denied(line))
+    }
+
     fn release(&mut self, scope: Scope) -> Reset {
         let left = self.latched.without(scope);
-        self.releasing = Some((self.presses, left.clone()));
+        self.releasing = Some((self.presses, left.clone(), scope));
         Reset::Write(left, self.presses)
     }
 
-    /// The record of a release is durable; true when it acts: no press has come since.
-    pub fn released(&mut self, press: u64) -> bool {
-        match self.releasing.take_if(|(of, _)| *of == press && press == self.presses) {
-            Some((_, left)) => {
-                self.latched = left;
-                true
-            }
-            None => false,
-        }
+    /// The record of a release is durable; what it was for, when it acts: no press has come since.
+    pub fn released(&mut self, press: u64) -> Option<Scope> {
+        let (_, left, scope) = self.releasing.take_if(|(of, ..)| *of == press && press == self.presses)?;
+        self.latched = left;
+        Some(scope)
     }
 }

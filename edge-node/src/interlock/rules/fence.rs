@@ -1,7 +1,7 @@
 //! A vehicle must be able to stop inside its fence: where it would stand if it were told to hold now is what counts.
 //!
-//! Each report of a position is judged: 0.25 s at its speed, then its measured stop, straight on. Slowly moving vehicles
-//! need three reports in a row, so that a position that jitters at the edge trips nothing.
+//! From its last report on: the report's age and 0.25 s at its speed, then its measured stop, straight on. Slowly moving
+//! vehicles need three reports in a row, so that a position that jitters at the edge trips nothing.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub struct Fence {
     pub polygon: Polygon,
     /// Indices of the vehicles it is for.
     pub vehicles: Vec<usize>,
-    /// Highest flight in it, metres above home.
+    /// Highest flight of these vehicles, metres above home.
     pub ceiling_m: Option<f32>,
 }
 
@@ -71,12 +71,15 @@ impl Watch {
         let (vehicle, fences, origin) = of;
         let state = sight.state;
         let (Some(at), Some((lat, lon))) = (state.position_at, state.position_deg) else { return tripped };
-        if self.judged.replace(at) == Some(at) {
+        let new = self.judged.replace(at) != Some(at);
+        if !new && state.speed_mps < SLOW_MPS {
             return tripped;
         }
         let from = origin.point(lat, lon);
         let speed = f64::from(state.speed_mps.max(0.0));
-        let ahead = speed * REACTION_S + f64::from(sight.stops.needs(state.speed_mps).0);
+        // It has gone on since the report.
+        let gone = now.since(at).as_secs_f64() + REACTION_S;
+        let ahead = speed * gone + f64::from(sight.stops.needs(state.speed_mps).0);
         let (north, east) = state.velocity_mps;
         // Straight on; one that stands stays.
         let part = if speed > 0.0 { ahead / speed } else { 0.0 };

@@ -18,6 +18,9 @@ pub const PATROL_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Slower than this is standing: noise of a satellite receiver, m/s.
 const MOVING_MPS: f32 = 0.3;
 
+/// And upwards or downwards, m/s.
+const CLIMBING_MPS: f32 = 0.5;
+
 /// One operator's control of one vehicle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Held {
@@ -54,15 +57,28 @@ impl Lease {
         self.held = Some(Held { id, by, renewed: now });
     }
 
-    /// Whether this lease is the one in force, live or not.
-    pub fn is(&self, id: EventId) -> bool {
-        self.held.as_ref().is_some_and(|held| held.id == id)
+    /// Whether this lease is the one in force, live or not, and this person's.
+    pub fn is(&self, id: EventId, by: &str) -> bool {
+        self.held.as_ref().is_some_and(|held| held.id == id && held.by == by)
     }
 
-    /// Renews a lease; false when it is nobody's any more: given to another, or ended.
-    pub fn renew(&mut self, id: EventId, now: Uptime) -> bool {
-        let held = self.held.as_mut().filter(|held| held.id == id);
-        held.map(|held| held.renewed = now).is_some()
+    /// Whether a patrol is authorised beyond a time.
+    pub fn patrol_lasts_beyond(&self, time: Uptime) -> bool {
+        self.patrol.as_ref().is_some_and(|(_, until)| *until > time)
+    }
+
+    /// Whose lease, and whose patrol, time has ended; `None` where it has not, or somebody did.
+    pub fn lapsed(&self, now: Uptime) -> [Option<&str>; 2] {
+        let held = self.held.as_ref().filter(|held| now.since(held.renewed) > RENEWAL).map(|held| held.by.as_str());
+        let patrol = self.patrol.as_ref().filter(|(_, until)| now >= *until).map(|(by, _)| by.as_str());
+        [held, patrol]
+    }
+
+    /// Renews the lease in force.
+    pub fn renew(&mut self, now: Uptime) {
+        if let Some(held) = &mut self.held {
+            held.renewed = now;
+        }
     }
 
     /// Ends the lease.
@@ -83,7 +99,8 @@ impl Lease {
 
 /// Whether a vehicle moves, or may: one whose speed is not known stands only in a mode that holds it.
 pub fn moving(sight: &Sight, now: Uptime) -> bool {
-    let shown = sight.speed_now(now).map(|speed| speed > MOVING_MPS || !speed.is_finite());
+    let climbs = sight.class.flies() && sight.state.climb_mps.abs() > CLIMBING_MPS;
+    let shown = sight.speed_now(now).map(|speed| speed > MOVING_MPS || !speed.is_finite() || climbs);
     sight.state.armed && shown.unwrap_or(sight.class.meaning(sight.state.mode) != Meaning::Hold)
 }
 

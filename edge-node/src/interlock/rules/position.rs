@@ -32,8 +32,13 @@ impl Watch {
         let good = self.good_since.is_some_and(|since| now.since(since) >= GOOD_FOR);
         // What is disarmed on the ground is told nothing.
         let still = !sight.state.armed && sight.on_ground(now);
-        let found = found.or(tripped.filter(|_| !good));
-        found.map(|(demand, why)| (if still { Demand::None } else { demand }, why))
+        // What is worse stays until it was good for a while.
+        let before = tripped.filter(|_| !good);
+        let worse = match (found, before) {
+            (Some(found), Some(before)) => Some(if found.0 >= before.0 { found } else { before }),
+            (found, before) => found.or(before),
+        };
+        worse.map(|(demand, why)| (if still { Demand::None } else { demand }, why))
     }
 
     fn found(&mut self, sight: &Sight, now: Uptime) -> Hazard {
@@ -50,6 +55,9 @@ impl Watch {
         }
         if lost(state.estimate.map(|estimate| estimate.at)) {
             return Some((Demand::Hold, "it does not tell how good its position is"));
+        }
+        if lost(state.position_at) {
+            return Some((Demand::Hold, "it does not tell its position"));
         }
         lost(state.fixed_at).then_some((Demand::Hold, "it has had no satellite fix for 3 s"))
     }

@@ -15,6 +15,10 @@ use crate::vehicle::state::VehicleState;
 const HORIZON_S: f64 = 5.0;
 /// From a report to a vehicle's reaction, seconds.
 const REACTION_S: f64 = 0.25;
+/// A vehicle that is not heard goes on for this long before its own failsafe acts (FS_GCS_TIMEOUT and a beat), seconds.
+const FAILSAFE_S: f64 = 3.0;
+/// Two heights above the sea may be wrong by this much, metres.
+const HEIGHT_ERROR_M: f64 = 5.0;
 /// A position older than this says nothing.
 const FRESH: Duration = Duration::from_secs(2);
 /// Apart again when they are so much farther than they must be.
@@ -31,7 +35,10 @@ pub struct Apart {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Track {
     at: Point,
+    /// Above the sea: heights above different homes cannot be compared.
     height_m: f64,
+    /// How far it may be from there, where it was not heard lately.
+    unknown_m: f64,
     north_mps: f64,
     east_mps: f64,
     stop_s: f64,
@@ -47,13 +54,14 @@ impl Track {
         let fresh = state.position_at.is_some_and(|at| now.since(at) < FRESH);
         let (lat, lon) = state.position_deg.filter(|_| fresh)?;
         let (north, east) = state.velocity_mps;
-        let height_m = if config.class.flies() { f64::from(state.relative_alt_m) } else { 0.0 };
+        let height_m = f64::from(state.alt_m);
         let (stop_m, stop_s) = config.brake.needs(state.speed_mps);
         let (stop_s, ahead_m) = (f64::from(stop_s), f64::from(state.speed_mps) * REACTION_S + f64::from(stop_m));
         let (north_mps, east_mps) = (f64::from(north), f64::from(east));
         Some(Self {
             at: origin.point(lat, lon),
             height_m,
+            unknown_m: 0.0,
             north_mps,
             east_mps,
             stop_s,
@@ -61,6 +69,16 @@ impl Track {
             speed_mps: f64::from(state.speed_mps),
             armed: state.armed,
         })
+    }
+
+    /// Where it was when it was last heard; it goes on until its own failsafe stops it.
+    pub fn lost(self) -> Self {
+        let unknown_m = self.speed_mps * FAILSAFE_S + self.ahead_m;
+        Self { unknown_m: unknown_m.max(self.unknown_m), north_mps: 0.0, east_mps: 0.0, speed_mps: 0.0, ..self }
+    }
+
+    fn above(&self, other: &Self) -> f64 {
+        ((other.height_m - self.height_m).abs() - HEIGHT_ERROR_M).max(0.0)
     }
 
     /// How far ahead two are looked at, seconds.
@@ -79,7 +97,7 @@ impl Track {
     fn nearest(&self, other: &Self) -> f64 {
         let (east, north) = (other.at.east - self.at.east, other.at.north - self.at.north);
         let (v_east, v_north) = (other.east_mps - self.east_mps, other.north_mps - self.north_mps);
-        let height = other.height_m - self.height_m;
+        let height = self.above(other);
         let speed_2 = v_east * v_east + v_north * v_north;
         let meet_s = if speed_2 > 0.0 { -(east * v_east + north * v_north) / speed_2 } else { 0.0 };
         let ahead_s = meet_s.clamp(0.0, self.horizon_s(other));
@@ -92,18 +110,22 @@ impl Track {
         let speed = self.east_mps.hypot(self.north_mps);
         let along = |part: f64| if speed > 0.0 { part / speed } else { 0.0 };
         let (to_east, to_north) = (along(self.east_mps), along(self.north_mps));
-        let ahead = (east * to_east + north * to_north).clamp(0.0, self.ahead_m);
-        (east - to_east * ahead).hypot(north - to_north * ahead).hypot(other.height_m - self.height_m)
+        let ahead = (east * to_east + north * to_north).max(0.0).min(self.ahead_m);
+        (east - to_east * ahead).hypot(north - to_north * ahead).hypot(self.above(other))
     }
 }
 
 /// What is wrong for a vehicle, by its index: those before it in the configuration are of more importance.
 pub fn hazard(apart: Apart, tracks: &[Option<Track>], index: usize, tripped: Hazard) -> Hazard {
-    let own = tracks.get(index).copied().flatten().filter(|own| own.armed)?;
-    let needed = if tripped.is_some() { apart.metres * MORE } else { apart.metres };
+    let Some(own) = tracks.get(index).copied().flatten() else { return tripped };
+    if !own.armed {
+        return None;
+    }
+    let least = if tripped.is_some() { apart.metres * MORE } else { apart.metres };
     let others = tracks.iter().enumerate().filter(|(other, _)| *other != index);
     let mut others = others.filter_map(|(other, track)| track.map(|track| (other, track)));
     let short = |(other, track): (usize, Track)| {
+        let needed = least + track.unknown_m;
         if own.is_far(&track, needed) {
             return false;
         }
