@@ -182,7 +182,17 @@ async fn drive(site: &Site, length: Option<Duration>) -> anyhow::Result<()> {
 async fn resume(site: &Site, state: &Value) -> anyhow::Result<()> {
     let field = |vehicle: &Value, key: &str| vehicle.get(key).cloned().unwrap_or(Value::Null);
     let vehicles = state.get("vehicles").and_then(Value::as_array).into_iter().flatten();
-    for vehicle in vehicles.filter(|vehicle| field(vehicle, "demand") == "none") {
+    // What an operator asked for, or an e-stop has left, an operator ends.
+    let rules: Vec<&Value> =
+        state.pointer("/interlock/rules").and_then(Value::as_array).into_iter().flatten().collect();
+    let hindered = |vehicle: &Value| {
+        let of_it = rules.iter().filter(|rule| field(rule, "vehicle") == field(vehicle, "name"));
+        of_it.into_iter().any(|rule| {
+            !["asked", "lease"].contains(&field(rule, "rule").as_str().unwrap_or_default())
+                && !field(rule, "reason").is_null()
+        })
+    };
+    for vehicle in vehicles.filter(|vehicle| !hindered(vehicle)) {
         for (name, auto) in [("rover", 10), ("copter", 3)] {
             if field(vehicle, "name") == name && field(vehicle, "mode") != auto {
                 tracing::debug!(name, mode = %field(vehicle, "mode"), "is sent on");

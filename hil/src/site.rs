@@ -202,6 +202,16 @@ impl Site {
         Ok(self.operate(&["token", "create", "--node", "gate-1"])?.trim().to_owned())
     }
 
+    /// Runs a command of the node with its configuration; gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub fn inspect(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.program("edge-node");
+        command.args(arguments).arg("--config").arg(self.folder().join("node.toml")).env("PICKET_LOG", "info");
+        output(&mut command)
+    }
+
     /// Runs a command of the relay with its configuration; gives what it printed.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::tls;
 
 /// Longest wait for the node's answer.
 const WAIT: Duration = Duration::from_secs(5);
@@ -165,7 +166,8 @@ fn ask(node: &Node, path: &str) -> anyhow::Result<Value> {
     let url = format!("http://{}{path}", config.listen);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
-        let client = reqwest::Client::builder().timeout(WAIT).no_proxy().build().context("make an HTTP client")?;
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls::nobody()?).timeout(WAIT).no_proxy();
+        let client = client.build().context("make an HTTP client")?;
         let answer = client
             .get(&url)
             .send()

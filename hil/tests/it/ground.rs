@@ -60,19 +60,34 @@ async fn readiness_names_every_reason_at_once() {
     let site = site("readiness", |ports| {
         let mut plan = vehicles(ports, "");
         plan.node = plan.node.replace(hil::site::ROVER_BRAKE, "");
-        plan.sim = plan.sim.replace("FS_GCS_ENABLE = 5", "FS_GCS_ENABLE = 0");
+        plan.sim = plan.sim.replacen("FS_GCS_ENABLE = 5", "FS_GCS_ENABLE = 0", 1);
         plan
     })
     .await;
     let heard = |s: &Value| ["rover", "copter"].iter().all(|name| !tripped(s, "link", name));
     tokio::time::timeout(Duration::from_secs(30), wait_for_state(&site, "both to be heard", heard)).await.unwrap();
     site.post("/api/v1/estop", &serde_json::json!({})).await.unwrap();
-    let told = async || match site.readiness("rover").await.unwrap() {
-        ready if ready.to_string().contains("not told") => Err(ready.to_string()),
-        ready => Ok(ready),
-    };
-    eventually("the parameters to be told", Duration::from_secs(30), told).await.unwrap();
+    // The same, at the box's own command line.
+    let list = site.inspect(&["vehicle", "list"]).unwrap();
+    assert!(
+        list.lines().any(|line| line.starts_with("rover") && line.contains("stop") && line.contains("nobody")),
+        "{list}"
+    );
+    let status = site.inspect(&["interlock", "status"]).unwrap();
+    assert!(status.starts_with("e-stop: LATCHED") && status.contains("e-stop is latched; clears: a reset"), "{status}");
+    let status: Value = serde_json::from_str(&site.inspect(&["interlock", "status", "--json"]).unwrap()).unwrap();
+    assert_eq!(status["estop_vehicles"], serde_json::json!(["rover", "copter"]));
+    for name in ["rover", "copter"] {
+        let told = async || match site.readiness(name).await.unwrap() {
+            ready if ready.to_string().contains("not told") => Err(ready.to_string()),
+            ready => Ok(ready),
+        };
+        eventually("the parameters to be told", Duration::from_secs(30), told).await.unwrap();
+    }
     let ready = site.readiness("rover").await.unwrap();
+    let audit = format!("{:#}", site.inspect(&["vehicle", "audit", "rover"]).unwrap_err());
+    assert!(audit.contains("audit rover: 1 parameters are not as they must be"), "{audit}");
+    assert!(site.inspect(&["vehicle", "audit", "copter"]).unwrap().contains("good   FS_GCS_ENABLE"));
     let reasons: Vec<&str> = ready["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     for wanted in [
         "lease: neither",
