@@ -39,7 +39,8 @@ pub struct Machine {
 impl Machine {
     /// A machine. `latched`: as the latch has it. No frame was seen: every zone begins as stale.
     pub fn new(policy: Policy, latched: Latched, now: Uptime) -> Self {
-        let vehicles = (0..policy.vehicles.len()).map(Vehicle::new).collect();
+        let mut vehicles: Vec<Vehicle> = (0..policy.vehicles.len()).map(Vehicle::new).collect();
+        wait_for_a_command(&policy, &latched, &mut vehicles);
         let zones = vec![Zone { watch: Watch::NEW, tripped: None }; policy.keep_out.len()];
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
@@ -111,7 +112,7 @@ impl Machine {
                     out.push(Effect::LatchReleased { by, scope, pressed });
                 }
             }
-            Input::Ending => self.vehicles.iter_mut().for_each(|vehicle| vehicle.ask(Demand::Hold)),
+            Input::Ending => self.vehicles.iter_mut().for_each(Vehicle::hold),
             Input::Vehicle(report) => {
                 let config = self.policy.vehicles.get(report.vehicle);
                 if let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(report.vehicle)) {
@@ -138,12 +139,7 @@ impl Machine {
     fn press(&mut self, source: &'static str, by: String, scope: Scope, out: &mut Vec<Effect>) {
         let zone = self.policy.keep_out.iter().filter(|rule| Scope::Zone(rule.zone_index) == scope);
         self.estop.press(scope, zone.flat_map(|rule| rule.vehicles.iter().copied()));
-        for (index, (config, vehicle)) in self.policy.vehicles.iter().zip(&mut self.vehicles).enumerate() {
-            // Disarmed in AUTO it would drive off when somebody arms it after the reset.
-            if self.estop.latched().holds(index) && !config.class.flies() {
-                vehicle.ask(Demand::Hold);
-            }
-        }
+        wait_for_a_command(&self.policy, self.estop.latched(), &mut self.vehicles);
         let (latched, press) = (self.estop.latched().clone(), self.estop.presses());
         out.push(Effect::Latch { latched, pressed: true, scope, press, source, by });
     }
@@ -220,6 +216,16 @@ impl Machine {
         }
         let kept = !(verb == Verb::Ready || matches!(verb, Verb::Renew(_)) && decision.reasons.is_empty());
         out.push(Effect::Decided { id, vehicle: index, reasons: decision.reasons, kept });
+    }
+}
+
+/// What drives and is stopped waits for a new command after the reset: disarmed in AUTO it would drive off when somebody arms
+/// it.
+fn wait_for_a_command(policy: &Policy, latched: &Latched, vehicles: &mut [Vehicle]) {
+    for (index, (config, vehicle)) in policy.vehicles.iter().zip(vehicles).enumerate() {
+        if latched.holds(index) && !config.class.flies() {
+            vehicle.hold();
+        }
     }
 }
 

@@ -143,6 +143,11 @@ impl Vehicle {
         self.asked = demand;
     }
 
+    /// It stands until it is sent on; what is stronger stays.
+    pub fn hold(&mut self) {
+        self.asked = self.asked.max(Demand::Hold);
+    }
+
     /// An order that somebody asked for and that is permitted.
     pub fn order(&mut self, order: Order, now: Uptime, out: &mut Vec<Effect>) {
         self.acks.sent(true, now);

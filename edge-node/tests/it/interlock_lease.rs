@@ -262,6 +262,10 @@ fn a_rover_that_was_disarmed_in_auto_is_held_when_somebody_arms_it() {
 #[test]
 fn a_node_that_ends_on_purpose_holds_what_moves() {
     let mut rig = Rig::new();
+    assert!(rig.ask(COPTER, Verb::Land).is_empty());
+    rig.give(Input::Ending);
+    assert_eq!(rig.orders(COPTER), [Order::Mode(9)], "what lands goes on landing");
+    let mut rig = Rig::new();
     rig.give(Input::Ending);
     assert_eq!((rig.orders(ROVER), rig.orders(COPTER)), (vec![Order::Mode(4)], vec![Order::Mode(17)]));
 }

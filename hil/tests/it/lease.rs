@@ -73,6 +73,22 @@ async fn a_node_that_hangs_on_patrol_leaves_vehicles_that_stop_by_themselves() {
     wait_for_state(&site, "the rover to be seen standing", |s| vehicle(s, "rover")["mode"] == 4).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_stopped_holds_what_moves_before_it_ends() {
+    let mut site = site("stopped", |ports| vehicles(ports, "")).await;
+    go(&site, &["rover", "copter"]).await;
+    let mut node = site.node.take().unwrap();
+    node.signal(Signal::TERM).unwrap();
+    for (name, hold, auto) in [("rover", 4.0, 10), ("copter", 17.0, 3)] {
+        wait_for(&site, &format!("{name} to be told to hold"), Duration::from_secs(5), |trace| {
+            told(trace, name, DO_SET_MODE).iter().any(|c| c["p2"] == hold && c["mode_before"] == auto)
+        });
+    }
+    // Not by its own failsafe.
+    assert!(told(&site.trace(), "rover", STATION_LOST).is_empty());
+    node.kill().unwrap();
+}
+
 /// Renews a lease twice a second until the future is done.
 async fn renewing<T>(site: &Site, lease: &str, meanwhile: impl Future<Output = T>) -> T {
     let renew = async {
