@@ -6,6 +6,9 @@ use serde::Deserialize;
 use shared::ids::Name;
 use shared::units::Uptime;
 
+use crate::ground::Point;
+use crate::ground::polygon::{contains, crossing};
+
 /// One zone of a camera's picture.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +48,7 @@ impl ZoneConfig {
         if self.polygon.iter().flatten().any(|v| !inside(*v)) {
             return Some("expected coordinates from 0 to 1".into());
         }
-        crosses_itself(&self.polygon).then(|| "expected a polygon whose sides do not cross".into())
+        crossing(self.corners()).map(|_| "expected a polygon whose sides do not cross".into())
     }
 
     /// Whether the bottom-centre point of a box (pixels of a picture of `size`) is in the zone. A box that reaches
@@ -54,26 +57,17 @@ impl ZoneConfig {
         let x = ((left + right) / 2.0 / size.0.max(1) as f32).clamp(0.0, 1.0);
         // A hair inside, so that a person cut by the picture's edge is in a zone that ends there.
         let y = (bottom / size.1.max(1) as f32).clamp(0.0, 0.9999);
-        contains(&self.polygon, [x, y])
+        contains(self.corners(), point([x, y]))
+    }
+
+    fn corners(&self) -> impl Iterator<Item = Point> + Clone + '_ {
+        self.polygon.iter().copied().map(point)
     }
 }
 
-/// Even-odd rule (Shimrat, 1962): counts the sides a ray to the right crosses.
-fn contains(polygon: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
-    let crossed = sides(polygon)
-        .filter(|([ax, ay], [bx, by])| (ay > &y) != (by > &y) && x < (bx - ax) * (y - ay) / (by - ay) + ax);
-    crossed.count() % 2 == 1
-}
-
-fn sides(polygon: &[[f32; 2]]) -> impl Iterator<Item = ([f32; 2], [f32; 2])> + Clone + '_ {
-    polygon.iter().copied().zip(polygon.iter().copied().cycle().skip(1))
-}
-
-fn crosses_itself(polygon: &[[f32; 2]]) -> bool {
-    let turn =
-        |[ax, ay]: [f32; 2], [bx, by]: [f32; 2], [cx, cy]: [f32; 2]| (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
-    let cross = |(a, b), (c, d)| turn(a, b, c) * turn(a, b, d) < 0.0 && turn(c, d, a) * turn(c, d, b) < 0.0;
-    sides(polygon).enumerate().any(|(n, one)| sides(polygon).skip(n + 1).any(|other| cross(one, other)))
+/// The picture as a plane.
+fn point([x, y]: [f32; 2]) -> Point {
+    Point { east: f64::from(x), north: f64::from(y) }
 }
 
 /// One detection of this score in a zone is somebody.

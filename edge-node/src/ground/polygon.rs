@@ -32,21 +32,18 @@ impl Polygon {
                 return Err(format!("expected each corner once, corners {twin} and {n} are at one place"));
             }
         }
-        let polygon = Self(corners);
-        let sides: Vec<(Point, Point)> = polygon.sides().collect();
-        for (n, one) in sides.iter().enumerate() {
-            if let Some(other) = sides.iter().skip(n + 1).position(|other| cross(*one, *other)) {
-                return Err(format!("expected sides that do not cross, sides {n} and {} do", n + 1 + other));
-            }
+        if let Some((one, other)) = crossing(corners.iter().copied()) {
+            return Err(format!("expected sides that do not cross, sides {one} and {other} do"));
         }
+        let polygon = Self(corners);
         match polygon.area() < 1.0 {
             true => Err("expected an area of at least a square metre".into()),
             false => Ok(polygon),
         }
     }
 
-    fn sides(&self) -> impl Iterator<Item = (Point, Point)> + '_ {
-        self.0.iter().copied().zip(self.0.iter().copied().cycle().skip(1))
+    fn sides(&self) -> impl Iterator<Item = (Point, Point)> + Clone + '_ {
+        sides(self.0.iter().copied())
     }
 
     /// Square metres (the shoelace formula).
@@ -54,13 +51,9 @@ impl Polygon {
         (self.sides().map(|(a, b)| a.east * b.north - b.east * a.north).sum::<f64>() / 2.0).abs()
     }
 
-    /// Whether a point is in it: the even-odd rule (Shimrat, 1962).
+    /// Whether a point is in it.
     pub fn contains(&self, at: Point) -> bool {
-        let crossed = self.sides().filter(|(a, b)| {
-            let spans = (a.north > at.north) != (b.north > at.north);
-            spans && at.east < (b.east - a.east) * (at.north - a.north) / (b.north - a.north) + a.east
-        });
-        crossed.count() % 2 == 1
+        contains(self.0.iter().copied(), at)
     }
 
     /// Whether the straight way between two points touches its edge.
@@ -72,6 +65,27 @@ impl Polygon {
     pub fn edge_distance(&self, at: Point) -> f64 {
         self.sides().map(|side| distance(at, side)).fold(f64::INFINITY, f64::min)
     }
+}
+
+fn sides(corners: impl Iterator<Item = Point> + Clone) -> impl Iterator<Item = (Point, Point)> + Clone {
+    corners.clone().zip(corners.cycle().skip(1))
+}
+
+/// Whether a point is in the polygon of these corners: the even-odd rule (Shimrat, 1962).
+pub fn contains(corners: impl Iterator<Item = Point> + Clone, at: Point) -> bool {
+    let crossed = sides(corners).filter(|(a, b)| {
+        let spans = (a.north > at.north) != (b.north > at.north);
+        spans && at.east < (b.east - a.east) * (at.north - a.north) / (b.north - a.north) + a.east
+    });
+    crossed.count() % 2 == 1
+}
+
+/// The first two sides of the polygon of these corners that cross, by number.
+pub fn crossing(corners: impl Iterator<Item = Point> + Clone) -> Option<(usize, usize)> {
+    sides(corners.clone()).enumerate().find_map(|(n, one)| {
+        let other = sides(corners.clone()).skip(n + 1).position(|other| cross(one, other))?;
+        Some((n, n + 1 + other))
+    })
 }
 
 /// Metres from a point to a side.
