@@ -19,6 +19,9 @@ use super::api::{answered, problem};
 use crate::interlock::machine::{Input, Verb};
 use crate::interlock::rules::lease::RENEWAL;
 
+/// What somebody sent, or why it cannot be read.
+type Body<T> = Result<Json<T>, JsonRejection>;
+
 /// A command for a vehicle.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +39,19 @@ enum Wanted {
     Disarm,
     Resume,
     Clear,
+}
+
+impl From<Wanted> for Verb {
+    fn from(wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::Hold => Self::Hold,
+            Wanted::Return => Self::Return,
+            Wanted::Land => Self::Land,
+            Wanted::Disarm => Self::Disarm,
+            Wanted::Resume => Self::Resume,
+            Wanted::Clear => Self::Clear,
+        }
+    }
 }
 
 /// Who takes a lease.
@@ -64,75 +80,32 @@ pub struct Patrol {
 }
 
 /// `POST /api/v1/vehicles/{vehicle}/commands`: 202 with an id, or 409 with every reason.
-pub async fn command(
-    State(console): State<Shared>,
-    Path(vehicle): Path<String>,
-    command: Result<Json<Command>, JsonRejection>,
-) -> Response {
-    let command = match command {
-        Ok(Json(command)) => command,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
-    };
-    let verb = match command.verb {
-        Wanted::Hold => Verb::Hold,
-        Wanted::Return => Verb::Return,
-        Wanted::Land => Verb::Land,
-        Wanted::Disarm => Verb::Disarm,
-        Wanted::Resume => Verb::Resume,
-        Wanted::Clear => Verb::Clear,
-    };
-    ask(&console, &vehicle, verb, command.by, "id").await
+pub async fn command(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Command>) -> Response {
+    ask(&console, &vehicle, body, |command| (command.verb.into(), command.by)).await
 }
 
-/// `POST /api/v1/vehicles/{vehicle}/lease`: 202 with the lease, which lives for two seconds after each renewal.
-pub async fn lease(
-    State(console): State<Shared>,
-    Path(vehicle): Path<String>,
-    taker: Result<Json<Taker>, JsonRejection>,
-) -> Response {
-    match taker {
-        // Its number is a secret of whoever takes it: requests are in the journal, leases are not.
-        Ok(Json(taker)) => ask(&console, &vehicle, Verb::Lease(EventId(Uuid::new_v4())), taker.by, "id").await,
-        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
-    }
+/// `POST /api/v1/vehicles/{vehicle}/lease`: 202 with the lease, which lives for two seconds after each renewal. Its number is
+/// a secret of whoever takes it: requests are in the journal, leases are not.
+pub async fn lease(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Taker>) -> Response {
+    ask(&console, &vehicle, body, |taker| (Verb::Lease(EventId(Uuid::new_v4())), taker.by)).await
 }
 
 /// `POST /api/v1/vehicles/{vehicle}/lease/renew`.
-pub async fn renew(
-    State(console): State<Shared>,
-    Path(vehicle): Path<String>,
-    held: Result<Json<Held>, JsonRejection>,
-) -> Response {
-    match held {
-        Ok(Json(held)) => ask(&console, &vehicle, Verb::Renew(EventId(held.lease)), held.by, "id").await,
-        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
-    }
+pub async fn renew(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Held>) -> Response {
+    ask(&console, &vehicle, body, |held| (Verb::Renew(EventId(held.lease)), held.by)).await
 }
 
 /// `DELETE /api/v1/vehicles/{vehicle}/lease`.
-pub async fn leave(
-    State(console): State<Shared>,
-    Path(vehicle): Path<String>,
-    held: Result<Json<Held>, JsonRejection>,
-) -> Response {
-    match held {
-        Ok(Json(held)) => ask(&console, &vehicle, Verb::Leave(EventId(held.lease)), held.by, "id").await,
-        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
-    }
+pub async fn leave(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Held>) -> Response {
+    ask(&console, &vehicle, body, |held| (Verb::Leave(EventId(held.lease)), held.by)).await
 }
 
 /// `POST /api/v1/vehicles/{vehicle}/patrol`: lets it do its mission alone for a time; `"for": "0s"` ends that.
-pub async fn patrol(
-    State(console): State<Shared>,
-    Path(vehicle): Path<String>,
-    patrol: Result<Json<Patrol>, JsonRejection>,
-) -> Response {
-    let patrol = match patrol {
-        Ok(Json(patrol)) => patrol,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
-    };
-    let verb = if patrol.lasts.is_zero() { Verb::EndPatrol } else { Verb::Patrol(patrol.lasts) };
-    ask(&console, &vehicle, verb, patrol.by, "id").await
+pub async fn patrol(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Patrol>) -> Response {
+    ask(&console, &vehicle, body, |patrol| {
+        (if patrol.lasts.is_zero() { Verb::EndPatrol } else { Verb::Patrol(patrol.lasts) }, patrol.by)
+    })
+    .await
 }
 
 /// Whose readiness is asked for.
@@ -148,9 +121,7 @@ pub async fn readiness(
     Path(vehicle): Path<String>,
     Query(asker): Query<Asker>,
 ) -> Response {
-    let Some(index) = console.vehicles.iter().position(|config| config.name.as_str() == vehicle) else {
-        return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
-    };
+    let Some(index) = find(&console, &vehicle) else { return unknown(&vehicle) };
     let id = EventId(Uuid::now_v7());
     let by = asker.by.unwrap_or_else(|| "console".into());
     match console.interlock.ask(Input::Request { id, vehicle: index, verb: Verb::Ready, by }, id).await {
@@ -161,10 +132,10 @@ pub async fn readiness(
 
 /// `GET /api/v1/vehicles/{vehicle}/audit`: the parameters of its own failsafes, as it told them and as they must be.
 pub async fn audit(State(console): State<Shared>, Path(vehicle): Path<String>) -> Response {
-    let found = console.vehicles.iter().position(|config| config.name.as_str() == vehicle);
+    let found = find(&console, &vehicle);
     let state = found.and_then(|index| console.vehicle_views.borrow().get(index).copied());
     let (Some(state), Some(config)) = (state, found.and_then(|index| console.vehicles.get(index))) else {
-        return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
+        return unknown(&vehicle);
     };
     let findings = state.audit.findings(config.class, console.supervisor_sysid).map(|finding| {
         json!({
@@ -174,13 +145,16 @@ pub async fn audit(State(console): State<Shared>, Path(vehicle): Path<String>) -
     Json(json!({ "parameters": findings.collect::<Vec<_>>() })).into_response()
 }
 
-async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String, key: &str) -> Response {
+/// Asks the interlock for what a body says; who asks is named.
+async fn ask<T>(console: &Shared, vehicle: &str, body: Body<T>, asks: impl FnOnce(T) -> (Verb, String)) -> Response {
+    let (verb, by) = match body {
+        Ok(Json(body)) => asks(body),
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    };
     if by.trim().is_empty() {
         return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]);
     }
-    let Some(index) = console.vehicles.iter().position(|config| config.name.as_str() == vehicle) else {
-        return problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[]);
-    };
+    let Some(index) = find(console, vehicle) else { return unknown(vehicle) };
     let id = EventId(Uuid::now_v7());
     let answer = console.interlock.ask(Input::Request { id, vehicle: index, verb, by: by.clone() }, id).await;
     // A renewal says twice a second what the lease's own events say once.
@@ -191,10 +165,18 @@ async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String, key: &str)
             warn!("failed to keep a command request: {error}");
         }
     }
-    let mut done = json!({ key: id.to_string() });
+    let mut done = json!({ "id": id.to_string() });
     if let (Verb::Lease(lease), Some(done)) = (verb, done.as_object_mut()) {
         done.insert("lease".into(), json!(lease.to_string()));
         done.insert("renew_within_ms".into(), json!(RENEWAL.as_millis()));
     }
     answered(answer, &done)
+}
+
+fn find(console: &Shared, vehicle: &str) -> Option<usize> {
+    console.vehicles.iter().position(|config| config.name.as_str() == vehicle)
+}
+
+fn unknown(vehicle: &str) -> Response {
+    problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[])
 }
