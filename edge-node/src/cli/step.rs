@@ -92,33 +92,61 @@ fn input(n: usize, now: Uptime) -> Input {
     }
 }
 
+/// A running site in its steady state: everybody on patrol, nothing tripped.
+pub struct Site {
+    machine: Machine,
+    now: Uptime,
+    out: Vec<Effect>,
+}
+
+impl Site {
+    /// A site, once nothing is tripped any more.
+    ///
+    /// # Errors
+    /// When something stays tripped.
+    pub fn new() -> anyhow::Result<Self> {
+        let now = Uptime::from_millis(100_000);
+        let machine = Machine::new(policy()?, Latched::new(VEHICLES, false), now);
+        let mut site = Self { machine, now, out: Vec::with_capacity(4096) };
+        for vehicle in 0..VEHICLES {
+            let (id, verb) = (EventId(Uuid::nil()), Verb::Patrol(Duration::from_secs(3600)));
+            site.machine.step(Input::Request { id, vehicle, verb, by: "bench".into() }, now, &mut site.out);
+        }
+        site.run(INPUTS / 4);
+        site.check()?;
+        Ok(site)
+    }
+
+    /// Takes so many inputs; a turn of them is a tenth of a second.
+    pub fn run(&mut self, inputs: u32) {
+        for n in (0usize..).take(usize::try_from(inputs).unwrap_or(usize::MAX)) {
+            self.now = self.now.plus(Duration::from_micros(1040));
+            self.machine.step(input(n, self.now), self.now, &mut self.out);
+            self.out.clear();
+        }
+    }
+
+    /// Whether it is in its steady state.
+    ///
+    /// # Errors
+    /// What is tripped.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let tripped: Vec<_> = self.machine.rules().into_iter().filter(|rule| rule.reason.is_some()).collect();
+        anyhow::ensure!(tripped.is_empty(), "find a steady state: {tripped:?}");
+        Ok(())
+    }
+}
+
 /// Runs the command: one JSON object.
 ///
 /// # Errors
 /// When standard output is closed.
 pub fn run() -> anyhow::Result<()> {
-    let mut now = Uptime::from_millis(100_000);
-    let mut machine = Machine::new(policy()?, Latched::new(VEHICLES, false), now);
-    let mut out: Vec<Effect> = Vec::with_capacity(4096);
-    for vehicle in 0..VEHICLES {
-        let verb = Verb::Patrol(Duration::from_secs(3600));
-        machine.step(Input::Request { id: EventId(Uuid::nil()), vehicle, verb, by: "bench".into() }, now, &mut out);
-    }
-    let mut run = |inputs: u32| {
-        for n in (0usize..).take(usize::try_from(inputs).unwrap_or(usize::MAX)) {
-            // A turn is a tenth of a second.
-            now = now.plus(Duration::from_micros(1040));
-            machine.step(input(n, now), now, &mut out);
-            out.clear();
-        }
-    };
-    // Until nothing is tripped any more.
-    run(INPUTS / 4);
+    let mut site = Site::new()?;
     let begun = clock::uptime();
-    run(INPUTS);
+    site.run(INPUTS);
     let nanoseconds = clock::uptime().since(begun).as_secs_f64() * 1e9 / f64::from(INPUTS);
-    let tripped = machine.rules().iter().filter(|rule| rule.reason.is_some()).count();
-    anyhow::ensure!(tripped == 0, "measure a steady state: {tripped} rules are tripped");
+    site.check()?;
     let measured = json!({ "step_ns": nanoseconds.round(), "vehicles": VEHICLES, "zones": ZONES, "inputs": INPUTS });
     Ok(writeln!(std::io::stdout(), "{measured}")?)
 }
