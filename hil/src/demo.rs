@@ -186,8 +186,8 @@ async fn resume(site: &Site, state: &Value) -> anyhow::Result<()> {
     let rules: Vec<&Value> =
         state.pointer("/interlock/rules").and_then(Value::as_array).into_iter().flatten().collect();
     let hindered = |vehicle: &Value| {
-        let of_it = rules.iter().filter(|rule| field(rule, "vehicle") == field(vehicle, "name"));
-        of_it.into_iter().any(|rule| {
+        let mut of_it = rules.iter().filter(|rule| field(rule, "vehicle") == field(vehicle, "name"));
+        of_it.any(|rule| {
             !["asked", "lease"].contains(&field(rule, "rule").as_str().unwrap_or_default())
                 && !field(rule, "reason").is_null()
         })

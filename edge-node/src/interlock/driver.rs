@@ -207,7 +207,7 @@ impl Driver {
     fn end(&mut self, effects: &mut Vec<Effect>, out: &mut Outputs) {
         let begun = clock::uptime();
         self.pass(Input::Ending, begun, effects, out);
-        while clock::uptime().since(begun) < ENDING {
+        while !self.vehicles.is_empty() && clock::uptime().since(begun) < ENDING {
             std::thread::sleep(TICK);
             self.pass(Input::Tick, clock::uptime(), effects, out);
         }
@@ -316,8 +316,7 @@ impl Driver {
                 let _ = out.latch.send(Write { latched, pressed, press, by });
             }
             Effect::LatchReleased { by, scope, pressed } => {
-                let of_vehicle = matches!(scope, Scope::Vehicle(_));
-                let change = EstopChanged { source: "reset".into(), pressed: pressed && !of_vehicle, by };
+                let change = EstopChanged { source: "reset".into(), pressed, by };
                 self.desk.note(self.subject(scope), Payload::EstopChanged(change));
             }
             Effect::Lease { vehicle, change, by, lasts } => {

@@ -90,6 +90,7 @@ impl Machine {
         }
         // What time alone has tripped comes first: a request is judged on the present.
         self.judge(now, out);
+        let changes = input != Input::Tick;
         match input {
             Input::Tick => {}
             Input::Press { source, by, scope } => self.press(source, by, scope, out),
@@ -108,7 +109,10 @@ impl Machine {
             }
             Input::Released { press, by } => {
                 if let Some(scope) = self.estop.released(press) {
-                    let pressed = self.estop.latched().any();
+                    let pressed = match scope {
+                        Scope::Vehicle(vehicle) => self.estop.latched().holds(vehicle),
+                        Scope::Site | Scope::Zone(_) => self.estop.latched().any(),
+                    };
                     out.push(Effect::LatchReleased { by, scope, pressed });
                 }
             }
@@ -127,7 +131,9 @@ impl Machine {
             }
             Input::Request { id, vehicle, verb, by } => self.request(id, vehicle, (verb, by), now, out),
         }
-        self.judge(now, out);
+        if changes {
+            self.judge(now, out);
+        }
         for index in 0..self.vehicles.len() {
             let (demand, around) = (self.demand(index), around(&self.policy, &self.tracks, &self.pass, now));
             if let (Some(config), Some(vehicle)) = (self.policy.vehicles.get(index), self.vehicles.get_mut(index)) {
@@ -199,7 +205,11 @@ impl Machine {
 
     fn request(&mut self, id: EventId, index: usize, asked: (Verb, String), now: Uptime, out: &mut Vec<Effect>) {
         let (verb, by) = asked;
-        let rules: Vec<RuleView> = self.rules().into_iter().filter(|rule| rule.vehicle == index).collect();
+        // Only motion asks for them: a renewal twice a second need not ask for memory.
+        let rules = match verb {
+            Verb::Resume | Verb::Ready => self.rules().into_iter().filter(|rule| rule.vehicle == index).collect(),
+            _ => Vec::new(),
+        };
         let config: Option<&VehicleConfig> = self.policy.vehicles.get(index);
         let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(index)) else {
             let reasons = vec!["unknown vehicle".into()];

@@ -23,7 +23,7 @@ pub struct Asking<'a> {
     pub policy: &'a Policy,
     /// The vehicle's configuration.
     pub config: &'a VehicleConfig,
-    /// Every rule that concerns the vehicle.
+    /// Every rule that concerns the vehicle, where it shall move.
     pub rules: &'a [RuleView],
     /// Who.
     pub by: &'a str,

@@ -273,7 +273,7 @@ pub enum Effect {
         by: String,
         /// What was released.
         scope: Scope,
-        /// Whether something else is latched still.
+        /// Whether that is stopped still, by another press.
         pressed: bool,
     },
     /// Who answers for a vehicle has changed.

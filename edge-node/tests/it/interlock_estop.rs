@@ -69,6 +69,10 @@ fn a_press_for_one_vehicle_stops_that_one_and_its_reset_frees_that_one() {
     assert_eq!(reset(&mut rig, "ann", Scope::Vehicle(ROVER)), ["that is not latched"]);
     press(&mut rig, Scope::Site);
     assert!(rig.tripped(ROVER, "estop"));
+    assert!(reset(&mut rig, "ann", Scope::Vehicle(COPTER)).is_empty() && rig.tripped(COPTER, "estop"));
+    let still =
+        |effect: &&Effect| matches!(effect, Effect::LatchReleased { pressed: true, scope: Scope::Vehicle(COPTER), .. });
+    assert_eq!(rig.effects.iter().filter(still).count(), 1, "what is recorded: the site's press holds it still");
     assert!(reset(&mut rig, "ann", Scope::Site).is_empty());
     assert!(!rig.pressed());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
-use super::Hazard;
+use super::{Hazard, worse};
 use crate::interlock::obey::Sight;
 use crate::interlock::words::Demand;
 use crate::vehicle::Needs;
@@ -40,9 +40,6 @@ impl Watch {
         let charged = charge >= needs.return_pct.saturating_add(CHARGED_PCT);
         let before = tripped.filter(|_| !charged);
         // What is critical stays so: a battery that is spared recovers for a moment.
-        match (found, before) {
-            (Some(found), Some(before)) => Some(if found.0 > before.0 { found } else { before }),
-            (found, before) => found.or(before),
-        }
+        worse(found, before)
     }
 }

@@ -18,3 +18,11 @@ use super::words::Demand;
 
 /// What a rule finds wrong: what the vehicle must do about it, and why.
 pub type Hazard = Option<(Demand, &'static str)>;
+
+/// The worse of what is found now and what was before.
+pub fn worse(found: Hazard, before: Hazard) -> Hazard {
+    match (found, before) {
+        (Some(found), Some(before)) => Some(if found.0 >= before.0 { found } else { before }),
+        (found, before) => found.or(before),
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
-use super::Hazard;
+use super::{Hazard, worse};
 use crate::interlock::obey::Sight;
 use crate::interlock::words::Demand;
 
@@ -34,11 +34,7 @@ impl Watch {
         let still = !sight.state.armed && sight.on_ground(now);
         // What is worse stays until it was good for a while.
         let before = tripped.filter(|_| !good);
-        let worse = match (found, before) {
-            (Some(found), Some(before)) => Some(if found.0 >= before.0 { found } else { before }),
-            (found, before) => found.or(before),
-        };
-        worse.map(|(demand, why)| (if still { Demand::None } else { demand }, why))
+        worse(found, before).map(|(demand, why)| (if still { Demand::None } else { demand }, why))
     }
 
     fn found(&mut self, sight: &Sight, now: Uptime) -> Hazard {
