@@ -48,8 +48,10 @@ pub struct Metrics {
     pub mavlink_packets: Counts,
     /// Bytes that belong to no valid packet, by link.
     pub mavlink_garbage_bytes: Counts,
-    /// Packets whose payload could not be read, by link.
-    pub mavlink_undecodable: Counts,
+    /// Packets that were not taken, by link and reason.
+    pub mavlink_refused: Counts,
+    /// Batches of packets the vehicles' thread had no room for, by link.
+    pub mavlink_lost: Counts,
     /// Inputs the interlock's queue had no room for.
     pub interlock_inputs_lost: Counter,
     /// Demand packets written by the safety thread.
@@ -96,7 +98,8 @@ impl Metrics {
         r.register("model_failures", "Models that could not be loaded", m.model_failures.clone());
         r.register("mavlink_packets", "Valid packets", m.mavlink_packets.clone());
         r.register("mavlink_garbage_bytes", "Bytes outside valid packets", m.mavlink_garbage_bytes.clone());
-        r.register("mavlink_undecodable", "Packets with unreadable payload", m.mavlink_undecodable.clone());
+        r.register("mavlink_refused", "Packets not taken", m.mavlink_refused.clone());
+        r.register("mavlink_lost_batches", "Batches of packets without room", m.mavlink_lost.clone());
         r.register("interlock_inputs_lost", "Inputs without room", m.interlock_inputs_lost.clone());
         r.register("interlock_demands_sent", "Demand packets written", m.demands_sent.clone());
         r.register("interlock_demands_failed", "Demand packets refused by the socket", m.demands_failed.clone());

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod durable;
+pub mod realtime;
 pub mod tls;
 pub mod health;
 pub mod journal;
@@ -17,5 +18,6 @@ pub mod uplink;
 pub mod console;
 pub mod config;
 pub mod policy;
+pub mod bridge;
 pub mod node;
 pub mod cli;

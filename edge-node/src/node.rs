@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::alert::{self, Signal};
+use crate::bridge;
 use crate::clock::{self, Stamp};
 use crate::config::{Config, ModelConfig};
 use crate::console::{self, Console};
 use crate::detect::manifest::{Manifest, ModelError};
 use crate::detect::model::Model;
-use crate::detect::worker::{CameraView, News, Worker};
-use crate::detect::zone::Turn;
+use crate::detect::worker::{CameraView, Worker};
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
-use crate::interlock::machine::{Input, Machine};
+use crate::interlock::machine::Machine;
 use crate::interlock::rules::estop::Scope;
 use crate::interlock::{latch, line};
 use crate::journal::scrub;
@@ -43,7 +43,12 @@ use crate::sensor::frame::Mailbox;
 use crate::uplink::downlink::Downlink;
 use crate::uplink::driver::{Uplink, View as UplinkView};
 use crate::uplink::identity::{self, Files};
-use crate::vehicle::link::{self, Link};
+use crate::vehicle::ears::{self, Ears};
+use crate::vehicle::ends;
+use crate::vehicle::fleet::Fleet;
+use crate::vehicle::hub::Hub;
+use crate::vehicle::link;
+use crate::vehicle::signing::{self, Pace};
 use crate::vehicle::state::VehicleState;
 
 /// Workers of the runtime: HTTP and uplink are waiting most of the time.
@@ -113,22 +118,15 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // Whoever looks before the safety thread has shown anything sees what the latch says.
     let (interlock_show, interlock_view) =
         watch::channel(InterlockView { latched: latched.clone(), ..InterlockView::default() });
-    let sockets: Vec<_> = config.links.iter().map(link::bind).collect::<anyhow::Result<_>>()?;
-    let socket_of = |vehicle: &crate::vehicle::VehicleConfig| {
-        let link = config.links.iter().position(|link| link.name == vehicle.link);
-        link.and_then(|link| sockets.get(link))
-            .context("find the vehicle's link")?
-            .try_clone()
-            .context("share a socket")
-    };
+    let bound: Vec<_> = config.links.iter().map(link::bind).collect::<anyhow::Result<_>>()?;
+    let signatures = signing::Clock::open(&config.data, clock::utc()).map_err(anyhow::Error::msg)?;
+    let (pens, writers) = ends::ends(&config.links, (config.mavlink_sysid, config.supervisor_sysid), &signatures)?;
     let (desk, clerk) = clerk::desk(journal.clone(), signals.clone(), interlock_show, metrics.clone());
     stages.spawn("clerk", move || clerk.run())?;
     let driver = Driver {
         machine: Machine::new(policy::policy(&config), latched, clock::uptime()),
         vehicles: config.vehicles.clone(),
-        sockets: config.vehicles.iter().map(socket_of).collect::<anyhow::Result<_>>()?,
-        sysid: config.mavlink_sysid,
-        supervisor_sysid: config.supervisor_sysid,
+        pens,
         desk,
         metrics: metrics.clone(),
         folder: config.data.clone(),
@@ -145,19 +143,31 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
 
     let (vehicle_show, vehicle_views) = watch::channel(vec![VehicleState::default(); config.vehicles.len()]);
-    for (link_config, socket) in config.links.iter().zip(sockets) {
-        let reports = interlock.clone();
-        let link = Link {
-            config: link_config.clone(),
-            vehicles: config.vehicles.clone(),
-            sysid: config.mavlink_sysid,
-            report: Box::new(move |report| reports.tell(Input::Vehicle(report))),
-            view: vehicle_show.clone(),
-            journal: journal.clone(),
-            metrics: metrics.clone(),
-            stop: stop.clone(),
-        };
-        stages.spawn(&format!("link-{}", link_config.name), move || link.run(&socket))?;
+    let (heard, hearing) = sync_channel(ears::QUEUE);
+    for (index, (link, bound)) in config.links.iter().zip(bound).enumerate() {
+        let (metrics, stop) = (metrics.clone(), stop.clone());
+        let ears = Ears { link: index, config: link.clone(), to: heard.clone(), metrics, stop };
+        stages.spawn(&format!("link-{}", link.name), move || link::run(&ears, bound))?;
+    }
+    if config.links.iter().any(|link| link.key_file.is_some()) {
+        let (signatures, folder, stop) = (signatures.clone(), config.data.clone(), stop.clone());
+        stages.spawn("signing-time", move || signing::keep(&signatures, &folder, &stop))?;
+    }
+    let hub = Hub {
+        fleet: Fleet::new(config.vehicles.clone(), &config.links, writers, config.mavlink_sysid),
+        heard: hearing,
+        safety: bridge::safety(&interlock),
+        vehicles: config.vehicles.clone(),
+        links: config.links.clone(),
+        pace: Pace::new(signatures, clock::uptime()),
+        view: vehicle_show,
+        journal: journal.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    drop(heard);
+    if !config.links.is_empty() {
+        stages.spawn("vehicles", move || hub.run())?;
     }
 
     let (alert_show, alerts) = watch::channel(Vec::new());
@@ -244,7 +254,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             cameras: config.cameras.clone(),
             zones: config.zones.clone(),
             mailbox: mailbox.clone(),
-            news: Box::new(tell_news(&config, interlock, signals)),
+            news: Box::new(bridge::news(&config, interlock, signals)),
             view: camera_show,
             journal: journal.clone(),
             metrics: metrics.clone(),
@@ -292,36 +302,6 @@ fn load(site: &Config, config: &ModelConfig) -> anyhow::Result<Model> {
         }
     }
     Ok(Model::load(entry, &file)?)
-}
-
-/// Hands the detector's news to the interlock and the alerts.
-fn tell_news(config: &Config, interlock: Interlock, signals: mpsc::Sender<Signal>) -> impl FnMut(News) + Send + use<> {
-    let (zones, cameras) = (config.zones.clone(), config.cameras.clone());
-    move |news| {
-        let signal = match news {
-            News::Seen { zone, present, captured } => {
-                interlock.tell(Input::Seen { zone, present, captured });
-                None
-            }
-            News::Zone { zone, turn } => zones.get(zone).filter(|zone| zone.alert).map(|zone| {
-                let (active, what) = match turn {
-                    Turn::Occupied(_) => (true, "is occupied"),
-                    Turn::Cleared(_) => (false, "is clear"),
-                };
-                let subject = format!("zone/{}", zone.name);
-                Signal { active, rule: "presence".into(), subject, text: format!("zone {} {what}", zone.name) }
-            }),
-            News::Camera { camera, stale } => cameras.get(camera).map(|camera| {
-                let what = if stale { "gives no pictures" } else { "gives pictures" };
-                let (rule, subject) = ("camera".into(), format!("camera/{}", camera.name));
-                Signal { active: stale, rule, subject, text: format!("camera {} {what}", camera.name) }
-            }),
-        };
-        if let Some(signal) = signal {
-            // Full: the cause stays visible in its own event.
-            let _ = signals.try_send(signal);
-        }
-    }
 }
 
 type Tasks = tokio::task::JoinSet<anyhow::Result<()>>;

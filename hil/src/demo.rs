@@ -55,8 +55,8 @@ pub fn plan(ports: Ports) -> Plan {
     let link = ports.link;
     let mut node = format!(
         "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{link}\"\n\n\
-         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlink = \"radio\"\n{ROVER_BRAKE}\n\
-         [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nlink = \"radio\"\n{COPTER_BRAKE}"
+         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n{ROVER_BRAKE}\n\
+         [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nlinks = [\"radio\"]\n{COPTER_BRAKE}"
     );
     let mut sim = format!(
         "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nconnect = \"127.0.0.1:{link}\"\n\

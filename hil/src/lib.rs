@@ -7,6 +7,8 @@ pub mod http;
 pub mod media;
 pub mod postgres;
 pub mod kafka;
+pub mod python;
+pub mod peer;
 pub mod witness;
 pub mod servers;
 pub mod binaries;

@@ -139,6 +139,8 @@ payloads! {
     LeaseChanged(LeaseChanged) = 43, "lease.changed", v 1, Safety;
     /// A vehicle's state, sampled.
     VehicleSampled(VehicleSampled) = 50, "vehicle.sampled", v 1, Telemetry;
+    /// A vehicle said something in words.
+    VehicleSaid(VehicleSaid) = 51, "vehicle.said", v 1, Telemetry;
     /// A value a sensor gave.
     SensorReading(SensorReading) = 60, "sensor.reading", v 1, Telemetry;
     /// A picture or clip is kept beside the journal.
@@ -268,6 +270,17 @@ pub struct DownlinkReceived {
     pub kind: String,
     /// `taken`, or why not: `expired`, `unknown`.
     pub outcome: String,
+}
+
+/// `vehicle.said`: a STATUSTEXT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VehicleSaid {
+    /// Vehicle name.
+    pub vehicle: String,
+    /// MAV_SEVERITY: 0 is an emergency, 7 is for debugging.
+    pub severity: u8,
+    /// Its words, at most 50 characters.
+    pub text: String,
 }
 
 /// `vehicle.sampled`.

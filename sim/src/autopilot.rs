@@ -219,7 +219,9 @@ impl Autopilot {
             }
             MavMessage::COMMAND_LONG(command) if command.target_system == self.config.sysid => {
                 let result = self.command(command);
-                let ack = COMMAND_ACK_DATA { command: command.command, result, ..COMMAND_ACK_DATA::DEFAULT };
+                let target_system = u8::try_from(from).unwrap_or(0);
+                let ack =
+                    COMMAND_ACK_DATA { command: command.command, result, target_system, ..COMMAND_ACK_DATA::DEFAULT };
                 let told = Told {
                     command: format!("{:?}", command.command),
                     parameters: [command.param1, command.param2],

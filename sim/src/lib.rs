@@ -2,6 +2,7 @@
 //! shares no code with the node, so that both cannot have the same misreading: here the mavlink crate's own types are
 //! used.
 
+pub mod wire;
 pub mod scenario;
 pub mod body;
 pub mod autopilot;

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use shared::config::{ConfigError, parse};
 use shared::ids::Name;
 
+use crate::wire::Url;
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,8 +44,10 @@ pub struct Vehicle {
     pub class: Class,
     /// MAVLink system id.
     pub sysid: u8,
-    /// Where it sends to, from an ephemeral port.
-    pub connect: SocketAddr,
+    /// Its link, or several: an address for datagrams, or URLs.
+    pub connect: Connect,
+    /// Key of its links, 64 hexadecimal digits: it takes nothing that is not signed with it.
+    pub key: Option<Key>,
     /// Home, latitude and longitude in degrees.
     pub home: [f64; 2],
     /// Mission: corners of a closed path, metres east and north of home.
@@ -73,6 +77,43 @@ pub struct Vehicle {
     pub parameters: BTreeMap<String, f32>,
     /// What its pilot does at the radio control.
     pub pilot: Option<Pilot>,
+}
+
+/// One link or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Connect {
+    /// One.
+    One(Url),
+    /// Several.
+    Many(Vec<Url>),
+}
+
+impl Connect {
+    /// Each of them.
+    pub fn urls(&self) -> &[Url] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Many(urls) => urls,
+        }
+    }
+}
+
+/// A secret key of MAVLink's signing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Key(pub [u8; 32]);
+
+impl TryFrom<String> for Key {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut key = [0; 32];
+        let digits = |n: usize| text.get(2 * n..2 * n + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        for (n, byte) in key.iter_mut().enumerate() {
+            *byte = digits(n).filter(|_| text.len() == 64).ok_or("expected 64 hexadecimal digits")?;
+        }
+        Ok(Self(key))
+    }
 }
 
 /// A pilot who switches the mode once.

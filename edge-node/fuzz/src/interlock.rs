@@ -1,6 +1,5 @@
 //! Any bytes as what happens to the interlock: see `lib`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use edge_node::ground::polygon::Polygon;
@@ -11,7 +10,7 @@ use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::separation::Apart;
 use edge_node::vehicle::codec::parse;
 use edge_node::vehicle::command::Order;
-use edge_node::vehicle::link::Report;
+use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use edge_node::vehicle::{Class, VehicleConfig};
 use shared::ids::EventId;
@@ -24,7 +23,7 @@ const EFFECTS_MAX: usize = 200;
 fn policy() -> Policy {
     let vehicle = |class: &str, sysid: u8| -> VehicleConfig {
         let brake = "brake = [{ speed_mps = 5.3, distance_m = 11.2, time_s = 7.7 }]";
-        let text = format!("name = \"{class}\"\nclass = \"{class}\"\nsysid = {sysid}\nlink = \"l\"\n{brake}");
+        let text = format!("name = \"{class}\"\nclass = \"{class}\"\nsysid = {sysid}\nlinks = [\"l\"]\n{brake}");
         toml::from_str(&text).unwrap()
     };
     let zone = KeepOut {
@@ -62,7 +61,6 @@ fn policy() -> Policy {
 /// Six seconds in which everything is well, so that something can be sent on.
 fn well(machine: &mut Machine, states: &mut [VehicleState], time: &mut Uptime) {
     let (mut now, mut out) = (*time, Vec::new());
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let lease = EventId(Uuid::nil());
     for vehicle in 0..states.len() {
         let verb = Verb::Patrol(Duration::from_secs(600));
@@ -86,7 +84,7 @@ fn well(machine: &mut Machine, states: &mut [VehicleState], time: &mut Uptime) {
                 estimate,
                 ..VehicleState::default()
             };
-            let report = Report { vehicle, peer, state: *state, heard: Heard::State };
+            let report = Report { vehicle, state: *state, heard: Heard::State };
             machine.step(Input::Vehicle(report), now.unwrap(), &mut out);
         }
     }
@@ -116,7 +114,6 @@ pub fn interlock(mut data: &[u8]) {
     let mut now = Uptime::from_millis(100_000);
     let mut machine = Machine::new(policy, Latched::new(classes.len(), false), now);
     let mut states = vec![VehicleState::default(); classes.len()];
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let lease = EventId(Uuid::nil());
     let mut out = Vec::new();
     well(&mut machine, &mut states, &mut now);
@@ -134,14 +131,14 @@ pub fn interlock(mut data: &[u8]) {
                 for packet in parse(datagram).packets {
                     let vehicle = usize::from(packet.sysid) % states.len();
                     let heard = states[vehicle].hear(&packet, now);
-                    inputs.push(Input::Vehicle(Report { vehicle, peer, state: states[vehicle], heard }));
+                    inputs.push(Input::Vehicle(Report { vehicle, state: states[vehicle], heard }));
                 }
                 // States that no packet makes.
                 if let ([a, b, ..], Some(state)) = (datagram, states.get_mut(vehicle)) {
                     state.speed_mps = f32::from_bits(u32::from_be_bytes([*a, *b, *a, *b]));
                     (state.mode, state.armed) = (u32::from(*a), b % 2 == 0);
                     (state.heartbeat_at, state.packet_at) = (Some(now), Some(now));
-                    inputs.push(Input::Vehicle(Report { vehicle, peer, state: *state, heard: Heard::Heartbeat }));
+                    inputs.push(Input::Vehicle(Report { vehicle, state: *state, heard: Heard::Heartbeat }));
                 }
             }
             4 => inputs.push(Input::Press { source: "console", by, scope: Scope::Vehicle(vehicle) }),

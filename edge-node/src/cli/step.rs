@@ -1,7 +1,6 @@
 //! `edge-node interlock measure`: what one input costs the interlock, with sixteen vehicles and thirty-two zones.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,7 +17,7 @@ use crate::interlock::rules::estop::Latched;
 use crate::interlock::rules::fence::{Fence, Side};
 use crate::interlock::rules::separation::Apart;
 use crate::vehicle::VehicleConfig;
-use crate::vehicle::link::Report;
+use crate::vehicle::state::Report;
 use crate::vehicle::state::{Estimate, Heard, VehicleState};
 
 const VEHICLES: usize = 16;
@@ -44,7 +43,7 @@ fn policy() -> anyhow::Result<Policy> {
     };
     let vehicle = |n: usize| -> anyhow::Result<VehicleConfig> {
         let text = format!(
-            "name = \"v{n}\"\nclass = \"copter\"\nsysid = {n}\nlink = \"l\"\n\
+            "name = \"v{n}\"\nclass = \"copter\"\nsysid = {n}\nlinks = [\"l\"]\n\
              brake = [{{ speed_mps = 9.7, distance_m = 19.7, time_s = 4.7 }}]"
         );
         toml::from_str(&text).context("make a vehicle")
@@ -66,7 +65,6 @@ fn policy() -> anyhow::Result<Policy> {
 }
 
 fn input(n: usize, now: Uptime) -> Input {
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     match n % TURN {
         vehicle if vehicle < VEHICLES => {
             let north = f64::from(u8::try_from(vehicle).unwrap_or(0)) * 5e-4;
@@ -85,7 +83,7 @@ fn input(n: usize, now: Uptime) -> Input {
                 estimate: Some(Estimate { absolute: true, glitch: false, at: now }),
                 ..VehicleState::default()
             };
-            Input::Vehicle(Report { vehicle, peer, state, heard: Heard::State })
+            Input::Vehicle(Report { vehicle, state, heard: Heard::State })
         }
         zone if zone < VEHICLES + ZONES => Input::Seen { zone: zone - VEHICLES, present: false, captured: now },
         _ => Input::Tick,

@@ -1,20 +1,18 @@
-//! The safety thread: feeds the machine, writes demands to its own clones of the links' sockets, and never waits for
+//! The safety thread: feeds the machine, writes demands on every link of a vehicle by itself, and never waits for
 //! tokio, SQLite, inference, disk or network. A press acts first and is persisted by the latch thread.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel};
 use std::time::Duration;
 
-use rustix::net::{SendFlags, sendto};
 use shared::event::{CommandDecided, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, Payload};
 use shared::ids::{EventId, Name};
 use shared::units::Uptime;
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::clerk::{Desk, Responsible, View};
 use super::latch;
@@ -23,9 +21,12 @@ use super::rules::estop::{Latched, Scope};
 use crate::alert::Signal;
 use crate::clock;
 use crate::health::Metrics;
+use crate::realtime::prefer_this_thread;
 use crate::vehicle::VehicleConfig;
-use crate::vehicle::codec::Writer;
-use crate::vehicle::command::{Kind, OUR_COMPONENT, SUPERVISOR_COMPONENT, heartbeat};
+use crate::vehicle::codec::PACKET_MAX;
+use crate::vehicle::command::{Kind, Order, heartbeat};
+use crate::vehicle::ends::Pens;
+use crate::vehicle::way::Way;
 
 /// Inputs waiting for the safety thread: two seconds of 16 vehicles and 8 cameras. Full: the input is counted and
 /// lost, the next says the same, and silence trips.
@@ -40,15 +41,14 @@ const TRIES_AT_END: u32 = 5;
 const ENDING: Duration = Duration::from_millis(700);
 /// A latch that could not be written is tried again after this time.
 const LATCH_RETRY: Duration = Duration::from_millis(200);
-/// Priority under SCHED_FIFO, above everything of ours, below the kernel's own threads.
-const PRIORITY: u8 = 40;
-
 /// What the safety thread takes.
 pub enum Message {
     /// An input of the machine.
     Input(Input),
     /// A request with its answer: no reasons mean permitted.
     Request(Input, EventId, oneshot::Sender<Vec<String>>),
+    /// Where a vehicle is on a link: index of the vehicle, of the link.
+    Way(usize, usize, Option<Way>),
 }
 
 /// Handle of the safety thread: cheap to clone.
@@ -99,9 +99,18 @@ impl Interlock {
 
     /// Asks for a command; the answer is every reason against it, or `None` when the safety thread does not answer.
     pub async fn ask(&self, input: Input, id: EventId) -> Option<Vec<String>> {
+        self.request(input, id)?.await.ok()
+    }
+
+    /// The same without waiting for the answer.
+    pub fn request(&self, input: Input, id: EventId) -> Option<oneshot::Receiver<Vec<String>>> {
         let (answer, reasons) = oneshot::channel();
-        self.queue.try_send(Message::Request(input, id, answer)).ok()?;
-        reasons.await.ok()
+        self.queue.try_send(Message::Request(input, id, answer)).ok().map(|()| reasons)
+    }
+
+    /// Tells where a vehicle is on a link; false: there was no room, to be told again.
+    pub fn way(&self, vehicle: usize, link: usize, way: Option<Way>) -> bool {
+        self.queue.try_send(Message::Way(vehicle, link, way)).is_ok()
     }
 }
 
@@ -111,12 +120,8 @@ pub struct Driver {
     pub machine: Machine,
     /// Vehicles in the machine's order.
     pub vehicles: Vec<VehicleConfig>,
-    /// Its clone of each vehicle's socket, in the same order.
-    pub sockets: Vec<UdpSocket>,
-    /// Our system id.
-    pub sysid: u8,
-    /// That of the supervisor's heartbeat: the vehicles' MAV_GCS_SYSID.
-    pub supervisor_sysid: u8,
+    /// What writes on each link, in the order of the configuration.
+    pub pens: Vec<Pens>,
     /// Takes events, signals and the console's view, without waiting.
     pub desk: Desk,
     /// Counters.
@@ -138,10 +143,10 @@ struct Write {
 }
 
 struct Outputs {
-    writer: Writer,
-    supervisor: Writer,
+    pens: Vec<Pens>,
     buffer: Vec<u8>,
-    peers: Vec<Option<SocketAddr>>,
+    /// By vehicle and link.
+    ways: Vec<Vec<Option<Way>>>,
     latch: Sender<Write>,
     waiting: HashMap<EventId, oneshot::Sender<Vec<String>>>,
     /// The console's view has changed since it was last handed over.
@@ -151,7 +156,7 @@ struct Outputs {
 impl Driver {
     /// Runs until stopped.
     pub fn run(mut self, queues: &Queues) {
-        prefer_this_thread();
+        prefer_this_thread("the safety thread");
         let (latch, writes) = channel();
         let (folder, own) = (self.folder.clone(), self.own.clone());
         let names: Vec<Name> = self.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
@@ -160,11 +165,10 @@ impl Driver {
         if let Err(error) = &keeper {
             error!(%error, "latch thread cannot be started");
         }
-        let peers = vec![None; self.vehicles.len()];
-        let writer = Writer::new(self.sysid, OUR_COMPONENT);
-        let supervisor = Writer::new(self.supervisor_sysid, SUPERVISOR_COMPONENT);
-        let (buffer, waiting, unshown) = (Vec::with_capacity(300), HashMap::new(), true);
-        let mut out = Outputs { writer, supervisor, buffer, peers, latch, waiting, unshown };
+        let pens = std::mem::take(&mut self.pens);
+        let ways = vec![vec![None; pens.len()]; self.vehicles.len()];
+        let (buffer, waiting, unshown) = (Vec::with_capacity(PACKET_MAX), HashMap::new(), true);
+        let mut out = Outputs { pens, buffer, ways, latch, waiting, unshown };
         let mut effects = Vec::with_capacity(64);
         let mut last_pass = clock::uptime();
         while !self.stop.load(Ordering::Relaxed) {
@@ -184,14 +188,15 @@ impl Driver {
                     out.waiting.insert(id, answer);
                     input
                 }
+                Ok(Message::Way(vehicle, link, way)) => {
+                    if let Some(known) = out.ways.get_mut(vehicle).and_then(|ways| ways.get_mut(link)) {
+                        *known = way;
+                    }
+                    Input::Tick
+                }
                 Err(RecvTimeoutError::Timeout) => Input::Tick,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            if let Input::Vehicle(report) = &input
-                && let Some(peer) = out.peers.get_mut(report.vehicle)
-            {
-                *peer = Some(report.peer);
-            }
             self.pass(input, now, &mut effects, &mut out);
         }
         self.end(&mut effects, &mut out);
@@ -219,7 +224,7 @@ impl Driver {
         for effect in effects.iter() {
             match effect {
                 Effect::Send(vehicle, order) => self.send(*vehicle, *order, out),
-                Effect::Beat(vehicle) => self.beat(*vehicle, out),
+                Effect::Beat(vehicle) => beat(*vehicle, out),
                 // A renewal changes nothing that is shown.
                 Effect::Decided { kept: false, .. } => {}
                 _ => out.unshown = true,
@@ -244,24 +249,17 @@ impl Driver {
         self.desk.show(View { latched, rules, demands, responsible })
     }
 
-    fn beat(&self, vehicle: usize, out: &mut Outputs) {
-        let Some(socket) = self.sockets.get(vehicle) else { return };
-        let Some(peer) = out.peers.get(vehicle).copied().flatten() else { return };
-        heartbeat(&mut out.supervisor, Kind::GroundStation, &mut out.buffer);
-        // A heartbeat that is not sent is one that the vehicle misses.
-        let _ = sendto(socket, &out.buffer, SendFlags::DONTWAIT, &peer);
-    }
-
-    fn send(&self, vehicle: usize, order: crate::vehicle::command::Order, out: &mut Outputs) {
-        let (Some(config), Some(socket)) = (self.vehicles.get(vehicle), self.sockets.get(vehicle)) else { return };
-        let Some(peer) = out.peers.get(vehicle).copied().flatten() else { return };
-        order.write((config.class, config.sysid), &mut out.writer, &mut out.buffer, |bytes| {
-            // Never waits: one full link must not delay the other vehicles.
-            match sendto(socket, bytes, SendFlags::DONTWAIT, &peer) {
-                Ok(_) => self.metrics.demands_sent.inc(),
-                Err(_) => self.metrics.demands_failed.inc(),
-            };
-        });
+    /// An order goes out on every link: which of them the vehicle hears is not known.
+    fn send(&self, vehicle: usize, order: Order, out: &mut Outputs) {
+        let (Some(config), Some(ways)) = (self.vehicles.get(vehicle), out.ways.get(vehicle)) else { return };
+        for (way, pens) in ways.iter().zip(&mut out.pens).filter_map(|(way, pens)| Some((way.as_ref()?, pens))) {
+            order.write((config.class, config.sysid), &mut pens.observer, &mut out.buffer, |bytes| {
+                match way.urgent(bytes) {
+                    true => self.metrics.demands_sent.inc(),
+                    false => self.metrics.demands_failed.inc(),
+                };
+            });
+        }
     }
 
     fn name(&self, vehicle: usize) -> String {
@@ -339,6 +337,16 @@ impl Driver {
     }
 }
 
+/// The supervisor's heartbeat, on every link.
+fn beat(vehicle: usize, out: &mut Outputs) {
+    let Some(ways) = out.ways.get(vehicle) else { return };
+    for (way, pens) in ways.iter().zip(&mut out.pens).filter_map(|(way, pens)| Some((way.as_ref()?, pens))) {
+        heartbeat(&mut pens.supervisor, Kind::GroundStation, &mut out.buffer);
+        // A heartbeat that is not sent is one that the vehicle misses.
+        way.urgent(&out.buffer);
+    }
+}
+
 fn answer(id: EventId, reasons: Vec<String>, out: &mut Outputs) {
     if let Some(answer) = out.waiting.remove(&id) {
         // Whoever asked may have gone.
@@ -370,23 +378,5 @@ fn keep_latch(folder: &Path, names: &[Name], writes: &Receiver<Write>, interlock
                 wished = Some(wish);
             }
         }
-    }
-}
-
-/// SCHED_FIFO and locked memory where the system permits them.
-pub(super) fn prefer_this_thread() {
-    use rustix::mm::{MlockAllFlags, mlockall};
-    use thread_priority::{
-        RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
-        set_thread_priority_and_policy, thread_native_id,
-    };
-    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-    let priority = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
-    let set = priority.map(|priority| set_thread_priority_and_policy(thread_native_id(), priority, policy));
-    if !matches!(set, Ok(Ok(()))) {
-        warn!("safety thread runs without real-time priority: SCHED_FIFO is not permitted");
-    }
-    if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
-        warn!(%error, "memory is not locked");
     }
 }

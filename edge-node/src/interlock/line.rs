@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serialport::SerialPort;
 use tracing::{info, warn};
 
-use super::driver::{Interlock, prefer_this_thread};
+use super::driver::Interlock;
+use crate::realtime::prefer_this_thread;
 
 /// The line is looked at this often.
 const PERIOD: Duration = Duration::from_millis(2);
@@ -47,7 +48,7 @@ pub enum LineInput {
 
 /// Reads the line until stopped.
 pub fn run(config: &LineConfig, interlock: &Interlock, stop: &AtomicBool) {
-    prefer_this_thread();
+    prefer_this_thread("the e-stop line's thread");
     let (mut port, mut told, mut warned): (_, Option<bool>, _) = (None, None, false);
     let mut since_told = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -16,8 +16,7 @@ use super::rules::{Hazard, energy, fence, position};
 use super::words::{Demand, Effect, Policy, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::{ARM_DISARM, DO_LAND_START, DO_REPOSITION, DO_SET_MODE, Order};
-use crate::vehicle::link::Report;
-use crate::vehicle::state::{Heard, VehicleState};
+use crate::vehicle::state::{Heard, Report, VehicleState};
 
 /// MAV_RESULT_ACCEPTED.
 const ACCEPTED: u8 = 0;

@@ -14,7 +14,7 @@ use super::rules::separation::Apart;
 use crate::ground::Origin;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::Order;
-use crate::vehicle::link::Report;
+use crate::vehicle::state::Report;
 
 /// What a vehicle must do now, weakest to strongest. Limit comes with the rules that need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -77,6 +77,16 @@ pub const fn wanted(class: Class) -> &'static [Wanted] {
     }
 }
 
+/// Beginnings of names that decide what an autopilot does by itself: whose beginning is one of these is nobody's to set
+/// through us, audited by us today or not.
+const GUARDED: [&str; 11] =
+    ["FS_", "FENCE_", "SYSID_", "MAV_", "FLTMODE", "ARMING_", "BATT", "BRD_SAFETY", "NAV_", "COM_", "GF_"];
+
+/// Whether a parameter is one of a failsafe, a fence, or of what they hang on.
+pub fn is_audited(name: &[u8]) -> bool {
+    GUARDED.iter().any(|beginning| name.starts_with(beginning.as_bytes()))
+}
+
 /// What a vehicle said of them, in the order of [`wanted`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Audit([Option<f32>; MOST]);

@@ -5,6 +5,19 @@
 
 use serde::Deserialize;
 
+use super::codec::{Fields, Packet};
+
+const HEARTBEAT: u32 = 0;
+/// MAV_TYPE of what drives: GROUND_ROVER, SURFACE_BOAT, SUBMARINE.
+const DRIVES: [u8; 3] = [10, 11, 12];
+/// Of multicopters and helicopters.
+const HOVERS: [u8; 8] = [2, 3, 4, 13, 14, 15, 29, 35];
+/// FIXED_WING.
+const WING: u8 = 1;
+/// MAV_AUTOPILOT_ARDUPILOTMEGA and MAV_AUTOPILOT_PX4.
+const ARDUPILOT: u8 = 3;
+const PX4: u8 = 12;
+
 /// Kind of vehicle; decides modes and actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -90,6 +103,23 @@ impl Class {
             // OFFBOARD.
             (Self::Px4Copter, 0x0006_0000) => Meaning::Guided,
             _ => Meaning::Other,
+        }
+    }
+
+    /// Whether a packet is a heartbeat that says plainly that the vehicle is another kind: its mode numbers would mean
+    /// something else. A type that nobody knows contradicts nothing.
+    pub fn contradicts(self, packet: &Packet) -> bool {
+        if packet.id != HEARTBEAT {
+            return false;
+        }
+        let (kind, autopilot) = (Fields(&packet.payload).u8(4), Fields(&packet.payload).u8(5));
+        let (drives, hovers, wing) = (DRIVES.contains(&kind), HOVERS.contains(&kind), kind == WING);
+        match self {
+            Self::Rover => hovers || wing || autopilot == PX4,
+            Self::Copter => drives || wing || autopilot == PX4,
+            // A plane that hovers calls itself either.
+            Self::Plane | Self::Vtol => drives || autopilot == PX4,
+            Self::Px4Copter => drives || wing || autopilot == ARDUPILOT,
         }
     }
 

@@ -134,6 +134,32 @@ pub fn request_parameter(writer: &mut Writer, vehicle: u8, name: &str, buffer: &
     writer.write(PARAM_REQUEST_READ, &payload, buffer);
 }
 
+/// MAV_RESULT_ACCEPTED.
+pub const MAV_RESULT_ACCEPTED: u8 = 0;
+/// MAV_RESULT_DENIED.
+pub const MAV_RESULT_DENIED: u8 = 2;
+const COMMAND_ACK: u32 = 77;
+const STATUSTEXT: u32 = 253;
+/// MAV_SEVERITY_WARNING.
+const WARNING: u8 = 4;
+/// Bytes of a STATUSTEXT's text.
+const TEXT: usize = 50;
+
+/// Answers a command in the name of a system and component: command and MAV_RESULT, to who asked.
+pub fn command_ack(writer: &mut Writer, from: (u8, u8), answer: (u16, u8), to: (u8, u8), buffer: &mut Vec<u8>) {
+    let [low, high] = answer.0.to_le_bytes();
+    writer.write_as(from, COMMAND_ACK, &[low, high, answer.1, 0, 0, 0, 0, 0, to.0, to.1], buffer);
+}
+
+/// A line for people, in the name of a system and component; cut where it is too long.
+pub fn status_text(writer: &mut Writer, from: (u8, u8), text: &str, buffer: &mut Vec<u8>) {
+    let mut payload = [0; 1 + TEXT];
+    for (field, byte) in payload.iter_mut().zip(std::iter::once(WARNING).chain(text.bytes())) {
+        *field = byte;
+    }
+    writer.write_as(from, STATUSTEXT, &payload, buffer);
+}
+
 /// Our own heartbeat: no autopilot, active, MAVLink 2.
 pub fn heartbeat(writer: &mut Writer, kind: Kind, buffer: &mut Vec<u8>) {
     let kind = match kind {

@@ -1,24 +1,42 @@
-//! MAVLink links and what the vehicles say. Owns the sockets' reading side and the vehicles' state; sends only stream
-//! requests and our heartbeat. Commands that move a vehicle are written by the interlock alone.
+//! MAVLink links, what the vehicles say, and the ground stations. Owns the links and the vehicles' state; sends stream
+//! requests, our heartbeat and what ground stations may ask. Commands that move a vehicle are written by the interlock alone.
 //!
-//! The mavlink crate gives the checksums of the ardupilotmega dialect; framing and the few payloads that matter are
+//! `link` and `stream` read, `hub` is the thread that has all states, `fleet` its pure fold (`roads`: which link a vehicle is
+//! listened to on; `gate`: what ground stations may send), `way` is where packets go out. The mavlink crate gives the checksums of the ardupilotmega dialect; framing and the few payloads that matter are
 //! read here, leniently: an unknown enum value must not lose a HEARTBEAT (INTERLOCKS, "Links").
 
+pub mod signing;
 pub mod codec;
 pub mod class;
 pub mod stop;
 pub mod audit;
 pub mod state;
 pub mod command;
+pub mod url;
+pub mod way;
+pub mod gate;
+pub mod ears;
+pub mod stream;
 pub mod link;
+pub mod recent;
+pub mod roads;
+pub mod stations;
+pub mod fleet;
+pub mod ends;
+pub mod hub;
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use shared::ids::Name;
 
 pub use class::Class;
+use stations::StationConfig;
 use stop::StopTable;
+use url::LinkUrl;
+
+/// Links of one vehicle: each needs three streams of signatures, and ArduPilot holds sixteen.
+pub const LINKS: usize = 4;
 
 /// One link.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,8 +44,12 @@ use stop::StopTable;
 pub struct LinkConfig {
     /// Name.
     pub name: Name,
-    /// `udpin:ADDRESS:PORT`: listens, answers each sender at its address.
+    /// `udpin:ADDRESS:PORT`, `udpout:…`, `tcpin:…`, `tcpout:…`, `serial:/dev/NAME:BAUD`.
     pub url: LinkUrl,
+    /// File of 64 hexadecimal digits: what is not signed with this key is not taken, and what we send is signed.
+    pub key_file: Option<PathBuf>,
+    /// It is a link of ground stations, and this is what they may do.
+    pub ground_stations: Option<StationConfig>,
 }
 
 /// One vehicle.
@@ -40,8 +62,8 @@ pub struct VehicleConfig {
     pub sysid: u8,
     /// Kind.
     pub class: Class,
-    /// Link it is heard on.
-    pub link: Name,
+    /// Links it is heard on, the best one first.
+    pub links: Vec<Name>,
     /// What its brake test measured.
     #[serde(default)]
     pub brake: StopTable,
@@ -72,18 +94,5 @@ pub struct Needs {
 impl Default for Needs {
     fn default() -> Self {
         Self { return_pct: 25, land_pct: 10 }
-    }
-}
-
-/// Address of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct LinkUrl(pub SocketAddr);
-
-impl TryFrom<String> for LinkUrl {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("expected udpin:ADDRESS:PORT, found {text:?}");
-        text.strip_prefix("udpin:").and_then(|rest| rest.parse().ok()).map(Self).ok_or_else(wrong)
     }
 }

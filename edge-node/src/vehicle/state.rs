@@ -47,6 +47,17 @@ pub struct Estimate {
     pub at: Uptime,
 }
 
+/// What the interlock is told of a vehicle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Report {
+    /// Index of the vehicle in the configuration.
+    pub vehicle: usize,
+    /// Its state now.
+    pub state: VehicleState,
+    /// What its last packet meant.
+    pub heard: Heard,
+}
+
 /// A vehicle's state.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct VehicleState {
@@ -128,6 +139,10 @@ impl VehicleState {
             }
             GLOBAL_POSITION_INT => {
                 let degrees = |at| f64::from(fields.i32(at)) / 1e7;
+                // No place on earth: as if nothing had been said, so the position grows old.
+                if degrees(4).abs() > 90.0 || degrees(8).abs() > 180.0 {
+                    return Heard::Nothing;
+                }
                 let metres_per_second = |at| f32::from(fields.i16(at)) / 100.0;
                 self.position_deg = Some((degrees(4), degrees(8)));
                 self.alt_m = fields.i32(12) as f32 / 1000.0;

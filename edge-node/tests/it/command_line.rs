@@ -71,7 +71,7 @@ fn a_site_whose_interlock_would_be_no_use_is_refused() {
             "battery.toml",
             format!(
                 "{head}[[link]]\nname = \"l\"\nurl = \"udpin:127.0.0.1:1\"\n[[vehicle]]\nname = \"v\"\nclass = \"rover\"\n\
-                 sysid = 1\nlink = \"l\"\nbattery = {{ return_pct = 10, land_pct = 20 }}\n"
+                 sysid = 1\nlinks = [\"l\"]\nbattery = {{ return_pct = 10, land_pct = 20 }}\n"
             ),
             vec!["vehicle[0].battery", "land_pct < return_pct"],
         ),
@@ -84,6 +84,37 @@ fn a_site_whose_interlock_would_be_no_use_is_refused() {
         ("off.toml", format!("{head}[interlock]\noff = [\"asked\"]\n"), vec!["interlock.off", "a person asks"]),
         ("apart.toml", format!("{head}[interlock]\nseparation_m = 5\n"), vec!["origin_deg", "keep apart"]),
         ("beat.toml", format!("{head}supervisor_sysid = 245\n"), vec!["supervisor_sysid", "mavlink_sysid"]),
+    ]);
+}
+
+#[test]
+fn links_that_anybody_or_nobody_could_use_are_refused() {
+    let head = "node = \"n\"\ndata = \"d\"\nlisten = \"127.0.0.1:0\"\n";
+    let link = |url: &str, more: &str| format!("{head}[[link]]\nname = \"l\"\nurl = \"{url}\"\n{more}\n");
+    let vehicle = |links: &str| {
+        let link =
+            link("udpin:127.0.0.1:1", "[[link]]\nname = \"q\"\nurl = \"udpin:127.0.0.1:2\"\nground_stations = {}");
+        format!("{link}[[vehicle]]\nname = \"v\"\nclass = \"rover\"\nsysid = 1\nlinks = [{links}]\n")
+    };
+    let local = "udpin:127.0.0.1:1";
+    let person = "[[person]]\nname = \"ann\"\nrole = \"supervisor\"\n";
+    check_refused([
+        ("open.toml", link("udpin:0.0.0.0:14550", "ground_stations = {}"), vec!["link[0].key_file", "anybody"]),
+        (
+            "fast.toml",
+            link(local, "ground_stations = { per_second = 0 }"),
+            vec!["ground_stations.per_second", "1 to 1000"],
+        ),
+        ("door.toml", link(local, "ground_stations = { allow = [\"arm\"] }"), vec!["ground_stations", "param_set"]),
+        (
+            "who.toml",
+            link(local, &format!("ground_stations = {{ operator = \"bob\" }}\n{person}")),
+            vec!["link[0].ground_stations.operator", "bob"],
+        ),
+        ("none.toml", vehicle(""), vec!["vehicle[0].links", "1 to 4"]),
+        ("twice.toml", vehicle("\"l\", \"l\""), vec!["vehicle[0].links[1]", "once"]),
+        ("gone.toml", vehicle("\"x\""), vec!["vehicle[0].links[0]", "(l, q)", "x"]),
+        ("station.toml", vehicle("\"q\""), vec!["vehicle[0].links[0]", "ground stations", "q"]),
     ]);
 }
 

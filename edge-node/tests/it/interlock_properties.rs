@@ -1,6 +1,5 @@
 //! What holds for the interlock whatever comes in, in any order.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::Class;
 use edge_node::vehicle::command::Order;
-use edge_node::vehicle::link::Report;
+use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_oneof, proptest};
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -59,9 +58,8 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
         Just(Heard::Heartbeat),
         (any::<u16>(), any::<u8>()).prop_map(|(command, result)| Heard::Ack { command, result, to: 0 })
     ];
-    let report = (0usize..4, state, heard).prop_map(|(vehicle, state, heard)| {
-        Input::Vehicle(Report { vehicle, peer: SocketAddr::from(([127, 0, 0, 1], 1)), state, heard })
-    });
+    let report =
+        (0usize..4, state, heard).prop_map(|(vehicle, state, heard)| Input::Vehicle(Report { vehicle, state, heard }));
     let input = prop_oneof![
         6 => Just(Input::Tick),
         1 => Just(Input::Press { source: "console", by: String::new(), scope: Scope::Site }),

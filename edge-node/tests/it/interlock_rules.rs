@@ -1,12 +1,11 @@
 //! Each rule by name: it trips, it clears, and it does not trip when it should not.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::command::Order;
-use edge_node::vehicle::link::Report;
+use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Heard, VehicleState};
 use edge_node::vehicle::stop::{Stop, StopTable};
 use proptest::prelude::{prop_assert, proptest};
@@ -38,12 +37,7 @@ fn tick(rig: &mut Rig, ms: u64) {
 /// A packet that is no heartbeat.
 fn packet(rig: &mut Rig, vehicle: usize) {
     let state = VehicleState { packet_at: Some(rig.now), position_at: Some(rig.now), ..rig.state[vehicle] };
-    rig.give(Input::Vehicle(Report {
-        vehicle,
-        peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-        state,
-        heard: Heard::State,
-    }));
+    rig.give(Input::Vehicle(Report { vehicle, state, heard: Heard::State }));
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn written(order: Order) -> Vec<MavMessage> {
 }
 
 fn written_to(class: Class, order: Order) -> Vec<MavMessage> {
-    let (mut writer, mut buffer, mut seen) = (Writer::new(245, 191), Vec::new(), Vec::new());
+    let (mut writer, mut buffer, mut seen) = (Writer::new(245, 191, None), Vec::new(), Vec::new());
     order.write((class, 7), &mut writer, &mut buffer, |bytes| seen.push(bytes.to_vec()));
     seen.iter().map(|bytes| read(bytes).1).collect()
 }
@@ -57,12 +57,12 @@ fn px4_is_told_main_and_sub_mode_apart_and_to_stay_where_it_is() {
 
 #[test]
 fn our_heartbeat_and_stream_requests_read_as_meant() {
-    let (mut writer, mut buffer) = (Writer::new(245, 191), Vec::new());
+    let (mut writer, mut buffer) = (Writer::new(245, 191, None), Vec::new());
     heartbeat(&mut writer, Kind::Onboard, &mut buffer);
     let (header, MavMessage::HEARTBEAT(beat)) = read(&buffer) else { panic!() };
     assert_eq!((header.system_id, header.component_id), (245, 191));
     assert_eq!(beat.mavtype, MavType::MAV_TYPE_ONBOARD_CONTROLLER);
-    let mut supervisor = Writer::new(255, 190);
+    let mut supervisor = Writer::new(255, 190, None);
     heartbeat(&mut supervisor, Kind::GroundStation, &mut buffer);
     let (header, MavMessage::HEARTBEAT(beat)) = read(&buffer) else { panic!() };
     assert_eq!((header.system_id, beat.mavtype), (255, MavType::MAV_TYPE_GCS));

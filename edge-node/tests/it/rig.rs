@@ -1,7 +1,6 @@
 //! The interlock under test: a machine, two vehicles, simulated time.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Verb};
@@ -9,7 +8,7 @@ use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::audit::Audit;
 use edge_node::vehicle::codec::Packet;
 use edge_node::vehicle::command::Order;
-use edge_node::vehicle::link::Report;
+use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use edge_node::vehicle::stop::StopTable;
 use edge_node::vehicle::{Class, Needs, VehicleConfig};
@@ -36,7 +35,7 @@ pub fn policy() -> Policy {
         name: name.parse().unwrap(),
         sysid,
         class,
-        link: "radio".parse().unwrap(),
+        links: vec!["radio".parse().unwrap()],
         brake: brake(),
         battery: Needs::default(),
         mode_channel: None,
@@ -60,7 +59,7 @@ pub fn told(name: &str, value: f32) -> Packet {
     let mut payload = vec![0; 25];
     payload[..4].copy_from_slice(&value.to_le_bytes());
     payload[8..8 + name.len()].copy_from_slice(name.as_bytes());
-    Packet { sysid: 1, compid: 1, id: 22, payload }
+    Packet { sysid: 1, compid: 1, id: 22, payload, ..Packet::default() }
 }
 
 /// Failsafes as INTERLOCKS wants them.
@@ -165,8 +164,7 @@ impl Rig {
             self.state[vehicle].estimate = Some(Estimate { absolute: true, glitch: false, at: self.now });
         }
         self.state[vehicle].packet_at = Some(self.now);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        self.give(Input::Vehicle(Report { vehicle, peer, state: self.state[vehicle], heard }));
+        self.give(Input::Vehicle(Report { vehicle, state: self.state[vehicle], heard }));
     }
 
     /// Lets `ms` pass: heartbeats at 5 Hz, frames at 10 fps while watched.

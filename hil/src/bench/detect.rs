@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{last_line, median, number, round};
 use crate::binaries::built;
-use crate::kafka::cache;
 use crate::media::{folder, root};
 use crate::process::output;
+use crate::python::python;
 
 /// Pairs of runs: the product and the reference in turn, so that a drifting machine meets both.
 const PAIRS: usize = 5;
@@ -21,28 +21,13 @@ const PASSES: &str = "5";
 const PACKAGES: [&str; 3] = ["onnxruntime==1.31.1", "numpy==2.4.6", "pillow==13.0.0"];
 const PARTS: [&str; 3] = ["preprocess", "inference", "postprocess"];
 
-/// A Python with the reference's packages, made once in the cache.
-fn python() -> anyhow::Result<PathBuf> {
-    let venv = cache().join("bench-venv");
-    let python = venv.join("bin/python");
-    let stamp = venv.join("packages");
-    let wanted = PACKAGES.join(" ");
-    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return Ok(python);
-    }
-    output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    output(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
-    std::fs::write(stamp, wanted).context("mark the packages as installed")?;
-    Ok(python)
-}
-
 /// Measures and prints.
 ///
 /// # Errors
 /// When pictures or reference are missing, or a run fails.
 pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     let media = folder().context("find the pictures: ../shared/media or PICKET_MEDIA")?;
-    let (python, bin) = (python()?, built()?);
+    let (python, bin) = (python("bench-venv", &PACKAGES)?, built()?);
     let model = media.join("../models/yolox_nano.onnx");
     let mut pictures: Vec<PathBuf> = std::fs::read_dir(media.join("images"))
         .context("read the pictures")?

@@ -45,7 +45,7 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     let ports = Ports::free()?;
     let node = format!(
         "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{}\"\n\n\
-         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlink = \"radio\"\n",
+         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n",
         ports.link
     );
     // No relay: a node alone.

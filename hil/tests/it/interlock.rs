@@ -19,7 +19,7 @@ pub fn vehicles(ports: Ports, sim_extra: &str) -> Plan {
     let kinds = [("rover", 1, 10, 2.0, ROVER_BRAKE), ("copter", 2, 3, 5.0, COPTER_BRAKE)];
     for (name, sysid, mode, speed, brake) in kinds {
         plan.node.push_str(&format!(
-            "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nlink = \"radio\"\n{brake}"
+            "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nlinks = [\"radio\"]\n{brake}"
         ));
         plan.sim.push_str(&format!(
             "\n[[vehicle]]\nname = \"{name}\"\nclass = \"{name}\"\nsysid = {sysid}\nconnect = \"127.0.0.1:{link}\"\n\

@@ -23,6 +23,8 @@ mod lease;
 mod link;
 mod media;
 mod questions;
+mod radio;
 mod relay;
 mod shape;
+mod station;
 mod summary;

@@ -3,7 +3,8 @@
 use shared::event::{
     Alert, CameraHealth, CameraState, CommandDecided, CommandRequested, Custom, DetectionTrack, DownlinkReceived,
     EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, MediaDropped, MediaStored,
-    NodeStarted, NodeStopped, Payload, SensorReading, TrackPhase, VehicleSampled, ZonePresence, schema, schemas,
+    NodeStarted, NodeStopped, Payload, SensorReading, TrackPhase, VehicleSaid, VehicleSampled, ZonePresence, schema,
+    schemas,
 };
 use shared::ids::EventId;
 use shared::record::Record;
@@ -77,6 +78,11 @@ fn all() -> Vec<Payload> {
             change: "authorised".into(),
             by: "ann".into(),
             lasts_s: Some(600),
+        }),
+        Payload::VehicleSaid(VehicleSaid {
+            vehicle: "rover".into(),
+            severity: 4,
+            text: "PreArm: GPS 1 not healthy".into(),
         }),
         Payload::VehicleSampled(VehicleSampled {
             vehicle: "rover".into(),

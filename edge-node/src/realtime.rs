@@ -1,0 +1,24 @@
+//! How threads that people's safety waits for are preferred over all others.
+
+use rustix::mm::{MlockAllFlags, mlockall};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+use tracing::warn;
+
+/// Priority under SCHED_FIFO, above everything of ours, below the kernel's own threads.
+const PRIORITY: u8 = 40;
+
+/// SCHED_FIFO and locked memory for this thread, where the system permits them.
+pub fn prefer_this_thread(name: &str) {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let priority = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
+    let set = priority.map(|priority| set_thread_priority_and_policy(thread_native_id(), priority, policy));
+    if !matches!(set, Ok(Ok(()))) {
+        warn!("{name} runs without real-time priority: SCHED_FIFO is not permitted");
+    }
+    if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
+        warn!(%error, "memory is not locked");
+    }
+}

@@ -1,0 +1,192 @@
+//! What a ground station may send towards a vehicle: by default only questions. Pure.
+//!
+//! Requests that mean hold, return, land, disarm or "go on" become requests of the interlock, in the name of the link's
+//! operator; a forced disarm is a press of the e-stop for that vehicle. Everything else is refused by message and command
+//! number, and no configuration opens more than what this file names. Field offsets after the MAVLink common message set
+//! (<https://mavlink.io/en/messages/common.html>), in the order of the wire.
+
+use serde::Deserialize;
+
+use super::audit::is_audited;
+use super::class::{Class, Meaning};
+use super::codec::{Fields, Packet};
+use super::command::{ARM_DISARM, DO_SET_MODE};
+
+const HEARTBEAT: u32 = 0;
+const PING: u32 = 4;
+const SET_MODE: u32 = 11;
+const PARAM_REQUEST_READ: u32 = 20;
+const PARAM_REQUEST_LIST: u32 = 21;
+const PARAM_SET: u32 = 23;
+const MISSION_REQUEST: u32 = 40;
+const MISSION_REQUEST_LIST: u32 = 43;
+const MISSION_ACK: u32 = 47;
+const MISSION_REQUEST_INT: u32 = 51;
+const COMMAND_INT: u32 = 75;
+const COMMAND_LONG: u32 = 76;
+const TIMESYNC: u32 = 111;
+const LOG_REQUEST_LIST: u32 = 117;
+const LOG_REQUEST_DATA: u32 = 119;
+const LOG_REQUEST_END: u32 = 122;
+
+const NAV_LOITER_UNLIM: u16 = 17;
+const NAV_RETURN_TO_LAUNCH: u16 = 20;
+const NAV_LAND: u16 = 21;
+const DO_PAUSE_CONTINUE: u16 = 193;
+const MISSION_START: u16 = 300;
+
+/// Commands that only ask: REQUEST_MESSAGE, and the older ones for protocol, version and capabilities.
+const QUESTIONS: [u16; 5] = [512, 519, 520, 521, 527];
+/// Commands of cameras and gimbals.
+const CAMERA: [u16; 13] = [203, 205, 206, 530, 531, 532, 1000, 2000, 2001, 2500, 2501, 2502, 2503];
+
+/// What a link's configuration may let through besides questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allowed {
+    /// PARAM_SET of what is not audited.
+    ParamSet,
+    /// Downloads of logs.
+    Logs,
+    /// Commands of cameras and gimbals.
+    Camera,
+}
+
+/// Something that a ground station wants of the interlock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Stand still.
+    Hold,
+    /// Go home.
+    Return,
+    /// Land.
+    Land,
+    /// Motors off, on the ground.
+    Disarm,
+    /// Go on with the mission.
+    Resume,
+}
+
+impl Wish {
+    /// For events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Return => "return",
+            Self::Land => "land",
+            Self::Disarm => "disarm",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on as it came.
+    Forward,
+    /// The e-stop is pressed.
+    Press,
+    /// The interlock is asked.
+    Ask(Wish),
+    /// It does not, and the sender is told: by a COMMAND_ACK where it was a command.
+    Refuse,
+    /// It is of no concern to a vehicle.
+    Ignore,
+}
+
+/// A judged packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// System it is for; 0: all.
+    pub target: u8,
+    /// Component it is for.
+    pub component: u8,
+    /// Command number, where it is one.
+    pub command: Option<u16>,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// Where a packet's target system and component are.
+const fn target_at(id: u32) -> Option<usize> {
+    match id {
+        PARAM_REQUEST_LIST | MISSION_REQUEST_LIST | MISSION_ACK | LOG_REQUEST_END => Some(0),
+        PARAM_REQUEST_READ | MISSION_REQUEST | MISSION_REQUEST_INT => Some(2),
+        SET_MODE | PARAM_SET | LOG_REQUEST_LIST => Some(4),
+        LOG_REQUEST_DATA => Some(10),
+        PING => Some(12),
+        COMMAND_LONG | COMMAND_INT => Some(30),
+        _ => None,
+    }
+}
+
+/// Judges a packet of a ground station. `class_of` gives the class of a system that is ours.
+pub fn judge(packet: &Packet, allowed: &[Allowed], class_of: impl Fn(u8) -> Option<Class>) -> Judged {
+    let fields = Fields(&packet.payload);
+    let at = target_at(packet.id);
+    let (target, component) = match (packet.id, at) {
+        // SET_MODE has a base mode after its target, no component.
+        (SET_MODE, Some(at)) => (fields.u8(at), 1),
+        (_, Some(at)) => (fields.u8(at), fields.u8(at + 1)),
+        (_, None) => (0, 0),
+    };
+    let commanded = matches!(packet.id, COMMAND_LONG | COMMAND_INT);
+    let command = commanded.then(|| fields.u16(28));
+    let verdict = match packet.id {
+        // What keeps the vehicle's failsafe quiet comes from the node alone, for whoever holds a live lease.
+        HEARTBEAT => Verdict::Ignore,
+        PARAM_REQUEST_READ | PARAM_REQUEST_LIST | MISSION_REQUEST | MISSION_REQUEST_INT | MISSION_REQUEST_LIST
+        | MISSION_ACK | PING | TIMESYNC => Verdict::Forward,
+        PARAM_SET if allowed.contains(&Allowed::ParamSet) && !is_audited(name(packet)) => Verdict::Forward,
+        LOG_REQUEST_LIST | LOG_REQUEST_DATA | LOG_REQUEST_END if allowed.contains(&Allowed::Logs) => Verdict::Forward,
+        SET_MODE => mode(class_of(target), f64::from(fields.u32(0))),
+        COMMAND_LONG | COMMAND_INT => {
+            let first = [fields.f32(0), fields.f32(4), fields.f32(8)];
+            judge_command(fields.u16(28), first, allowed, class_of(target))
+        }
+        _ => Verdict::Refuse,
+    };
+    Judged { target, component, command, verdict }
+}
+
+fn name(packet: &Packet) -> &[u8] {
+    let name = packet.payload.get(6..).unwrap_or_default();
+    let name = name.get(..16).unwrap_or(name);
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn judge_command(command: u16, [p1, p2, p3]: [f32; 3], allowed: &[Allowed], class: Option<Class>) -> Verdict {
+    match command {
+        // Any second parameter but zero is a force; NaN is not zero.
+        ARM_DISARM if p1 == 0.0 && p2 != 0.0 => Verdict::Press,
+        ARM_DISARM if p1 == 0.0 => Verdict::Ask(Wish::Disarm),
+        DO_SET_MODE => match class {
+            // PX4's main and sub mode are apart.
+            Some(Class::Px4Copter) => mode(class, f64::from(p2) * 65_536.0 + f64::from(p3) * 16_777_216.0),
+            _ => mode(class, f64::from(p2)),
+        },
+        NAV_RETURN_TO_LAUNCH => Verdict::Ask(Wish::Return),
+        NAV_LAND => Verdict::Ask(Wish::Land),
+        NAV_LOITER_UNLIM => Verdict::Ask(Wish::Hold),
+        DO_PAUSE_CONTINUE if p1 == 0.0 => Verdict::Ask(Wish::Hold),
+        MISSION_START | DO_PAUSE_CONTINUE => Verdict::Ask(Wish::Resume),
+        command if QUESTIONS.contains(&command) => Verdict::Forward,
+        command if CAMERA.contains(&command) && allowed.contains(&Allowed::Camera) => Verdict::Forward,
+        _ => Verdict::Refuse,
+    }
+}
+
+/// A mode that the interlock can be asked for.
+fn mode(class: Option<Class>, mode: f64) -> Verdict {
+    let whole = mode.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&mode);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in range")]
+    let number = whole.then_some(mode as u32);
+    match class.zip(number).map(|(class, mode)| class.meaning(mode)) {
+        Some(Meaning::Hold) => Verdict::Ask(Wish::Hold),
+        Some(Meaning::Return) => Verdict::Ask(Wish::Return),
+        Some(Meaning::Land) => Verdict::Ask(Wish::Land),
+        Some(Meaning::Auto) => Verdict::Ask(Wish::Resume),
+        Some(Meaning::Guided | Meaning::Other) | None => Verdict::Refuse,
+    }
+}

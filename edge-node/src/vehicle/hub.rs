@@ -1,0 +1,203 @@
+//! The vehicles' thread: it alone has their states and what ground stations are told. Feeds the fleet and does what it says.
+//! Never waits for the disk or the safety thread: a stalled disk must not make a vehicle look silent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use shared::event::{CommandRequested, Payload, VehicleSaid, VehicleSampled};
+use shared::ids::EventId;
+use tokio::sync::{oneshot, watch};
+use tracing::info;
+use uuid::Uuid;
+
+use super::ears::Heard;
+use super::fleet::{Act, Fleet};
+use super::gate::Wish;
+use super::signing::Pace;
+use super::state::{Report, VehicleState};
+use super::stations::Reply;
+use super::way::Way;
+use super::{LinkConfig, VehicleConfig};
+use crate::clock;
+use crate::health::{Metrics, Of};
+use crate::journal::Journal;
+
+/// Longest wait for packets, so that heartbeats are sent on time and a stop is noticed.
+const WAIT: Duration = Duration::from_millis(100);
+/// So often things that are due are looked for.
+const TICK: Duration = Duration::from_millis(50);
+/// Answers of the interlock that are waited for; more requests than these at a time are denied.
+const ASKED: usize = 32;
+
+/// A request's answer, once it is there: every reason against it.
+pub type Answer = oneshot::Receiver<Vec<String>>;
+
+/// What the vehicles' thread tells the interlock; none of it waits.
+pub struct Safety {
+    /// A vehicle was heard.
+    pub report: Box<dyn FnMut(Report) + Send>,
+    /// Where a vehicle is on a link; false: to be told again.
+    pub way: Box<dyn FnMut(usize, usize, Option<Way>) -> bool + Send>,
+    /// A ground station presses: for a vehicle, or for the site.
+    pub press: Box<dyn FnMut(Option<usize>, String) + Send>,
+    /// A ground station asks.
+    pub ask: Box<dyn FnMut(EventId, usize, Wish, String) -> Option<Answer> + Send>,
+}
+
+/// What the thread needs.
+pub struct Hub {
+    /// The fold.
+    pub fleet: Fleet,
+    /// What the links say.
+    pub heard: Receiver<Heard>,
+    /// The interlock.
+    pub safety: Safety,
+    /// The vehicles of the site.
+    pub vehicles: Vec<VehicleConfig>,
+    /// The links of the site.
+    pub links: Vec<LinkConfig>,
+    /// Lets the time of signatures go on.
+    pub pace: Pace,
+    /// Where the console looks.
+    pub view: watch::Sender<Vec<VehicleState>>,
+    /// Takes samples and what vehicles say.
+    pub journal: Journal,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Ends the thread.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What was begun and is not done yet.
+#[derive(Default)]
+struct Pending {
+    asked: Vec<(Reply, Answer)>,
+    untold: Vec<(usize, usize, Option<Way>)>,
+}
+
+impl Hub {
+    /// Runs until stopped.
+    pub fn run(mut self) {
+        let (mut acts, mut pending, mut ticked) = (Vec::new(), Pending::default(), None);
+        while !self.stop.load(Ordering::Relaxed) {
+            let heard = match self.heard.recv_timeout(if pending.asked.is_empty() { WAIT } else { TICK }) {
+                Ok(heard) => Some(heard),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let now = clock::uptime();
+            self.pace.pass(now);
+            let told = heard.is_some();
+            match heard {
+                Some(Heard::Packets(link, way, packets)) => self.fleet.hear(link, &way, &packets, now, &mut acts),
+                Some(Heard::Opened(link, way)) => self.fleet.opened(link, &way, &mut acts),
+                Some(Heard::Closed(link, way)) => self.fleet.closed(link, &way, &mut acts),
+                None => {}
+            }
+            if ticked.is_none_or(|at| now.since(at) >= TICK) {
+                ticked = Some(now);
+                self.fleet.tick(now, &mut acts);
+                self.settle(&mut pending, &mut acts);
+            }
+            for act in acts.drain(..) {
+                self.carry_out(act, &mut pending);
+            }
+            if told {
+                self.show();
+            }
+        }
+        info!("vehicles' thread has ended");
+    }
+
+    fn show(&self) {
+        self.view
+            .send_modify(|view| view.iter_mut().zip(self.fleet.states()).for_each(|(shown, state)| *shown = *state));
+    }
+
+    /// What the interlock has answered meanwhile, and what it had no room for.
+    fn settle(&mut self, pending: &mut Pending, acts: &mut Vec<Act>) {
+        pending.untold.retain_mut(|(vehicle, link, way)| !(self.safety.way)(*vehicle, *link, way.clone()));
+        let now = clock::uptime();
+        pending.asked.retain_mut(|(reply, answer)| {
+            let reasons = match answer.try_recv() {
+                Ok(reasons) => reasons,
+                Err(oneshot::error::TryRecvError::Empty) => return true,
+                Err(oneshot::error::TryRecvError::Closed) => vec!["the safety thread does not answer".into()],
+            };
+            let answer = reasons.first().map_or(Ok(()), |reason| Err(reason.as_str()));
+            self.fleet.answer(reply, answer, now, acts);
+            false
+        });
+    }
+
+    fn carry_out(&mut self, act: Act, pending: &mut Pending) {
+        match act {
+            Act::Report(report) => (self.safety.report)(report),
+            Act::Way { vehicle, link, way } => {
+                // A newer word takes the place of one that waits.
+                pending.untold.retain(|(v, l, _)| (*v, *l) != (vehicle, link));
+                if !(self.safety.way)(vehicle, link, way.clone()) {
+                    pending.untold.push((vehicle, link, way));
+                }
+            }
+            Act::Send(way, packet) => {
+                // A full or unreachable way is the link's silence, which the vehicle's age shows.
+                way.ordinary(&packet);
+            }
+            Act::Sample(vehicle) => self.sample(vehicle),
+            Act::Said { vehicle, severity, text } => {
+                let said = VehicleSaid { vehicle: self.name(vehicle), severity, text };
+                let event = self.journal.event(format!("vehicle/{}", said.vehicle), Payload::VehicleSaid(said));
+                self.journal.offer(event);
+            }
+            Act::Press { vehicle, by } => (self.safety.press)(vehicle, by),
+            Act::Ask { vehicle, wish, by, reply } => self.ask((vehicle, wish, by), reply, pending),
+            Act::Refused { link, why } => {
+                let name = self.links.get(link).map_or("", |link| link.name.as_str());
+                self.metrics.mavlink_refused.get_or_create(&Of::new(&format!("{name}: {why}"))).inc();
+            }
+            Act::Moved { vehicle, link } => {
+                let link = self.links.get(link).map_or("", |link| link.name.as_str());
+                info!(vehicle = self.name(vehicle), link, "vehicle is heard");
+            }
+        }
+    }
+
+    fn ask(&mut self, (vehicle, wish, by): (usize, Wish, String), reply: Reply, pending: &mut Pending) {
+        let id = EventId(Uuid::now_v7());
+        let room = pending.asked.len() < ASKED;
+        let answer = room.then(|| (self.safety.ask)(id, vehicle, wish, by.clone())).flatten();
+        let name = self.name(vehicle);
+        let requested = CommandRequested { request: id, vehicle: name.clone(), verb: wish.as_str().into(), by };
+        let event = self.journal.event(format!("vehicle/{name}"), Payload::CommandRequested(requested));
+        self.journal.offer(event);
+        let answer = answer.unwrap_or_else(|| {
+            // Whose sender is gone: the same as a safety thread that does not answer.
+            oneshot::channel().1
+        });
+        pending.asked.push((reply, answer));
+    }
+
+    fn name(&self, vehicle: usize) -> String {
+        self.vehicles.get(vehicle).map_or_else(String::new, |vehicle| vehicle.name.to_string())
+    }
+
+    fn sample(&self, vehicle: usize) {
+        let Some(state) = self.fleet.state(vehicle) else { return };
+        let placed = state.position_at.is_some();
+        let sample = VehicleSampled {
+            vehicle: self.name(vehicle),
+            mode: state.mode,
+            armed: state.armed,
+            lat_deg: state.position_deg.map(|(lat, _)| lat),
+            lon_deg: state.position_deg.map(|(_, lon)| lon),
+            relative_alt_m: placed.then_some(state.relative_alt_m),
+            speed_mps: placed.then_some(state.speed_mps),
+            battery_pct: state.battery_pct,
+        };
+        let event = self.journal.event(format!("vehicle/{}", sample.vehicle), Payload::VehicleSampled(sample));
+        self.journal.offer(event);
+    }
+}
