@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::detect::worker::News;
 use crate::detect::zone::Turn;
 use crate::interlock::driver::Interlock;
-use crate::interlock::machine::{Input, Verb};
+use crate::interlock::machine::{Input, Source, Verb};
 use crate::interlock::rules::estop::Scope;
 use crate::vehicle::gate::Wish;
 use crate::vehicle::hub::Safety;
@@ -20,8 +20,7 @@ pub fn safety(interlock: &Interlock) -> Safety {
         report: Box::new(move |report| reports.tell(Input::Vehicle(report))),
         way: Box::new(move |vehicle, link, way| ways.way(vehicle, link, way)),
         press: Box::new(move |vehicle, by| {
-            // False only when as many presses are waiting already.
-            presses.press("mavlink", by, vehicle.map_or(Scope::Site, Scope::Vehicle));
+            presses.press(Source::Mavlink, by, vehicle.map_or(Scope::Site, Scope::Vehicle))
         }),
         ask: Box::new(move |id, vehicle, wish, by| {
             let verb = match wish {

@@ -74,6 +74,9 @@ pub struct Config {
     /// Keep-out rules.
     #[serde(default, rename = "keep_out")]
     pub keep_out: Vec<KeepOutConfig>,
+    /// The text it was read from, which recordings keep.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// The detector.
@@ -111,8 +114,17 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|e| ConfigError::new(&file, "file", e.to_string()))?;
-        let config: Self = parse(&file, &text)?;
-        config.check(&file)?;
+        Self::of(&file, text)
+    }
+
+    /// Checks the text of a file.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn of(file: &str, text: String) -> Result<Self, ConfigError> {
+        let mut config: Self = parse(file, &text)?;
+        config.check(file)?;
+        config.text = text;
         Ok(config)
     }
 
@@ -214,14 +226,19 @@ impl Config {
         }
         for (index, link) in self.links.iter().enumerate() {
             let Some(stations) = &link.ground_stations else { continue };
-            let local = link.url.address().is_none_or(|address| address.ip().is_loopback());
+            // A serial port may be a radio.
+            let local = link.url.address().is_some_and(|address| address.ip().is_loopback());
             if !local && link.key_file.is_none() {
-                let expected = "expected a key: anybody on that network could be a ground station";
+                let expected = "expected a key: anybody on that network or radio could be a ground station";
                 return wrong(format!("link[{index}].key_file"), expected.into());
             }
             if !(1..=1000).contains(&stations.per_second) {
                 let expected = format!("expected 1 to 1000, found {}", stations.per_second);
                 return wrong(format!("link[{index}].ground_stations.per_second"), expected);
+            }
+            if self.people.iter().any(|person| person.name == link.name.as_str()) {
+                let expected = format!("expected a name that no person of the site has, found {}", link.name);
+                return wrong(format!("link[{index}].name"), expected);
             }
             let stranger = |name: &&String| !self.people.iter().any(|person| &&person.name == name);
             if let Some(name) = stations.operator.as_ref().filter(stranger).filter(|_| !self.people.is_empty()) {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,9 +31,9 @@ use crate::detect::worker::{CameraView, Worker};
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
-use crate::interlock::machine::Machine;
+use crate::interlock::machine::{Machine, Source};
 use crate::interlock::rules::estop::Scope;
-use crate::interlock::{latch, line};
+use crate::interlock::{latch, line, recorder};
 use crate::journal::scrub;
 use crate::journal::writer;
 use crate::media::Media;
@@ -44,7 +44,7 @@ use crate::uplink::downlink::Downlink;
 use crate::uplink::driver::{Uplink, View as UplinkView};
 use crate::uplink::identity::{self, Files};
 use crate::vehicle::ears::{self, Ears};
-use crate::vehicle::ends;
+use crate::vehicle::ends::{self, Ends};
 use crate::vehicle::fleet::Fleet;
 use crate::vehicle::hub::Hub;
 use crate::vehicle::link;
@@ -101,6 +101,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (stop_tasks, stopping) = watch::channel(false);
     let (ended, endings) = channel();
     let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
+    // The links end after the safety thread, which holds what moves before it ends.
+    let (mut last, stop_last) =
+        (Stages { threads: Vec::new(), ended: ended.clone() }, Arc::new(AtomicBool::new(false)));
 
     let names: Vec<_> = config.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
     let latched = latch::at_start(&config.data, &names)?;
@@ -120,14 +123,20 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         watch::channel(InterlockView { latched: latched.clone(), ..InterlockView::default() });
     let bound: Vec<_> = config.links.iter().map(link::bind).collect::<anyhow::Result<_>>()?;
     let signatures = signing::Clock::open(&config.data, clock::utc()).map_err(anyhow::Error::msg)?;
-    let (pens, writers) = ends::ends(&config.links, (config.mavlink_sysid, config.supervisor_sysid), &signatures)?;
+    let Ends { pens, links: writers, guards } =
+        ends::ends(&config.links, (config.mavlink_sysid, config.supervisor_sysid), &signatures)?;
     let (desk, clerk) = clerk::desk(journal.clone(), signals.clone(), interlock_show, metrics.clone());
     stages.spawn("clerk", move || clerk.run())?;
+    let (recorder, scribe) = recorder::recorder(&config.data, config.text.clone(), config.interlock.recording_bytes());
+    if let Some(scribe) = scribe {
+        stages.spawn("recorder", move || scribe.run())?;
+    }
     let driver = Driver {
         machine: Machine::new(policy::policy(&config), latched, clock::uptime()),
         vehicles: config.vehicles.clone(),
         pens,
         desk,
+        recorder,
         metrics: metrics.clone(),
         folder: config.data.clone(),
         own: interlock.clone(),
@@ -143,31 +152,33 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
 
     let (vehicle_show, vehicle_views) = watch::channel(vec![VehicleState::default(); config.vehicles.len()]);
-    let (heard, hearing) = sync_channel(ears::QUEUE);
-    for (index, (link, bound)) in config.links.iter().zip(bound).enumerate() {
-        let (metrics, stop) = (metrics.clone(), stop.clone());
-        let ears = Ears { link: index, config: link.clone(), to: heard.clone(), metrics, stop };
-        stages.spawn(&format!("link-{}", link.name), move || link::run(&ears, bound))?;
+    let (heard, hearing) = sync_channel(ears::QUEUE * config.links.len().max(1));
+    let waiting: Vec<Arc<AtomicUsize>> = config.links.iter().map(|_| Arc::default()).collect();
+    for (index, ((link, bound), waiting)) in config.links.iter().zip(bound).zip(&waiting).enumerate() {
+        let (metrics, stop, waiting) = (metrics.clone(), stop_last.clone(), waiting.clone());
+        let ears = Ears { link: index, config: link.clone(), waiting, to: heard.clone(), metrics, stop };
+        last.spawn(&format!("link-{}", link.name), move || link::run(&ears, bound))?;
     }
     if config.links.iter().any(|link| link.key_file.is_some()) {
         let (signatures, folder, stop) = (signatures.clone(), config.data.clone(), stop.clone());
         stages.spawn("signing-time", move || signing::keep(&signatures, &folder, &stop))?;
     }
     let hub = Hub {
-        fleet: Fleet::new(config.vehicles.clone(), &config.links, writers, config.mavlink_sysid),
+        fleet: Fleet::new(config.vehicles.clone(), &config.links, (writers, guards), config.mavlink_sysid),
         heard: hearing,
         safety: bridge::safety(&interlock),
         vehicles: config.vehicles.clone(),
         links: config.links.clone(),
+        waiting,
         pace: Pace::new(signatures, clock::uptime()),
         view: vehicle_show,
         journal: journal.clone(),
         metrics: metrics.clone(),
-        stop: stop.clone(),
+        stop: stop_last.clone(),
     };
     drop(heard);
     if !config.links.is_empty() {
-        stages.spawn("vehicles", move || hub.run())?;
+        last.spawn("vehicles", move || hub.run())?;
     }
 
     let (alert_show, alerts) = watch::channel(Vec::new());
@@ -193,7 +204,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             journal: journal.clone(),
             // False only when many presses wait already, or when the node ends.
             press: Box::new(move |by| {
-                pressed.press("downlink", by, Scope::Site);
+                pressed.press(Source::Downlink, by, Scope::Site);
             }),
             kept: kept_show,
             metrics: metrics.clone(),
@@ -282,6 +293,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     stop_tasks.send_replace(true);
     let deadline = clock::uptime().plus(STOP_DEADLINE);
     join(stages.threads, deadline);
+    stop_last.store(true, Ordering::Relaxed);
+    join(last.threads, deadline);
     drop(journal);
     tasks.abort_all();
     runtime.shutdown_timeout(deadline.since(clock::uptime()));

@@ -10,7 +10,7 @@ use tracing::warn;
 /// Priority under SCHED_FIFO, above everything of ours, below the kernel's own threads.
 const PRIORITY: u8 = 40;
 
-/// SCHED_FIFO and locked memory for this thread, where the system permits them.
+/// SCHED_FIFO for this thread, where the system permits it.
 pub fn prefer_this_thread(name: &str) {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let priority = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
@@ -18,6 +18,10 @@ pub fn prefer_this_thread(name: &str) {
     if !matches!(set, Ok(Ok(()))) {
         warn!("{name} runs without real-time priority: SCHED_FIFO is not permitted");
     }
+}
+
+/// Locks what memory the process has: once, at the start, since it holds up every thread.
+pub fn lock_memory() {
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
         warn!(%error, "memory is not locked");
     }

@@ -224,7 +224,10 @@ fn spawn(run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
 }
 
 /// A pseudo-terminal that others find under `path`, and its other end, which keeps it open.
-fn terminal(path: &Path) -> anyhow::Result<(File, OwnedFd)> {
+///
+/// # Errors
+/// When none can be made.
+pub fn terminal(path: &Path) -> anyhow::Result<(File, OwnedFd)> {
     let port = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).context("make a terminal")?;
     grantpt(&port).and_then(|()| unlockpt(&port)).context("unlock a terminal")?;
     let name = ptsname(&port, Vec::new()).context("name a terminal")?;

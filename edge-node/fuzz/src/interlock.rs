@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edge_node::ground::polygon::Polygon;
 use edge_node::ground::{Origin, Place};
-use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Rule, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Rule, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::separation::Apart;
@@ -141,7 +141,7 @@ pub fn interlock(mut data: &[u8]) {
                     inputs.push(Input::Vehicle(Report { vehicle, state: *state, heard: Heard::Heartbeat }));
                 }
             }
-            4 => inputs.push(Input::Press { source: "console", by, scope: Scope::Vehicle(vehicle) }),
+            4 => inputs.push(Input::Press { source: Source::Console, by, scope: Scope::Vehicle(vehicle) }),
             5 => inputs.push(Input::Line { pressed: which % 4 == 0 }),
             6 if which % 2 == 0 => inputs.push(Input::Reset { id, by, scope: Scope::Site }),
             6 => inputs.push(Input::Confirm { id, by }),

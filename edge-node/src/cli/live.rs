@@ -1,4 +1,4 @@
-//! `edge-node interlock status` and `edge-node vehicle list`: what the running node says of itself, asked over its own
+//! `edge-node interlock` and `edge-node vehicle list`: what the running node says of itself, asked over its own
 //! loopback API.
 
 use std::io::Write;
@@ -31,6 +31,8 @@ pub struct Node {
 pub enum Interlock {
     /// Every rule on every vehicle: its state, since when, why, and what would clear it.
     Status(Node),
+    /// Decides again what was recorded: as it was, and under another configuration; prints where that differs.
+    Replay(super::replay::Args),
     /// What one input costs, with sixteen vehicles and thirty-two zones.
     #[command(hide = true)]
     Measure,
@@ -59,6 +61,7 @@ pub fn interlock(what: &Interlock) -> anyhow::Result<()> {
     let node = match what {
         Interlock::Status(node) => node,
         Interlock::Measure => return super::step::run(),
+        Interlock::Replay(args) => return super::replay::run(args),
     };
     let answer = ask(node, "/api/v1/interlocks")?;
     if node.json {

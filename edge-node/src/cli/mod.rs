@@ -13,6 +13,7 @@ pub mod measure;
 pub mod outbox;
 pub mod enroll;
 pub mod step;
+pub mod replay;
 pub mod live;
 
 /// Exit code of a configuration that cannot be used; systemd does not restart on it.

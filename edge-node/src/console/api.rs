@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::Shared;
 use crate::clock;
 use crate::health::Of;
-use crate::interlock::machine::{Input, RuleView};
+use crate::interlock::machine::{Input, RuleView, Source};
 use crate::interlock::rules::estop::{CONFIRM, Scope};
 
 /// Who does it. Until the console has accounts, the name that the request gives.
@@ -79,7 +79,7 @@ pub async fn press(State(console): State<Shared>, stop: Result<Json<Stop>, JsonR
     let stop = stop.map(|Json(stop)| stop).unwrap_or_default();
     let wanted = stop.scope.as_deref().and_then(|text| scope(&console, text));
     let name = if wanted.is_some() { stop.scope } else { None };
-    match console.interlock.press("console", stop.by, wanted.unwrap_or(Scope::Site)) {
+    match console.interlock.press(Source::Console, stop.by, wanted.unwrap_or(Scope::Site)) {
         true => {
             let scope = name.unwrap_or_else(|| "site".into());
             (StatusCode::ACCEPTED, Json(json!({ "pressed": true, "scope": scope }))).into_response()

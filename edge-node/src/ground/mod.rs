@@ -5,7 +5,7 @@
 
 pub mod polygon;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Half the larger axis of WGS-84, metres.
 const AXIS_M: f64 = 6_378_137.0;
@@ -35,7 +35,7 @@ impl TryFrom<[f64; 2]> for Place {
 }
 
 /// Metres east and north of the origin.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Point {
     /// East.
     pub east: f64,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 /// An ack that has not come after this time will not come.
@@ -11,7 +12,7 @@ const ACKS_MAX: u32 = 15;
 
 /// Which acks answer the order in force: each order sent brings one, in order, and those of orders before it say
 /// nothing about this one. A lost ack only makes a refusal go unheard; the timers then decide.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Acks {
     awaited: u32,
     of_older: u32,

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::obey::{Obey, Sight};
@@ -55,7 +56,7 @@ const fn orders(class: Class, demand: Demand) -> [Option<Order>; STEPS] {
 }
 
 /// Why an order is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Why {
     /// The demand is new.
     Demanded,
@@ -83,7 +84,7 @@ impl Why {
 }
 
 /// What a demand on one vehicle is doing.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Action {
     demand: Demand,
     since: Uptime,

@@ -4,6 +4,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use shared::event::{Occurred, Payload};
+use shared::ids::TraceId;
 use tokio::sync::{mpsc, watch};
 
 use super::machine::RuleView;
@@ -40,7 +41,7 @@ pub struct View {
 }
 
 enum Paper {
-    Event(Occurred, String, Payload),
+    Event(Occurred, String, Payload, Option<TraceId>),
     Signal(Signal),
     View(View),
 }
@@ -73,9 +74,9 @@ pub fn desk(
 }
 
 impl Desk {
-    /// An event about `aggregate`, stamped now.
-    pub fn note(&self, aggregate: String, payload: Payload) {
-        if self.papers.try_send(Paper::Event(self.stamp.now(), aggregate, payload)).is_err() {
+    /// An event about `aggregate`, stamped now. `trace`: the step of the machine that it follows from.
+    pub fn note(&self, aggregate: String, payload: Payload, trace: Option<TraceId>) {
+        if self.papers.try_send(Paper::Event(self.stamp.now(), aggregate, payload, trace)).is_err() {
             self.metrics.safety_events_lost.inc();
         }
     }
@@ -96,9 +97,9 @@ impl Clerk {
     pub fn run(self) {
         for paper in &self.papers {
             match paper {
-                Paper::Event(occurred, aggregate, payload) => {
+                Paper::Event(occurred, aggregate, payload, trace) => {
                     let mut event = self.journal.event(aggregate, payload);
-                    event.occurred = occurred;
+                    (event.occurred, event.trace_id) = (occurred, trace);
                     self.journal.note(event);
                 }
                 // Full: the console shows the rule itself.

@@ -16,12 +16,13 @@ use tracing::{error, info};
 
 use super::clerk::{Desk, Responsible, View};
 use super::latch;
-use super::machine::{Effect, Input, Machine};
+use super::machine::{Effect, Input, Machine, Source};
+use super::recorder::Recorder;
 use super::rules::estop::{Latched, Scope};
 use crate::alert::Signal;
 use crate::clock;
 use crate::health::Metrics;
-use crate::realtime::prefer_this_thread;
+use crate::realtime::{lock_memory, prefer_this_thread};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::codec::PACKET_MAX;
 use crate::vehicle::command::{Kind, Order, heartbeat};
@@ -81,7 +82,7 @@ impl Interlock {
     }
 
     /// Presses the e-stop; false only when as many presses are waiting already, or the safety thread has ended.
-    pub fn press(&self, source: &'static str, by: String, scope: Scope) -> bool {
+    pub fn press(&self, source: Source, by: String, scope: Scope) -> bool {
         self.urgent(Input::Press { source, by, scope })
     }
 
@@ -124,6 +125,8 @@ pub struct Driver {
     pub pens: Vec<Pens>,
     /// Takes events, signals and the console's view, without waiting.
     pub desk: Desk,
+    /// Keeps what the machine takes.
+    pub recorder: Recorder,
     /// Counters.
     pub metrics: Metrics,
     /// Data folder of the latch.
@@ -157,6 +160,7 @@ impl Driver {
     /// Runs until stopped.
     pub fn run(mut self, queues: &Queues) {
         prefer_this_thread("the safety thread");
+        lock_memory();
         let (latch, writes) = channel();
         let (folder, own) = (self.folder.clone(), self.own.clone());
         let names: Vec<Name> = self.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
@@ -174,7 +178,8 @@ impl Driver {
         while !self.stop.load(Ordering::Relaxed) {
             let message = queues.inputs.recv_timeout(TICK);
             let now = clock::uptime();
-            for press in queues.pressed.try_iter() {
+            // No more than waited: whoever goes on pressing does not stop the loop.
+            for press in queues.pressed.try_iter().take(PRESSES) {
                 self.pass(press, now, &mut effects, &mut out);
             }
             let pass = i64::try_from(now.since(last_pass).as_micros()).unwrap_or(i64::MAX);
@@ -220,7 +225,9 @@ impl Driver {
 
     /// One input through the machine, its effects carried out: orders first, what is kept and shown after.
     fn pass(&mut self, input: Input, now: Uptime, effects: &mut Vec<Effect>, out: &mut Outputs) {
+        let kept = self.recorder.before(&self.machine, &input, now);
         self.machine.step(input, now, effects);
+        self.recorder.after(kept, effects, now);
         for effect in effects.iter() {
             match effect {
                 Effect::Send(vehicle, order) => self.send(*vehicle, *order, out),
@@ -262,6 +269,11 @@ impl Driver {
         }
     }
 
+    /// An event, with the reference of the step that it follows from.
+    fn note(&self, aggregate: String, payload: Payload) {
+        self.desk.note(aggregate, payload, self.recorder.trace());
+    }
+
     fn name(&self, vehicle: usize) -> String {
         self.vehicles.get(vehicle).map_or_else(String::new, |v| v.name.to_string())
     }
@@ -293,7 +305,7 @@ impl Driver {
                 };
                 let payload =
                     if tripped { Payload::InterlockTripped(change) } else { Payload::InterlockCleared(change) };
-                self.desk.note(format!("vehicle/{vehicle}"), payload);
+                self.note(format!("vehicle/{vehicle}"), payload);
             }
             Effect::Demanded { vehicle, demand, order, why } => {
                 let vehicle = self.name(vehicle);
@@ -303,32 +315,32 @@ impl Driver {
                     action: order.map_or_else(String::new, |order| order.to_string()),
                     why: why.as_str().into(),
                 });
-                self.desk.note(format!("vehicle/{vehicle}"), payload);
+                self.note(format!("vehicle/{vehicle}"), payload);
             }
             Effect::Latch { latched, pressed, scope, press, source, by } => {
                 if pressed {
-                    let change = EstopChanged { source: source.into(), pressed, by: by.clone() };
-                    self.desk.note(self.subject(scope), Payload::EstopChanged(change));
+                    let change = EstopChanged { source: source.as_str().into(), pressed, by: by.clone() };
+                    self.note(self.subject(scope), Payload::EstopChanged(change));
                 }
                 // The latch thread lives as long as this one.
                 let _ = out.latch.send(Write { latched, pressed, press, by });
             }
             Effect::LatchReleased { by, scope, pressed } => {
-                let change = EstopChanged { source: "reset".into(), pressed, by };
-                self.desk.note(self.subject(scope), Payload::EstopChanged(change));
+                let change = EstopChanged { source: Source::Reset.as_str().into(), pressed, by };
+                self.note(self.subject(scope), Payload::EstopChanged(change));
             }
             Effect::Lease { vehicle, change, by, lasts } => {
                 let vehicle = self.name(vehicle);
                 let lasts_s = lasts.map(|lasts| lasts.as_secs());
                 let changed = LeaseChanged { vehicle: vehicle.clone(), change: change.into(), by, lasts_s };
-                self.desk.note(format!("vehicle/{vehicle}"), Payload::LeaseChanged(changed));
+                self.note(format!("vehicle/{vehicle}"), Payload::LeaseChanged(changed));
             }
             Effect::Decided { id, vehicle, reasons, kept } => {
                 let (vehicle, permitted) = (self.name(vehicle), reasons.is_empty());
                 if kept {
                     let reasons = reasons.clone();
                     let decided = CommandDecided { request: id, vehicle: vehicle.clone(), permitted, reasons };
-                    self.desk.note(format!("vehicle/{vehicle}"), Payload::CommandDecided(decided));
+                    self.note(format!("vehicle/{vehicle}"), Payload::CommandDecided(decided));
                 }
                 answer(id, reasons, out);
             }

@@ -4,9 +4,11 @@
 //! action, then per vehicle the strongest wins, so a hazard more can never lower it. Clearing the e-stop needs a supervisor
 //! and a durable record; tripping needs neither.
 
+use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
+use super::fixed::Text;
 use super::permit::{Asking, decide};
 use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
@@ -14,19 +16,20 @@ use super::rules::keep_out::Watch;
 use super::rules::node::Loop;
 use super::rules::separation::Track;
 use super::vehicle::{Around, Vehicle};
-pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Verb};
+pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Source, Verb};
 use crate::vehicle::VehicleConfig;
 
 /// One zone's watch, and what is wrong in it since when.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Zone {
     watch: Watch,
-    tripped: Option<(&'static str, Uptime)>,
+    tripped: Option<(Text, Uptime)>,
 }
 
 /// The machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
+    #[serde(skip)]
     policy: Policy,
     estop: Estop,
     pass: Loop,
@@ -45,6 +48,22 @@ impl Machine {
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
         Self { policy, estop, pass: Loop::default(), vehicles, zones, tracks }
+    }
+
+    /// The same state under another policy, which a stored one must be given.
+    ///
+    /// # Errors
+    /// When the policy is of another site: its vehicles or keep-out rules are not as many.
+    pub fn under(mut self, policy: Policy) -> Result<Self, String> {
+        let (vehicles, zones) = (policy.vehicles.len(), policy.keep_out.len());
+        if (vehicles, zones) != (self.vehicles.len(), self.zones.len()) {
+            let (had, watched) = (self.vehicles.len(), self.zones.len());
+            return Err(format!(
+                "expected {had} vehicles and {watched} keep-out rules as recorded, found {vehicles} and {zones}"
+            ));
+        }
+        self.policy = policy;
+        Ok(self)
     }
 
     /// What the e-stop has latched.
@@ -69,7 +88,7 @@ impl Machine {
             rule.vehicles.iter().map(|vehicle| RuleView {
                 rule: Rule::KeepOut.as_str(),
                 vehicle: *vehicle,
-                reason: zone.tripped.map(|(why, _)| format!("{why} in zone {}", rule.zone)),
+                reason: zone.tripped.map(|(why, _)| format!("{} in zone {}", why.0, rule.zone)),
                 since: zone.tripped.map(|(_, since)| since),
                 clears: Rule::KeepOut.clears(),
             })
@@ -86,7 +105,7 @@ impl Machine {
     pub fn step(&mut self, input: Input, now: Uptime, out: &mut Vec<Effect>) {
         self.pass.pass(now);
         if self.estop.tick(now) {
-            self.press("line", "not read".into(), Scope::Site, out);
+            self.press(Source::Line, "not read".into(), Scope::Site, out);
         }
         // What time alone has tripped comes first: a request is judged on the present.
         self.judge(now, out);
@@ -96,7 +115,7 @@ impl Machine {
             Input::Press { source, by, scope } => self.press(source, by, scope, out),
             Input::Line { pressed } => {
                 if self.policy.line && self.estop.read(pressed, now) {
-                    self.press("line", String::new(), Scope::Site, out);
+                    self.press(Source::Line, String::new(), Scope::Site, out);
                 }
             }
             Input::Reset { id, by, scope } => self.reset(id, by, scope, now, out),
@@ -142,7 +161,7 @@ impl Machine {
         }
     }
 
-    fn press(&mut self, source: &'static str, by: String, scope: Scope, out: &mut Vec<Effect>) {
+    fn press(&mut self, source: Source, by: String, scope: Scope, out: &mut Vec<Effect>) {
         let zone = self.policy.keep_out.iter().filter(|rule| Scope::Zone(rule.zone_index) == scope);
         self.estop.press(scope, zone.flat_map(|rule| rule.vehicles.iter().copied()));
         wait_for_a_command(&self.policy, self.estop.latched(), &mut self.vehicles);
@@ -163,7 +182,14 @@ impl Machine {
             Reset::Denied(reason) => vec![reason.to_owned()],
             Reset::Waits => Vec::new(),
             Reset::Write(latched, press) => {
-                out.push(Effect::Latch { latched, pressed: false, scope: Scope::Site, press, source: "reset", by });
+                out.push(Effect::Latch {
+                    latched,
+                    pressed: false,
+                    scope: Scope::Site,
+                    press,
+                    source: Source::Reset,
+                    by,
+                });
                 Vec::new()
             }
         };
@@ -176,7 +202,7 @@ impl Machine {
             let hazard = zone.watch.hazard(rule, now).filter(|_| !off);
             let before = zone.tripped.take();
             // A person seen while blind is the same trip, with a better reason.
-            zone.tripped = hazard.map(|why| (why, before.map_or(now, |(_, since)| since)));
+            zone.tripped = hazard.map(|why| (Text(why), before.map_or(now, |(_, since)| since)));
             if hazard.is_some() == before.is_some() {
                 continue;
             }

@@ -4,6 +4,7 @@
 //! `latch` keeps the e-stop over restarts, `clerk` keeps and shows what was decided. Nothing else in the node can move a vehicle.
 
 pub mod rule;
+pub mod fixed;
 pub mod words;
 pub mod obey;
 pub mod rules;
@@ -12,6 +13,8 @@ pub mod action;
 pub mod vehicle;
 pub mod permit;
 pub mod machine;
+pub mod recording;
+pub mod recorder;
 pub mod latch;
 pub mod clerk;
 pub mod driver;
@@ -40,7 +43,19 @@ pub struct InterlockConfig {
     pub line: Option<LineConfig>,
     /// Rules that are switched off. For trials: each is there for a reason.
     pub off: Vec<Rule>,
+    /// Room for recordings of what the interlock takes, MiB; none are made for 0.
+    pub recording_mib: Option<u16>,
 }
+
+impl InterlockConfig {
+    /// Room for recordings in bytes: some days of two vehicles.
+    pub fn recording_bytes(&self) -> u64 {
+        u64::from(self.recording_mib.unwrap_or(RECORDING_MIB)) << 20
+    }
+}
+
+/// Room for recordings where the configuration says nothing, MiB.
+const RECORDING_MIB: u16 = 256;
 
 /// A fence on the ground.
 #[derive(Debug, Clone, Deserialize)]

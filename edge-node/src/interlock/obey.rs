@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use crate::vehicle::class::{Class, Meaning};
@@ -53,7 +54,7 @@ impl Sight<'_> {
 }
 
 /// What was seen since the vehicle showed the order in force.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Obey {
     shown: Option<(Uptime, f32)>,
     over_since: Option<Uptime>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::acks::Acks;
@@ -56,7 +57,7 @@ pub struct Around<'a> {
 }
 
 /// One vehicle.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Vehicle {
     index: usize,
     /// What it said.

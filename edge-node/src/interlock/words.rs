@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
@@ -17,7 +17,7 @@ use crate::vehicle::command::Order;
 use crate::vehicle::state::Report;
 
 /// What a vehicle must do now, weakest to strongest. Limit comes with the rules that need it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, Hash)]
 pub enum Demand {
     /// Nothing.
     #[default]
@@ -104,7 +104,7 @@ impl Policy {
 }
 
 /// What a person may ask of a vehicle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// Stand still. Like the next two it is never denied for lease, link, readiness, node or authority.
     Hold,
@@ -152,8 +152,36 @@ impl Verb {
     }
 }
 
+/// Where a press or a release came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// Over HTTP.
+    Console,
+    /// The hardware line.
+    Line,
+    /// A ground station.
+    Mavlink,
+    /// The centre.
+    Downlink,
+    /// A reset.
+    Reset,
+}
+
+impl Source {
+    /// For events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Console => "console",
+            Self::Line => "line",
+            Self::Mavlink => "mavlink",
+            Self::Downlink => "downlink",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 /// What happens to the machine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "a box would ask for memory with each report")]
 pub enum Input {
     /// Time passed.
@@ -161,7 +189,7 @@ pub enum Input {
     /// Somebody or something pressed the e-stop.
     Press {
         /// Source.
-        source: &'static str,
+        source: Source,
         /// Who, where known.
         by: String,
         /// For what.
@@ -222,7 +250,7 @@ pub enum Input {
 }
 
 /// What the driver must do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub enum Effect {
     /// Write an order to a vehicle, now.
     Send(usize, Order),
@@ -263,7 +291,7 @@ pub enum Effect {
         /// Number of the press.
         press: u64,
         /// Source.
-        source: &'static str,
+        source: Source,
         /// Who.
         by: String,
     },

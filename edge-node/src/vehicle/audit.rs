@@ -3,6 +3,7 @@
 
 use super::class::Class;
 use super::codec::{Fields, Packet};
+use serde::{Deserialize, Serialize};
 
 /// PARAM_VALUE.
 const PARAM_VALUE: u32 = 22;
@@ -77,18 +78,8 @@ pub const fn wanted(class: Class) -> &'static [Wanted] {
     }
 }
 
-/// Beginnings of names that decide what an autopilot does by itself: whose beginning is one of these is nobody's to set
-/// through us, audited by us today or not.
-const GUARDED: [&str; 11] =
-    ["FS_", "FENCE_", "SYSID_", "MAV_", "FLTMODE", "ARMING_", "BATT", "BRD_SAFETY", "NAV_", "COM_", "GF_"];
-
-/// Whether a parameter is one of a failsafe, a fence, or of what they hang on.
-pub fn is_audited(name: &[u8]) -> bool {
-    GUARDED.iter().any(|beginning| name.starts_with(beginning.as_bytes()))
-}
-
 /// What a vehicle said of them, in the order of [`wanted`].
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit([Option<f32>; MOST]);
 
 /// One parameter, for people.

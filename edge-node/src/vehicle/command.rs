@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 /// One thing a vehicle can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Order {
     /// DO_SET_MODE to a custom mode.
     Mode(u32),

@@ -5,35 +5,30 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
-use super::codec::{Fields, Packet, Writer};
-use super::command::{
-    Kind, MAV_RESULT_ACCEPTED, MAV_RESULT_DENIED, command_ack, heartbeat, request_parameter, request_stream,
-    status_text,
-};
+use super::codec::{Fields, Packet};
+use super::command::{Kind, MAV_RESULT_ACCEPTED, MAV_RESULT_DENIED, command_ack, heartbeat, status_text};
+use super::craft::{Craft, Link};
 use super::gate::{Verdict, Wish, judge};
-use super::recent::{Recent, said};
+use super::recent::said;
 use super::roads::{Hearing, Roads};
-use super::signing::Guard;
+use super::signing::{Guard, Refusal};
 use super::state::{Heard, Report, VehicleState};
 use super::stations::{Reply, Stations};
 use super::way::Way;
-use super::{Class, LinkConfig, VehicleConfig};
+use super::{LinkConfig, VehicleConfig};
 
 /// Our heartbeat's period.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Streams are asked for again this often: a rebooted vehicle has forgotten.
-const REQUEST: Duration = Duration::from_secs(5);
-/// One parameter is asked for this often.
-const AUDIT: Duration = Duration::from_millis(500);
 /// A vehicle's state is journaled this often.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// Message ids and intervals in microseconds that a vehicle is asked for.
-const STREAMS: [(u32, u32); 6] =
-    [(0, 200_000), (33, 200_000), (65, 100_000), (24, 500_000), (1, 1_000_000), (245, 500_000)];
-/// And what tells how good its position is: of ArduPilot, of PX4.
-const ESTIMATE: [(u32, u32); 2] = [(193, 500_000), (230, 500_000)];
 /// MAV_COMP_ID_AUTOPILOT1.
 const AUTOPILOT: u8 = 1;
+/// HEARTBEAT.
+const HEARTBEAT_ID: u32 = 0;
+/// Who is behind with its signatures is told the time this often.
+const BEHIND: Duration = Duration::from_millis(200);
+/// A press that comes again within this time is the same one.
+const AGAIN: Duration = Duration::from_millis(100);
 /// A target that means every system.
 const ALL: u8 = 0;
 const COMMAND_ACK: u32 = 77;
@@ -74,6 +69,8 @@ pub enum Act {
         vehicle: Option<usize>,
         /// Who.
         by: String,
+        /// How it is answered.
+        reply: Reply,
     },
     /// A ground station asks for something.
     Ask {
@@ -102,49 +99,29 @@ pub enum Act {
     },
 }
 
-struct Craft {
-    roads: Roads,
-    state: VehicleState,
-    /// Parameters asked for, and when the last was.
-    audited: (usize, Option<Uptime>),
-    sampled: Option<Uptime>,
-    acks: Recent,
-    heard: bool,
-}
-
-/// What a link's packets are written and judged with.
-#[derive(Debug)]
-pub struct Link {
-    /// Writes everything but demands.
-    pub writer: Writer,
-    /// Looks at signatures, where the link has a key.
-    pub guard: Option<Guard>,
-}
-
 /// The vehicles and ground stations of the site.
 pub struct Fleet {
     vehicles: Vec<VehicleConfig>,
     links: Vec<Link>,
+    guards: Vec<Guard>,
     craft: Vec<Craft>,
     stations: Stations,
     sysid: u8,
     beat: Option<Uptime>,
+    /// When somebody whose signatures are behind was last answered.
+    behind: Option<Uptime>,
+    /// The last press of a ground station.
+    pressed: Option<(Option<usize>, Uptime)>,
 }
 
 impl Fleet {
-    /// Nobody was heard yet. `ends` in the order of `links`.
-    pub fn new(vehicles: Vec<VehicleConfig>, links: &[LinkConfig], ends: Vec<Link>, sysid: u8) -> Self {
+    /// Nobody was heard yet. `ends`: in the order of `links`, and who looks at their signatures.
+    pub fn new(vehicles: Vec<VehicleConfig>, links: &[LinkConfig], ends: (Vec<Link>, Vec<Guard>), sysid: u8) -> Self {
         let road = |name| links.iter().position(|link| &link.name == name);
-        let craft = vehicles.iter().map(|vehicle| Craft {
-            roads: Roads::new(vehicle.links.iter().filter_map(road)),
-            state: VehicleState::default(),
-            audited: (0, None),
-            sampled: None,
-            acks: Recent::default(),
-            heard: false,
-        });
+        let craft = vehicles.iter().map(|vehicle| Craft::new(Roads::new(vehicle.links.iter().filter_map(road))));
         let (craft, stations) = (craft.collect(), Stations::new(links));
-        Self { vehicles, links: ends, craft, stations, sysid, beat: None }
+        let (ends, guards) = ends;
+        Self { vehicles, links: ends, guards, craft, stations, sysid, beat: None, behind: None, pressed: None }
     }
 
     /// State of a vehicle.
@@ -180,13 +157,16 @@ impl Fleet {
     /// Packets came over a way.
     pub fn hear(&mut self, link: usize, way: &Way, packets: &[Packet], now: Uptime, out: &mut Vec<Act>) {
         for packet in packets {
-            let guard = self.links.get_mut(link).and_then(|link| link.guard.as_mut());
-            if let Some(Err(why)) = guard.map(|guard| guard.check(packet)) {
-                out.push(Act::Refused { link, why: why.as_str() });
-            } else if self.stations.is_station(link) {
-                self.hear_station(link, way, packet, now, out);
-            } else {
-                self.hear_vehicle(link, way, packet, now, out);
+            let vehicles = !self.stations.is_station(link);
+            match self.check(link, packet, vehicles) {
+                Err(why) => {
+                    out.push(Act::Refused { link, why: why.as_str() });
+                    if vehicles && why == Refusal::Old {
+                        self.lead(link, way, now, out);
+                    }
+                }
+                Ok(()) if vehicles => self.hear_vehicle(link, way, packet, now, out),
+                Ok(()) => self.hear_station(link, way, packet, now, out),
             }
         }
         // Once a batch and vehicle, whatever it holds: a flood must not fill the interlock's queue.
@@ -196,20 +176,48 @@ impl Fleet {
         }
     }
 
+    fn check(&mut self, link: usize, packet: &Packet, vehicle: bool) -> Result<(), Refusal> {
+        let guard = self.links.get(link).and_then(|link| link.guard);
+        guard.and_then(|guard| self.guards.get_mut(guard)).map_or(Ok(()), |guard| guard.check(packet, vehicle))
+    }
+
+    /// A vehicle whose time is more than a minute behind is not believed, but told ours: it goes on from there.
+    fn lead(&mut self, link: usize, way: &Way, now: Uptime, out: &mut Vec<Act>) {
+        let due = self.behind.is_none_or(|at| now.since(at) >= BEHIND);
+        if let Some(Link { writer, .. }) = self.links.get_mut(link).filter(|_| due) {
+            self.behind = Some(now);
+            let mut packet = Vec::new();
+            heartbeat(writer, Kind::Onboard, &mut packet);
+            out.push(Act::Send(way.clone(), packet));
+        }
+    }
+
     fn hear_vehicle(&mut self, link: usize, way: &Way, packet: &Packet, now: Uptime, out: &mut Vec<Act>) {
         let pinned = self.vehicles.iter().zip(&mut self.craft).enumerate();
         let mut pinned = pinned.filter(|(_, (config, _))| config.sysid == packet.sysid);
-        let heard = pinned.next().and_then(|(vehicle, (config, craft))| {
-            let hearing = craft.roads.hear(link, way, now)?;
-            Some((vehicle, config, craft, hearing))
-        });
-        let Some((vehicle, config, craft, hearing)) = heard else {
+        let Some((vehicle, (config, craft))) = pinned.next() else {
             return out.push(Act::Refused { link, why: "no vehicle of ours" });
         };
-        let (listened, moved, found) = match hearing {
-            Hearing::Taken { moved, found } => (true, moved, found),
-            Hearing::Aside { found } => (false, false, found),
-            Hearing::Stranger => return out.push(Act::Refused { link, why: "another address" }),
+        // Only the autopilot speaks for the vehicle: a gimbal or companion under the same system id does not, and is not
+        // where the vehicle is.
+        if packet.compid != AUTOPILOT {
+            if craft.roads.active().is_some_and(|road| road.link == link && road.way.as_ref() == Some(way)) {
+                out.extend(self.stations.ways().map(|(_, way)| Act::Send(way.clone(), packet.raw.clone())));
+            }
+            return;
+        }
+        if config.class.contradicts(packet) {
+            // Our numbers would mean something else to it: nothing is sent there.
+            if craft.roads.close(link, way) {
+                out.push(Act::Way { vehicle, link, way: None });
+            }
+            return out.push(Act::Refused { link, why: "another kind of vehicle" });
+        }
+        let (listened, moved, found) = match craft.roads.hear(link, way, packet.id == HEARTBEAT_ID, now) {
+            Some(Hearing::Taken { moved, found }) => (true, moved, found),
+            Some(Hearing::Aside { found }) => (false, false, found),
+            Some(Hearing::Stranger) => return out.push(Act::Refused { link, why: "another address" }),
+            None => return out.push(Act::Refused { link, why: "no vehicle of ours" }),
         };
         if found {
             out.push(Act::Way { vehicle, link, way: Some(way.clone()) });
@@ -224,16 +232,9 @@ impl Fleet {
         if !(packet.id == COMMAND_ACK && Fields(&packet.payload).u8(ACK_TARGET) == self.sysid) {
             out.extend(self.stations.ways().map(|(_, way)| Act::Send(way.clone(), packet.raw.clone())));
         }
-        // Only the autopilot speaks for the vehicle: a gimbal or companion under the same system id does not.
-        if packet.compid != AUTOPILOT {
-            return;
-        }
         if packet.id == STATUSTEXT {
             let (severity, text) = said(packet);
             out.push(Act::Said { vehicle, severity, text });
-        }
-        if config.class.contradicts(packet) {
-            return out.push(Act::Refused { link, why: "another kind of vehicle" });
         }
         if packet.id == COMMAND_ACK && craft.acks.has(packet, now) {
             return out.push(Act::Refused { link, why: "came twice" });
@@ -266,13 +267,24 @@ impl Fleet {
         let by = self.stations.operator(link);
         let (way, asker) = (way.clone(), (packet.sysid, packet.compid));
         let reply = Reply { link, way, vehicle, component: judged.component, command: judged.command, asker };
-        // A press is never too much.
-        if judged.verdict == Verdict::Press {
-            out.push(Act::Press { vehicle, by });
-            return self.answer(&reply, Ok(()), now, out);
-        }
-        if !self.stations.may_send(link, now) {
-            return out.push(Act::Refused { link, why: "too fast" });
+        match judged.verdict {
+            // A press is never too much; the same one again is the same one.
+            Verdict::Press => {
+                let again = self.pressed.is_some_and(|(of, at)| of == vehicle && now.since(at) < AGAIN);
+                if !again {
+                    self.pressed = Some((vehicle, now));
+                    out.push(Act::Press { vehicle, by, reply });
+                }
+                return;
+            }
+            Verdict::Forward if !self.stations.may_send(link, now) => {
+                return out.push(Act::Refused { link, why: "too fast" });
+            }
+            Verdict::Ask(_) if !self.stations.may_ask(link, now) => {
+                out.push(Act::Refused { link, why: "too fast" });
+                return self.answer(&reply, Err("asked too often"), now, out);
+            }
+            _ => {}
         }
         match (judged.verdict, vehicle) {
             (Verdict::Forward, Some(vehicle)) => self.forward(vehicle, packet, out),
@@ -320,14 +332,16 @@ impl Fleet {
             self.beat(out);
         }
         let craft = self.vehicles.iter().zip(&mut self.craft).enumerate();
+        let mut asked = Vec::new();
         for (vehicle, (config, craft)) in craft {
-            craft.ask(config, &mut self.links, now, out);
+            craft.ask(config, &mut self.links, now, &mut asked);
             let fresh = craft.state.heartbeat_at.is_some_and(|at| now.since(at) < SAMPLE * 4);
             if fresh && craft.sampled.is_none_or(|at| now.since(at) >= SAMPLE) {
                 craft.sampled = Some(now);
                 out.push(Act::Sample(vehicle));
             }
         }
+        out.extend(asked.into_iter().map(|(way, packet)| Act::Send(way, packet)));
     }
 
     /// Our own heartbeat, once to each way.
@@ -344,35 +358,6 @@ impl Fleet {
             if let Some(Link { writer, .. }) = self.links.get_mut(link) {
                 let mut packet = Vec::new();
                 heartbeat(writer, Kind::Onboard, &mut packet);
-                out.push(Act::Send(way.clone(), packet));
-            }
-        }
-    }
-}
-
-impl Craft {
-    fn ask(&mut self, config: &VehicleConfig, links: &mut [Link], now: Uptime, out: &mut Vec<Act>) {
-        let mut packet = Vec::new();
-        for road in &mut self.roads.all {
-            let (Some(way), Some(Link { writer, .. })) = (&road.way, links.get_mut(road.link)) else { continue };
-            if road.asked.is_none_or(|at| now.since(at) >= REQUEST) {
-                road.asked = Some(now);
-                let estimate =
-                    ESTIMATE.into_iter().filter(|(id, _)| (*id == 230) == (config.class == Class::Px4Copter));
-                for (id, interval) in STREAMS.into_iter().chain(estimate) {
-                    request_stream(writer, config.sysid, id, interval, &mut packet);
-                    out.push(Act::Send(way.clone(), packet.clone()));
-                }
-            }
-        }
-        let road = self.roads.active().and_then(|road| Some((road.way.as_ref()?, links.get_mut(road.link)?)));
-        let (turn, at) = self.audited;
-        if let Some((way, Link { writer, .. })) = road
-            && at.is_none_or(|at| now.since(at) >= AUDIT)
-        {
-            self.audited = (turn.wrapping_add(1), Some(now));
-            if let Some(name) = self.state.audit.next(config.class, turn) {
-                request_parameter(writer, config.sysid, name, &mut packet);
                 out.push(Act::Send(way.clone(), packet));
             }
         }

@@ -1,4 +1,5 @@
-//! What a ground station may send towards a vehicle: by default only questions. Pure.
+//! What a ground station may send towards a vehicle: by default only questions. Pure. No parameter may be set: of the
+//! thousand that an autopilot has, too many move it or switch a failsafe off (SERVOn_FUNCTION, RCn_OPTION, AFS_TERMINATE).
 //!
 //! Requests that mean hold, return, land, disarm or "go on" become requests of the interlock, in the name of the link's
 //! operator; a forced disarm is a press of the e-stop for that vehicle. Everything else is refused by message and command
@@ -7,7 +8,6 @@
 
 use serde::Deserialize;
 
-use super::audit::is_audited;
 use super::class::{Class, Meaning};
 use super::codec::{Fields, Packet};
 use super::command::{ARM_DISARM, DO_SET_MODE};
@@ -17,7 +17,6 @@ const PING: u32 = 4;
 const SET_MODE: u32 = 11;
 const PARAM_REQUEST_READ: u32 = 20;
 const PARAM_REQUEST_LIST: u32 = 21;
-const PARAM_SET: u32 = 23;
 const MISSION_REQUEST: u32 = 40;
 const MISSION_REQUEST_LIST: u32 = 43;
 const MISSION_ACK: u32 = 47;
@@ -37,18 +36,16 @@ const MISSION_START: u16 = 300;
 
 /// Commands that only ask: REQUEST_MESSAGE, and the older ones for protocol, version and capabilities.
 const QUESTIONS: [u16; 5] = [512, 519, 520, 521, 527];
-/// Commands of cameras and gimbals.
-const CAMERA: [u16; 13] = [203, 205, 206, 530, 531, 532, 1000, 2000, 2001, 2500, 2501, 2502, 2503];
+/// Commands of cameras. None of gimbals: a copter whose mount cannot pan turns itself (DO_MOUNT_CONTROL).
+const CAMERA: [u16; 11] = [203, 206, 530, 531, 532, 2000, 2001, 2500, 2501, 2502, 2503];
 
 /// What a link's configuration may let through besides questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Allowed {
-    /// PARAM_SET of what is not audited.
-    ParamSet,
     /// Downloads of logs.
     Logs,
-    /// Commands of cameras and gimbals.
+    /// Commands of cameras.
     Camera,
 }
 
@@ -113,11 +110,29 @@ const fn target_at(id: u32) -> Option<usize> {
     match id {
         PARAM_REQUEST_LIST | MISSION_REQUEST_LIST | MISSION_ACK | LOG_REQUEST_END => Some(0),
         PARAM_REQUEST_READ | MISSION_REQUEST | MISSION_REQUEST_INT => Some(2),
-        SET_MODE | PARAM_SET | LOG_REQUEST_LIST => Some(4),
+        SET_MODE | LOG_REQUEST_LIST => Some(4),
         LOG_REQUEST_DATA => Some(10),
         PING => Some(12),
         COMMAND_LONG | COMMAND_INT => Some(30),
         _ => None,
+    }
+}
+
+/// Bytes of a message that may go on, extension fields included.
+const fn most(id: u32) -> usize {
+    match id {
+        PARAM_REQUEST_LIST | LOG_REQUEST_END => 2,
+        MISSION_REQUEST_LIST => 3,
+        MISSION_REQUEST | MISSION_REQUEST_INT => 5,
+        LOG_REQUEST_LIST => 6,
+        MISSION_ACK => 8,
+        LOG_REQUEST_DATA => 12,
+        PING => 14,
+        TIMESYNC => 18,
+        PARAM_REQUEST_READ => 20,
+        COMMAND_LONG => 33,
+        COMMAND_INT => 35,
+        _ => 0,
     }
 }
 
@@ -138,7 +153,6 @@ pub fn judge(packet: &Packet, allowed: &[Allowed], class_of: impl Fn(u8) -> Opti
         HEARTBEAT => Verdict::Ignore,
         PARAM_REQUEST_READ | PARAM_REQUEST_LIST | MISSION_REQUEST | MISSION_REQUEST_INT | MISSION_REQUEST_LIST
         | MISSION_ACK | PING | TIMESYNC => Verdict::Forward,
-        PARAM_SET if allowed.contains(&Allowed::ParamSet) && !is_audited(name(packet)) => Verdict::Forward,
         LOG_REQUEST_LIST | LOG_REQUEST_DATA | LOG_REQUEST_END if allowed.contains(&Allowed::Logs) => Verdict::Forward,
         SET_MODE => mode(class_of(target), f64::from(fields.u32(0))),
         COMMAND_LONG | COMMAND_INT => {
@@ -147,13 +161,10 @@ pub fn judge(packet: &Packet, allowed: &[Allowed], class_of: impl Fn(u8) -> Opti
         }
         _ => Verdict::Refuse,
     };
+    // More bytes than the message has are somebody's own.
+    let long = packet.payload.len() > most(packet.id);
+    let verdict = if long && verdict == Verdict::Forward { Verdict::Refuse } else { verdict };
     Judged { target, component, command, verdict }
-}
-
-fn name(packet: &Packet) -> &[u8] {
-    let name = packet.payload.get(6..).unwrap_or_default();
-    let name = name.get(..16).unwrap_or(name);
-    name.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 fn judge_command(command: u16, [p1, p2, p3]: [f32; 3], allowed: &[Allowed], class: Option<Class>) -> Verdict {

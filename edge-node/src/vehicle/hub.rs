@@ -2,7 +2,7 @@
 //! Never waits for the disk or the safety thread: a stalled disk must not make a vehicle look silent.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub struct Safety {
     pub report: Box<dyn FnMut(Report) + Send>,
     /// Where a vehicle is on a link; false: to be told again.
     pub way: Box<dyn FnMut(usize, usize, Option<Way>) -> bool + Send>,
-    /// A ground station presses: for a vehicle, or for the site.
-    pub press: Box<dyn FnMut(Option<usize>, String) + Send>,
+    /// A ground station presses: for a vehicle, or for the site; false: too many presses wait already.
+    pub press: Box<dyn FnMut(Option<usize>, String) -> bool + Send>,
     /// A ground station asks.
     pub ask: Box<dyn FnMut(EventId, usize, Wish, String) -> Option<Answer> + Send>,
 }
@@ -58,6 +58,8 @@ pub struct Hub {
     pub vehicles: Vec<VehicleConfig>,
     /// The links of the site.
     pub links: Vec<LinkConfig>,
+    /// Batches of each link that wait.
+    pub waiting: Vec<Arc<AtomicUsize>>,
     /// Lets the time of signatures go on.
     pub pace: Pace,
     /// Where the console looks.
@@ -91,7 +93,13 @@ impl Hub {
             self.pace.pass(now);
             let told = heard.is_some();
             match heard {
-                Some(Heard::Packets(link, way, packets)) => self.fleet.hear(link, &way, &packets, now, &mut acts),
+                Some(Heard::Packets(link, way, packets, at)) => {
+                    if let Some(waiting) = self.waiting.get(link) {
+                        waiting.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    // When they came, not when there was time for them.
+                    self.fleet.hear(link, &way, &packets, at, &mut acts);
+                }
                 Some(Heard::Opened(link, way)) => self.fleet.opened(link, &way, &mut acts),
                 Some(Heard::Closed(link, way)) => self.fleet.closed(link, &way, &mut acts),
                 None => {}
@@ -152,7 +160,13 @@ impl Hub {
                 let event = self.journal.event(format!("vehicle/{}", said.vehicle), Payload::VehicleSaid(said));
                 self.journal.offer(event);
             }
-            Act::Press { vehicle, by } => (self.safety.press)(vehicle, by),
+            Act::Press { vehicle, by, reply } => {
+                let taken = (self.safety.press)(vehicle, by);
+                let mut acts = Vec::new();
+                let answer = if taken { Ok(()) } else { Err("too many presses wait already") };
+                self.fleet.answer(&reply, answer, clock::uptime(), &mut acts);
+                acts.into_iter().for_each(|act| self.carry_out(act, pending));
+            }
             Act::Ask { vehicle, wish, by, reply } => self.ask((vehicle, wish, by), reply, pending),
             Act::Refused { link, why } => {
                 let name = self.links.get(link).map_or("", |link| link.name.as_str());

@@ -37,10 +37,8 @@ pub fn bind(config: &LinkConfig) -> anyhow::Result<Bound> {
         LinkUrl::UdpIn(address) => Ok(Bound::UdpIn(UdpSocket::bind(address).with_context(wrong)?)),
         LinkUrl::UdpOut(to) => {
             let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            let socket = UdpSocket::bind(any).with_context(wrong)?;
-            // Connected: what others send to it is refused by the kernel.
-            socket.connect(to).with_context(wrong)?;
-            Ok(Bound::UdpOut(socket, *to))
+            // Not connected: there may be no route yet, and another address of our own tomorrow.
+            Ok(Bound::UdpOut(UdpSocket::bind(any).with_context(wrong)?, *to))
         }
         LinkUrl::TcpIn(address) => {
             let listener = TcpListener::bind(address).with_context(wrong)?;
@@ -54,11 +52,11 @@ pub fn bind(config: &LinkConfig) -> anyhow::Result<Bound> {
 /// Reads until stopped.
 pub fn run(ears: &Ears, bound: Bound) {
     match (bound, &ears.config.url) {
-        (Bound::UdpIn(socket), _) => datagrams(ears, &Arc::new(socket)),
+        (Bound::UdpIn(socket), _) => datagrams(ears, &Arc::new(socket), None),
         (Bound::UdpOut(socket, to), _) => {
             let socket = Arc::new(socket);
             ears.opened(Way::Datagrams(socket.clone(), to));
-            datagrams(ears, &socket);
+            datagrams(ears, &socket, Some(to));
         }
         (Bound::TcpIn(listener), _) => stream::accept(ears, &listener),
         (Bound::Later, LinkUrl::TcpOut(address)) => stream::connect(ears, *address),
@@ -68,14 +66,16 @@ pub fn run(ears: &Ears, bound: Bound) {
     info!(link = %ears.name(), "link has ended");
 }
 
-fn datagrams(ears: &Ears, socket: &Arc<UdpSocket>) {
+fn datagrams(ears: &Ears, socket: &Arc<UdpSocket>, only: Option<SocketAddr>) {
     if let Err(error) = socket.set_read_timeout(Some(WAIT)) {
         warn!(link = %ears.name(), %error, "link has no read timeout");
     }
     let mut datagram = vec![0; DATAGRAM_MAX];
     while !ears.stopped() {
         // An error is the other side's "unreachable", or the timeout.
-        if let Ok((len, from)) = socket.recv_from(&mut datagram) {
+        if let Ok((len, from)) = socket.recv_from(&mut datagram)
+            && only.is_none_or(|only| only == from)
+        {
             ears.hear(parse(datagram.get(..len).unwrap_or_default()), &Way::Datagrams(socket.clone(), from));
         }
     }

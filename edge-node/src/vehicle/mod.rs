@@ -21,8 +21,9 @@ pub mod link;
 pub mod recent;
 pub mod roads;
 pub mod stations;
-pub mod fleet;
+pub mod craft;
 pub mod ends;
+pub mod fleet;
 pub mod hub;
 
 use std::path::PathBuf;

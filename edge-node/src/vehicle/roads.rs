@@ -72,13 +72,14 @@ impl Roads {
         self.active.and_then(|index| self.all.get(index))
     }
 
-    /// A packet of the vehicle came over a way of a link; `None`: it has no such link.
-    pub fn hear(&mut self, link: usize, way: &Way, now: Uptime) -> Option<Hearing> {
+    /// A packet of the vehicle came over a way of a link; `None`: it has no such link. Only a `heartbeat` shows where the
+    /// vehicle is: it says of which kind it is, too.
+    pub fn hear(&mut self, link: usize, way: &Way, heartbeat: bool, now: Uptime) -> Option<Hearing> {
         let index = self.all.iter().position(|road| road.link == link)?;
         let fresh = |road: &Road, within| road.heard.is_some_and(|at| now.since(at) <= within);
         let road = self.all.get_mut(index)?;
         let found = road.way.as_ref() != Some(way);
-        if found && fresh(road, MOVED) {
+        if found && (fresh(road, MOVED) || !heartbeat) {
             return Some(Hearing::Stranger);
         }
         if found {

@@ -31,8 +31,10 @@ const FILE: &str = "signing-time";
 /// Bytes of a key, and of the hash that is sent.
 const KEY: usize = 32;
 const HASH: usize = 6;
-/// Senders of one link that are remembered, as ArduPilot.
-const SENDERS: usize = 16;
+/// Largest time: it has six bytes.
+const LAST: u64 = (1 << 48) - 1;
+/// Senders of one key that are remembered: a site's vehicles with what they carry, and its ground stations.
+const SENDERS: usize = 256;
 
 /// A secret key of a link.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,13 +101,15 @@ impl Clock {
         let stored = match std::fs::read_to_string(&path) {
             Ok(text) => {
                 let number: Option<u64> = text.trim().parse().ok();
-                number.ok_or_else(|| format!("{}: expected a number, found {text:?}", path.display()))? + MINUTE
+                number.ok_or_else(|| format!("{}: expected a number, found {text:?}", path.display()))?
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
         let wall = u64::try_from((utc.0.saturating_sub(EPOCH)) / 10).unwrap_or(0);
-        Ok(Self(Arc::new(AtomicU64::new(stored.max(wall)))))
+        // A clock that is past what was stored is past what was signed since: nothing is added, or restarts would add up.
+        let begun = if wall > stored { wall } else { stored.saturating_add(if stored == 0 { 0 } else { MINUTE }) };
+        Ok(Self(Arc::new(AtomicU64::new(begun.min(LAST)))))
     }
 
     /// The time now.
@@ -115,7 +119,7 @@ impl Clock {
 
     /// A sender with the key is as far as this.
     fn heard(&self, time: u64) {
-        self.0.fetch_max(time, Ordering::Relaxed);
+        self.0.fetch_max(time.min(LAST), Ordering::Relaxed);
     }
 
     /// Stores it.
@@ -181,7 +185,7 @@ impl Signer {
 
     /// Appends the signature to a packet that ends with its checksum and says that it is signed.
     pub fn sign(&mut self, packet: &mut Vec<u8>) {
-        self.last = self.clock.get().max(self.last + 1);
+        self.last = self.clock.get().max(self.last + 1).min(LAST);
         let [a, b, c, d, e, f, ..] = self.last.to_le_bytes();
         let head = [self.link, a, b, c, d, e, f];
         let hash = self.key.hash(packet, &head);
@@ -199,7 +203,7 @@ pub enum Refusal {
     Wrong,
     /// It came before, or is more than a minute behind.
     Old,
-    /// One sender more than a link has.
+    /// One sender more than a site has.
     Crowd,
 }
 
@@ -215,7 +219,7 @@ impl Refusal {
     }
 }
 
-/// Looks at the signatures of a link.
+/// Looks at the signatures made with one key, on whichever link: what came over one is not taken again over another.
 #[derive(Debug)]
 pub struct Guard {
     key: Key,
@@ -224,16 +228,22 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Of a link with this key.
+    /// Of a key.
     pub fn new(key: Key, clock: Clock) -> Self {
         Self { key, clock, senders: HashMap::new() }
     }
 
-    /// Whether a packet is signed with the key and newer than the one before of its sender.
+    /// Whether this is the guard of a key.
+    pub fn is_of(&self, key: &Key) -> bool {
+        self.key == *key
+    }
+
+    /// Whether a packet is signed with the key and newer than the one before of its sender. `vehicle`: it came from where
+    /// vehicles are, so that the node's time follows it; a ground station does not move that.
     ///
     /// # Errors
-    /// Why it is not to be taken.
-    pub fn check(&mut self, packet: &Packet) -> Result<(), Refusal> {
+    /// Why it is not to be taken; [`Refusal::Old`] only of what has the key.
+    pub fn check(&mut self, packet: &Packet, vehicle: bool) -> Result<(), Refusal> {
         if !packet.is_signed() {
             return Err(Refusal::Unsigned);
         }
@@ -247,6 +257,11 @@ impl Guard {
         let &[link, a, b, c, d, e, f] = head else { return Err(Refusal::Wrong) };
         let time = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
         let sender = (packet.sysid, packet.compid, link);
+        if self.senders.len() >= SENDERS {
+            // Who is more than a minute behind begins anew, as one that was never heard: refused.
+            let now = self.clock.get();
+            self.senders.retain(|_, last| last.saturating_add(MINUTE) >= now);
+        }
         let crowd = self.senders.len() >= SENDERS;
         match self.senders.get_mut(&sender) {
             Some(last) if time <= *last => return Err(Refusal::Old),
@@ -255,7 +270,9 @@ impl Guard {
             None if crowd => return Err(Refusal::Crowd),
             None => drop(self.senders.insert(sender, time)),
         }
-        self.clock.heard(time);
+        if vehicle {
+            self.clock.heard(time);
+        }
         Ok(())
     }
 }

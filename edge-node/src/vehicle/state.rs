@@ -2,6 +2,7 @@
 //!
 //! Field offsets after the MAVLink common message set (<https://mavlink.io/en/messages/common.html>).
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::audit::Audit;
@@ -37,7 +38,7 @@ const ON_GROUND: u8 = 1;
 const CHANNELS: usize = 16;
 
 /// What the autopilot thinks of its own position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
     /// It has an absolute horizontal position.
     pub absolute: bool,
@@ -48,7 +49,7 @@ pub struct Estimate {
 }
 
 /// What the interlock is told of a vehicle.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Index of the vehicle in the configuration.
     pub vehicle: usize,
@@ -59,7 +60,7 @@ pub struct Report {
 }
 
 /// A vehicle's state.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct VehicleState {
     /// HEARTBEAT.custom_mode.
     pub mode: u32,
@@ -100,7 +101,7 @@ pub struct VehicleState {
 }
 
 /// What a packet meant beyond state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Heard {
     /// State changed.
     State,

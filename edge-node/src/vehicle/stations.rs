@@ -18,6 +18,19 @@ const TEXT: Duration = Duration::from_secs(1);
 /// How far a sender may get ahead of its rate.
 const BURST: Duration = Duration::from_secs(1);
 
+/// What is asked of the interlock a second.
+const ASKED: u32 = 20;
+
+/// Whether one more keeps to a rate; what it has paid for so far moves on.
+fn charge(paid: &mut Uptime, per_second: u32, now: Uptime) -> bool {
+    let next = (*paid).max(now).plus(Duration::from_secs(1) / per_second.max(1));
+    let may = next.since(now) <= BURST;
+    if may {
+        *paid = next;
+    }
+    may
+}
+
 /// What ground stations of a link may do.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,6 +73,8 @@ struct Link {
     ways: Vec<(Way, Option<Uptime>)>,
     /// When what was sent so far would have been sent at the rate.
     paid: Uptime,
+    /// The same of what is asked of the interlock.
+    asked: Uptime,
     told: Option<Uptime>,
 }
 
@@ -71,7 +86,14 @@ impl Stations {
     pub fn new(links: &[LinkConfig]) -> Self {
         let link = |link: &LinkConfig| {
             let config = link.ground_stations.clone()?;
-            Some(Link { config, name: link.name.to_string(), ways: Vec::new(), paid: Uptime(0), told: None })
+            Some(Link {
+                config,
+                name: link.name.to_string(),
+                ways: Vec::new(),
+                paid: Uptime(0),
+                asked: Uptime(0),
+                told: None,
+            })
         };
         Self(links.iter().map(link).collect())
     }
@@ -133,13 +155,12 @@ impl Stations {
 
     /// Whether one packet more keeps to the link's rate.
     pub fn may_send(&mut self, link: usize, now: Uptime) -> bool {
-        let Some(link) = self.link(link) else { return false };
-        let next = link.paid.max(now).plus(Duration::from_secs(1) / link.config.per_second.max(1));
-        let may = next.since(now) <= BURST;
-        if may {
-            link.paid = next;
-        }
-        may
+        self.link(link).is_some_and(|link| charge(&mut link.paid, link.config.per_second, now))
+    }
+
+    /// Whether the interlock may be asked once more: a flood must not fill its queue. Questions do not use this up.
+    pub fn may_ask(&mut self, link: usize, now: Uptime) -> bool {
+        self.link(link).is_some_and(|link| charge(&mut link.asked, ASKED, now))
     }
 
     /// Whether a link's people may be told a line more.

@@ -185,7 +185,12 @@ fn converse(ears: &Ears, stream: TcpStream) -> anyhow::Result<()> {
     let queued = u32::try_from(QUEUED).unwrap_or(u32::MAX);
     socket2::SockRef::from(&stream).set_tcp_notsent_lowat(queued).context("set up a connection")?;
     let sending = stream.try_clone().context("share a connection")?;
-    talk(ears, stream, Connection(sending), Some(SILENT))
+    let ended = talk(ears, &stream, Connection(sending), Some(SILENT));
+    if !ears.stopped() {
+        // What could not be sent must not arrive later, when the vehicle was told something else.
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+    ended
 }
 
 /// Reads a stream until it breaks, the node stops, or it was silent for too long; its writer ends with it.
@@ -206,8 +211,11 @@ fn talk(ears: &Ears, mut reading: impl Read, outlet: impl Outlet, silent: Option
         match reading.read(&mut bytes) {
             Ok(0) => break Err(anyhow::anyhow!("the other side has closed it")),
             Ok(len) => {
-                heard = now;
-                ears.hear(deframer.feed(bytes.get(..len).unwrap_or_default()), &way);
+                let parsed = deframer.feed(bytes.get(..len).unwrap_or_default());
+                if !parsed.packets.is_empty() {
+                    heard = now;
+                }
+                ears.hear(parsed, &way);
             }
             Err(error) if is_pause(error.kind()) => {
                 if silent.is_some_and(|silent| now.since(heard) > silent) {
@@ -245,5 +253,9 @@ fn write(mut outlet: impl Outlet, outbox: &Outbox) {
             Some(_) => {}
             None => std::thread::park_timeout(if waiting.is_some() { LOOK } else { WAIT }),
         }
+    }
+    // Before a node ends it holds what moves.
+    for frame in outbox.urgent.try_iter() {
+        let _ = outlet.write_all(frame.bytes());
     }
 }

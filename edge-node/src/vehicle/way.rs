@@ -10,7 +10,7 @@ use rustix::net::{SendFlags, sendto};
 
 use super::codec::PACKET_MAX;
 
-/// Demands waiting for a stream's writer: more than it can be given in a second, so full means that nothing goes out.
+/// Demands waiting for a stream's writer: those of all vehicles in half a second, so full means that nothing goes out.
 const URGENT: usize = 64;
 /// Other packets waiting: what a slow line sends in some seconds. Full: the packet is lost, as on a radio.
 const ORDINARY: usize = 64;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edge_node::interlock::latch::{self, Latch};
-use edge_node::interlock::machine::{Demand, Effect, Input, Policy, Role, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, Policy, Role, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use shared::ids::{EventId, Name};
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ fn confirm(rig: &mut Rig, by: &str) -> Vec<String> {
 }
 
 fn press(rig: &mut Rig, scope: Scope) {
-    rig.give(Input::Press { source: "console", by: String::new(), scope });
+    rig.give(Input::Press { source: Source::Console, by: String::new(), scope });
 }
 
 fn people() -> Vec<(String, Role)> {

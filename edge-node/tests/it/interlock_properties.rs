@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::Class;
 use edge_node::vehicle::command::Order;
@@ -62,7 +62,7 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
         (0usize..4, state, heard).prop_map(|(vehicle, state, heard)| Input::Vehicle(Report { vehicle, state, heard }));
     let input = prop_oneof![
         6 => Just(Input::Tick),
-        1 => Just(Input::Press { source: "console", by: String::new(), scope: Scope::Site }),
+        1 => Just(Input::Press { source: Source::Console, by: String::new(), scope: Scope::Site }),
         1 => Just(Input::Reset { id: EventId(Uuid::nil()), by: "ann".into(), scope: Scope::Site }),
         1 => (0u64..6).prop_map(|press| Input::Released { press, by: "ann".into() }),
         6 => report,
@@ -122,7 +122,7 @@ proptest! {
         }
         let before = [machine.demand(ROVER), machine.demand(COPTER)];
         let hazards =
-            [Input::Press { source: "console", by: String::new(), scope: Scope::Site }, Input::Seen { zone: 0, present: true, captured: now }];
+            [Input::Press { source: Source::Console, by: String::new(), scope: Scope::Site }, Input::Seen { zone: 0, present: true, captured: now }];
         for hazard in hazards {
             let mut worse = machine.clone();
             worse.step(hazard, now, &mut Vec::new());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::state::Report;
@@ -19,7 +19,7 @@ const RTL: u32 = 6;
 const COPTER_AUTO: u32 = 3;
 
 fn press() -> Input {
-    Input::Press { source: "console", by: String::new(), scope: Scope::Site }
+    Input::Press { source: Source::Console, by: String::new(), scope: Scope::Site }
 }
 
 /// The reason for which a rule is tripped on a vehicle.

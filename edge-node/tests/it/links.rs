@@ -1,14 +1,13 @@
-//! Vehicles behind several links: which one is listened to, what comes twice, who is refused; streams cut anywhere; signed
-//! packets, by the mavlink crate's own signer.
+//! Vehicles behind several links: which one is listened to, what comes twice, who is refused; streams cut anywhere.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edge_node::vehicle::codec::{Deframer, Packet, Writer, parse};
-use edge_node::vehicle::command::{Kind, command_ack, heartbeat};
-use edge_node::vehicle::fleet::{Act, Fleet, Link};
-use edge_node::vehicle::signing::{Clock, Guard, Key, Pace, Refusal, Signer};
+use edge_node::vehicle::command::command_ack;
+use edge_node::vehicle::craft::Link;
+use edge_node::vehicle::fleet::{Act, Fleet};
 use edge_node::vehicle::state::{Heard, Report};
 use edge_node::vehicle::url::LinkUrl;
 use edge_node::vehicle::way::Way;
@@ -16,13 +15,9 @@ use edge_node::vehicle::{LinkConfig, VehicleConfig};
 use mavlink::dialects::ardupilotmega::{
     HEARTBEAT_DATA, MavAutopilot, MavMessage, MavModeFlag, MavType, STATUSTEXT_DATA,
 };
-use mavlink::{MavHeader, SigningConfig, SigningData, write_v2_msg, write_v2_msg_signed};
+use mavlink::{MavHeader, write_v2_msg};
 use proptest::prelude::*;
-use shared::units::{Uptime, UtcMicros};
-
-const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-/// 2026-11-24 in microseconds of UTC.
-const TODAY: i64 = 1_795_478_400_000_000;
+use shared::units::Uptime;
 
 /// Ways that are no more than different: nothing is sent over them.
 pub fn ways(count: u16) -> Vec<Way> {
@@ -44,20 +39,20 @@ pub fn rover(links: &str) -> VehicleConfig {
 
 pub fn fleet(vehicles: Vec<VehicleConfig>, links: &[LinkConfig]) -> Fleet {
     let ends = links.iter().map(|_| Link { writer: Writer::new(245, 191, None), guard: None }).collect();
-    Fleet::new(vehicles, links, ends, 245)
+    Fleet::new(vehicles, links, (ends, Vec::new()), 245)
 }
 
 const TWO: &str =
     "[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:1\"\n[[link]]\nname = \"modem\"\nurl = \"tcpin:127.0.0.1:2\"";
 
-fn bytes(sysid: u8, sequence: u8, message: &MavMessage) -> Vec<u8> {
+pub fn bytes(sysid: u8, sequence: u8, message: &MavMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = MavHeader { system_id: u32::from(sysid), component_id: 1, sequence };
     write_v2_msg(&mut bytes, header, message).unwrap();
     bytes
 }
 
-fn beat(mode: u32, kind: MavType) -> MavMessage {
+pub fn beat(mode: u32, kind: MavType) -> MavMessage {
     MavMessage::HEARTBEAT(HEARTBEAT_DATA {
         custom_mode: mode,
         mavtype: kind,
@@ -104,7 +99,7 @@ impl Air {
     }
 }
 
-fn refused(acts: &[Act]) -> Option<&'static str> {
+pub fn refused(acts: &[Act]) -> Option<&'static str> {
     acts.iter().find_map(|act| if let Act::Refused { why, .. } = act { Some(*why) } else { None })
 }
 
@@ -181,8 +176,36 @@ fn strangers_and_a_vehicle_that_becomes_another_kind_are_refused_and_named() {
 }
 
 #[test]
+fn a_copter_with_a_rovers_number_is_never_told_anything() {
+    let (mut air, ways) = (Air::new(), ways(2));
+    let copter = parse(&bytes(1, 7, &beat(9, MavType::MAV_TYPE_QUADROTOR))).packets;
+    let acts = air.hear(0, &ways[0], &copter);
+    assert!(acts.iter().all(|act| matches!(act, Act::Refused { .. })), "{acts:?}");
+    // Where a rover was before, nothing is sent any more.
+    air.say(0, &ways[0], 10);
+    let acts = air.hear(0, &ways[0], &copter);
+    assert!(acts.contains(&Act::Way { vehicle: 0, link: 0, way: None }), "{acts:?}");
+}
+
+#[test]
+fn a_camera_of_the_vehicle_is_not_where_the_vehicle_is_and_keeps_no_link_alive() {
+    let (mut air, ways) = (Air::new(), ways(3));
+    let mut camera = packet(1, 0, 4);
+    camera.compid = 100;
+    assert!(air.hear(0, &ways[2], std::slice::from_ref(&camera)).is_empty());
+    assert!(told(&air.say(0, &ways[0], 10), 0, &ways[0]));
+    for _ in 0..10 {
+        air.pass(200);
+        air.hear(0, &ways[0], std::slice::from_ref(&camera));
+        air.say(1, &ways[1], 4);
+    }
+    assert_eq!(air.mode(), 4, "its radio has only the camera");
+}
+
+#[test]
 fn an_ack_that_the_network_repeats_counts_once() {
     let (mut air, ways) = (Air::new(), ways(1));
+    air.say(0, &ways[0], 10);
     let mut buffer = Vec::new();
     command_ack(&mut Writer::new(1, 1, None), (1, 1), (176, 4), (245, 191), &mut buffer);
     let ack = parse(&buffer).packets;
@@ -200,6 +223,7 @@ fn an_ack_that_the_network_repeats_counts_once() {
 #[test]
 fn what_a_vehicle_says_in_words_is_kept() {
     let (mut air, ways) = (Air::new(), ways(1));
+    air.say(0, &ways[0], 10);
     let said = MavMessage::STATUSTEXT(STATUSTEXT_DATA {
         severity: mavlink::dialects::ardupilotmega::MavSeverity::MAV_SEVERITY_CRITICAL,
         text: "PreArm: GPS\u{7f}1 not healthy".into(),
@@ -263,107 +287,4 @@ proptest! {
             prop_assert!(fed - read < 280, "{} bytes are kept", fed - read);
         }
     }
-}
-
-fn crate_signed(signing: &SigningData, sequence: u8) -> Packet {
-    let mut bytes = Vec::new();
-    let header = MavHeader { system_id: 1, component_id: 1, sequence };
-    write_v2_msg_signed(&mut bytes, header, &beat(10, MavType::MAV_TYPE_GROUND_ROVER), Some(signing)).unwrap();
-    parse(&bytes).packets.remove(0)
-}
-
-fn signing(link: u8) -> SigningData {
-    let key: Vec<u8> = (0..32).collect();
-    SigningData::from_config(SigningConfig::new(key.try_into().unwrap(), link, true, false))
-}
-
-#[test]
-fn signatures_are_those_of_another_implementation_and_come_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::open(folder.path(), edge_node::clock::utc()).unwrap();
-    let key = Key::parse(KEY).unwrap();
-    assert_eq!(format!("{key:?}"), "Key(…)");
-    // Ours, read by the crate.
-    let mut writer = Writer::new(245, 191, Some(Signer::new(key.clone(), 3, clock.clone())));
-    let (mut buffer, theirs) = (Vec::new(), signing(0));
-    for _ in 0..3 {
-        heartbeat(&mut writer, Kind::Onboard, &mut buffer);
-        let mut reader = mavlink::MavlinkReader::new(buffer.as_slice());
-        assert!(reader.read_any_message_signed::<MavMessage>(Some(&theirs)).is_ok());
-    }
-    // The crate's, read by us: each once, in order.
-    let mut guard = Guard::new(key, clock.clone());
-    let theirs = signing(9);
-    let (first, second) = (crate_signed(&theirs, 0), crate_signed(&theirs, 1));
-    assert_eq!(guard.check(&first), Ok(()));
-    assert_eq!(guard.check(&second), Ok(()));
-    assert_eq!((guard.check(&first), guard.check(&second)), (Err(Refusal::Old), Err(Refusal::Old)));
-    let mut changed = crate_signed(&theirs, 2);
-    changed.raw[12] ^= 1;
-    assert_eq!(guard.check(&changed), Err(Refusal::Wrong));
-    assert_eq!(guard.check(&packet(1, 3, 10)), Err(Refusal::Unsigned));
-    for link in 10..40 {
-        let sender = guard.check(&crate_signed(&signing(link), 0));
-        assert_eq!(sender, if link < 25 { Ok(()) } else { Err(Refusal::Crowd) }, "sender {link}");
-    }
-}
-
-#[test]
-fn a_new_sender_may_be_fifty_seconds_behind_and_not_sixty_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = |behind_s: i64| Clock::open(folder.path(), UtcMicros(TODAY - behind_s * 1_000_000)).unwrap();
-    for (behind_s, taken) in [(0, true), (50, true), (61, false)] {
-        let mut buffer = Vec::new();
-        let mut writer = Writer::new(1, 1, Some(Signer::new(Key::parse(KEY).unwrap(), 0, clock(behind_s))));
-        heartbeat(&mut writer, Kind::Onboard, &mut buffer);
-        let mut guard = Guard::new(Key::parse(KEY).unwrap(), clock(0));
-        assert_eq!(guard.check(&parse(&buffer).packets[0]).is_ok(), taken, "{behind_s} s");
-    }
-}
-
-#[test]
-fn the_time_of_signatures_only_grows_over_restarts_and_with_what_is_heard() {
-    let folder = tempfile::tempdir().unwrap();
-    let today = Clock::open(folder.path(), UtcMicros(TODAY)).unwrap();
-    let pace = Pace::new(today.clone(), Uptime::from_millis(1000));
-    let begun = today.get();
-    pace.pass(Uptime::from_millis(31_000));
-    assert_eq!(today.get() - begun, 3_000_000, "30 s in units of 10 µs");
-    today.store(folder.path()).unwrap();
-    let used = today.get() + 2_999_999;
-    // The battery of its clock is empty: a minute after what was stored, so later than anything that was signed since.
-    let again = Clock::open(folder.path(), UtcMicros(0)).unwrap();
-    assert!(again.get() > used);
-    // Nothing stored: one packet of the vehicle is enough.
-    let fresh = tempfile::tempdir().unwrap();
-    let early = Clock::open(fresh.path(), UtcMicros(0)).unwrap();
-    assert_eq!(early.get(), 0);
-    let mut guard = Guard::new(Key::parse(KEY).unwrap(), early.clone());
-    let mut buffer = Vec::new();
-    heartbeat(
-        &mut Writer::new(1, 1, Some(Signer::new(Key::parse(KEY).unwrap(), 0, today))),
-        Kind::Onboard,
-        &mut buffer,
-    );
-    assert_eq!(guard.check(&parse(&buffer).packets[0]), Ok(()));
-    assert!(early.get() > begun);
-    std::fs::write(folder.path().join("signing-time"), "soon").unwrap();
-    assert!(Clock::open(folder.path(), UtcMicros(0)).unwrap_err().contains("expected a number"));
-}
-
-#[test]
-fn a_key_that_others_can_read_or_that_is_none_is_refused_without_showing_it() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("key");
-    let write = |text: &str, mode: u32| {
-        std::fs::write(&file, text).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        Key::read(&file)
-    };
-    assert!(write(&format!("{KEY}\n"), 0o600).is_ok());
-    assert!(write(KEY, 0o640).unwrap_err().contains("0600"));
-    let secret = "00010203040506070809zz";
-    let error = write(secret, 0o600).unwrap_err();
-    assert!(error.contains("64 hexadecimal digits") && !error.contains(secret), "{error}");
 }

@@ -30,6 +30,7 @@ mod mavlink;
 mod retention;
 mod rig;
 mod sensing;
+mod signing;
 mod stations;
 mod steady;
 mod upkeep;

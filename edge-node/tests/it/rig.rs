@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::audit::Audit;
 use edge_node::vehicle::codec::Packet;
@@ -197,7 +197,7 @@ impl Rig {
     }
 
     pub fn press(&mut self) {
-        self.give(Input::Press { source: "console", by: String::new(), scope: Scope::Site });
+        self.give(Input::Press { source: Source::Console, by: String::new(), scope: Scope::Site });
     }
 
     pub fn pressed(&self) -> bool {

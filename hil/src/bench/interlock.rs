@@ -1,8 +1,8 @@
 //! `./dev bench interlock`: from the first byte of a press over HTTP to the first demand packet at the vehicle's socket, both
 //! seen from outside the node: alone, with both cores busy and the journal taking events, and with the disk stalled.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::io::Write;
+use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,8 @@ use sim::autopilot::Autopilot;
 use sim::scenario::Vehicle;
 
 use super::Target::Most;
-use super::{last_line, round};
+use super::console::Console;
+use super::{last_line, percentiles, round};
 use crate::binaries::built;
 use crate::media;
 use crate::process::output;
@@ -66,14 +67,8 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     )?;
     writeln!(out, "                              p50      p99    p99.9      max")?;
     let mut metrics = serde_json::Map::new();
-    let mut row = |out: &mut dyn Write, name: &str, what: &str, mut times: Vec<f64>| -> anyhow::Result<()> {
-        times.sort_by(f64::total_cmp);
-        let at = |part: f64| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a list")]
-            let index = ((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1));
-            times.get(index).copied().unwrap_or(f64::NAN)
-        };
-        let found = [at(0.5), at(0.99), at(0.999), at(1.0)];
+    let mut row = |out: &mut dyn Write, name: &str, what: &str, times: Vec<f64>| -> anyhow::Result<()> {
+        let found = percentiles(times);
         let [p50, p99, p999, max] = found;
         writeln!(out, "  {what:<24}{p50:>9.2}{p99:>9.2}{p999:>9.2}{max:>9.2}")?;
         for (part, value) in ["p50", "p99", "p999", "max"].iter().zip(found) {
@@ -144,56 +139,6 @@ fn presses(console: &mut Console, orders: &Receiver<Instant>, count: usize) -> a
         console.shows("\"estop\":false")?;
     }
     Ok(times)
-}
-
-/// A connection to the node's console that stays open.
-struct Console {
-    answers: BufReader<TcpStream>,
-}
-
-impl Console {
-    fn open(port: u16) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).context("reach the console")?;
-        stream.set_nodelay(true).context("reach the console")?;
-        stream.set_read_timeout(Some(LONG)).context("reach the console")?;
-        Ok(Self { answers: BufReader::new(stream) })
-    }
-
-    /// Waits until the interlock's view contains a text.
-    fn shows(&mut self, text: &str) -> anyhow::Result<()> {
-        // Asked again at once: ten thousand presses are to end some day.
-        let begun = now();
-        loop {
-            let view = self.ask("GET", "/api/v1/interlocks", "")?;
-            if view.contains(text) {
-                return Ok(());
-            }
-            anyhow::ensure!(begun.elapsed() < LONG, "wait for {text}: last seen: {view}");
-        }
-    }
-
-    /// One request; its answer's body.
-    fn ask(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.answers.get_mut().write_all(request.as_bytes()).context("ask the console")?;
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            self.answers.read_line(&mut line).context("read the console's answer")?;
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().context("read the answer's length")?;
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.answers.read_exact(&mut body).context("read the console's answer")?;
-        String::from_utf8(body).context("read the console's answer")
-    }
 }
 
 /// A rover of the simulator that tells when a mode order reaches its socket.

@@ -6,7 +6,9 @@ mod detect;
 mod journal;
 mod uplink;
 mod ingest;
+mod console;
 mod interlock;
+mod mavlink;
 
 use std::io::Write;
 
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 /// # Errors
 /// An unknown name, or a measurement that cannot be made.
 pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
-    let all = ["detect", "journal", "uplink", "ingest", "interlock"];
+    let all = ["detect", "journal", "uplink", "ingest", "interlock", "mavlink"];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for name in name.map_or_else(|| all.to_vec(), |name| vec![name]) {
         match name {
@@ -27,6 +29,7 @@ pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
             "uplink" => runtime.block_on(uplink::run(out)),
             "ingest" => runtime.block_on(ingest::run(out)),
             "interlock" => interlock::run(out),
+            "mavlink" => mavlink::run(out),
             other => anyhow::bail!("run benchmark {other}: expected {}", all.join(", ")),
         }
         .with_context(|| format!("measure {name}"))?;
@@ -70,6 +73,16 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The median, the 99th and 99.9th in a hundred, and the largest.
+fn percentiles(mut values: Vec<f64>) -> [f64; 4] {
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.99, 0.999, 1.0].map(|part| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a list")]
+        let index = ((values.len() as f64 * part) as usize).min(values.len().saturating_sub(1));
+        values.get(index).copied().unwrap_or(f64::NAN)
+    })
 }
 
 fn round(value: f64) -> f64 {

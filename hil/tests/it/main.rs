@@ -25,6 +25,7 @@ mod media;
 mod questions;
 mod radio;
 mod relay;
+mod replay;
 mod shape;
 mod station;
 mod summary;

@@ -79,11 +79,6 @@ fn all() -> Vec<Payload> {
             by: "ann".into(),
             lasts_s: Some(600),
         }),
-        Payload::VehicleSaid(VehicleSaid {
-            vehicle: "rover".into(),
-            severity: 4,
-            text: "PreArm: GPS 1 not healthy".into(),
-        }),
         Payload::VehicleSampled(VehicleSampled {
             vehicle: "rover".into(),
             mode: 10,
@@ -93,6 +88,11 @@ fn all() -> Vec<Payload> {
             relative_alt_m: Some(1.5),
             speed_mps: Some(2.0),
             battery_pct: Some(80),
+        }),
+        Payload::VehicleSaid(VehicleSaid {
+            vehicle: "rover".into(),
+            severity: 4,
+            text: "PreArm: GPS 1 not healthy".into(),
         }),
         Payload::SensorReading(SensorReading { sensor: "load".into(), value: 1.5, unit: "kN".into() }),
         Payload::MediaStored(MediaStored { hash: hash(), bytes: 300, media_type: "video/mp4".into() }),

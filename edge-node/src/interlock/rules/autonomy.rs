@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::Hazard;
+use crate::interlock::fixed::Text;
 use crate::interlock::obey::Sight;
 use crate::interlock::words::Demand;
 use crate::vehicle::class::{Class, Meaning};
@@ -27,7 +29,7 @@ const PULSES_US: std::ops::RangeInclusive<u16> = 800..=2200;
 const SWITCHED_US: u16 = 100;
 
 /// What was ordered, and what the vehicle did by itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Autonomy {
     ordered: [Option<(u32, Uptime)>; ORDERS],
     mode: Option<u32>,
@@ -35,7 +37,7 @@ pub struct Autonomy {
     channel_us: u16,
     switched: Option<Uptime>,
     unsettled: Option<Uptime>,
-    own: Hazard,
+    own: Option<(Demand, Text)>,
     pilot: bool,
 }
 
@@ -73,7 +75,7 @@ impl Autonomy {
                 _ => None,
             };
             if sight.state.armed && !ours && hazard.is_some() {
-                self.own = hazard;
+                self.own = hazard.map(|(demand, why)| (demand, Text(why)));
             }
         }
         if !sight.state.armed && sight.on_ground(now) {
@@ -124,8 +126,8 @@ impl Autonomy {
     }
 
     /// What the vehicle does on its own.
-    pub const fn foreign(&self) -> Hazard {
-        self.own
+    pub fn foreign(&self) -> Hazard {
+        self.own.map(|(demand, why)| (demand, why.0))
     }
 
     /// Whether its pilot has it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::{Hazard, worse};
@@ -15,7 +16,7 @@ const LOW_FOR: Duration = Duration::from_secs(3);
 const CHARGED_PCT: u8 = 5;
 
 /// Since when the charge is low.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     below: Option<(Demand, Uptime)>,
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 /// A second person confirms a reset within this time.
@@ -12,7 +13,7 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// A hardware line that was not read for this long counts as pressed.
 const UNREAD: Duration = Duration::from_millis(500);
 /// What a press is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// Every vehicle and output of the site.
     Site,
@@ -23,7 +24,7 @@ pub enum Scope {
 }
 
 /// What is latched.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Latched {
     /// The whole site.
     pub site: bool,
@@ -59,7 +60,7 @@ impl Latched {
 }
 
 /// The hardware line, normally closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Line {
     read: Uptime,
     pressed: bool,
@@ -68,7 +69,7 @@ struct Line {
 }
 
 /// A release that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Asked {
     by: String,
     scope: Scope,
@@ -76,7 +77,7 @@ struct Asked {
 }
 
 /// The e-stop of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Estop {
     latched: Latched,
     presses: u64,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::Hazard;
@@ -51,7 +51,7 @@ pub struct Fence {
 }
 
 /// What was seen of one vehicle and its fences.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     judged: Option<Uptime>,
     out: u8,

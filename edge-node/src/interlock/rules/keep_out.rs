@@ -1,11 +1,12 @@
 //! A zone that nobody may be in while vehicles move in it. A camera that shows nothing fresh counts as a person.
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use crate::interlock::words::KeepOut;
 
 /// What was seen of a zone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Watch {
     last_frame: Uptime,
     last_present: Option<Uptime>,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
@@ -22,7 +23,7 @@ const MOVING_MPS: f32 = 0.3;
 const CLIMBING_MPS: f32 = 0.5;
 
 /// One operator's control of one vehicle.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Held {
     id: EventId,
     by: String,
@@ -30,7 +31,7 @@ struct Held {
 }
 
 /// Who answers for one vehicle.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
     held: Option<Held>,
     patrol: Option<(String, Uptime)>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::Hazard;
@@ -18,7 +19,7 @@ const IN_A_ROW: u8 = 10;
 const APART: Duration = Duration::from_millis(1500);
 
 /// Heartbeats that came without a break.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Beats {
     last: Option<Uptime>,
     count: u8,

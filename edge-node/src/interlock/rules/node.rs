@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::Hazard;
@@ -16,7 +17,7 @@ const NO_BEAT: Duration = Duration::from_secs(1);
 const WELL: Duration = Duration::from_secs(10);
 
 /// When the safety loop ran.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loop {
     last: Option<Uptime>,
     late: Option<Uptime>,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::{Hazard, worse};
@@ -17,7 +18,7 @@ const LOST: Duration = Duration::from_secs(3);
 const GOOD_FOR: Duration = Duration::from_secs(5);
 
 /// Since when its position is good.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     good_since: Option<Uptime>,
     /// Since when it is heard: what it has not told yet it may still tell.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::Hazard;
@@ -32,7 +33,7 @@ pub struct Apart {
 }
 
 /// Where a vehicle is and goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Track {
     at: Point,
     /// Above the sea: heights above different homes cannot be compared.

@@ -1,20 +1,23 @@
 //! Whether a rule is tripped, and when that changes.
 
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::Hazard;
+use crate::interlock::fixed::Text;
+use crate::interlock::words::Demand;
 
 /// One rule on one vehicle.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trip {
-    hazard: Hazard,
+    hazard: Option<(Demand, Text)>,
     since: Option<Uptime>,
 }
 
 impl Trip {
     /// What it demands and why, while tripped.
-    pub const fn hazard(&self) -> Hazard {
-        self.hazard
+    pub fn hazard(&self) -> Hazard {
+        self.hazard.map(|(demand, why)| (demand, why.0))
     }
 
     /// Whether it is tripped.
@@ -29,7 +32,7 @@ impl Trip {
 
     /// Takes what the rule finds now. True when what it demands has changed.
     pub fn judge(&mut self, found: Hazard, now: Uptime) -> bool {
-        let before = std::mem::replace(&mut self.hazard, found);
+        let before = std::mem::replace(&mut self.hazard, found.map(|(demand, why)| (demand, Text(why))));
         if before.is_some() != found.is_some() {
             self.since = found.map(|_| now);
         }

@@ -1,0 +1,224 @@
+//! Keeps what the machine takes, in files beside the journal with a quota. The safety thread hands over by value and never
+//! waits; when there is no room, or a disk that fails, steps are missing and the next file begins with the machine as it is.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::Context;
+use shared::ids::TraceId;
+use shared::units::Uptime;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::machine::Machine;
+use super::recording::{Head, Step, VERSION, outcome, trace, write_block};
+use super::words::{Effect, Input};
+use crate::clock::Stamp;
+use crate::durable::private_folder;
+
+/// Steps waiting to be written: a second of 16 vehicles.
+const QUEUE: usize = 1024;
+/// Folder of the recordings, in the data folder.
+pub const FOLDER: &str = "recordings";
+/// One file, and the bytes that are packed together.
+const FILE_BYTES: u64 = 8 << 20;
+const BLOCK: usize = 256 << 10;
+/// What waits is written after this time at the latest.
+const FLUSH: Duration = Duration::from_secs(1);
+
+#[expect(clippy::large_enum_variant, reason = "a box would ask for memory with each step")]
+enum Note {
+    /// The machine before the step of this number.
+    Begin(Box<Machine>, u64, Uptime),
+    Step(Step),
+}
+
+/// The safety thread's end.
+pub struct Recorder {
+    to: Option<SyncSender<Note>>,
+    wanted: Arc<AtomicBool>,
+    run: u64,
+    number: u64,
+}
+
+/// The end that writes.
+pub struct Scribe {
+    from: Receiver<Note>,
+    wanted: Arc<AtomicBool>,
+    run: u64,
+    folder: PathBuf,
+    config: String,
+    quota: u64,
+    stamp: Stamp,
+}
+
+/// Both ends, for a data folder and so many bytes; nothing is kept for zero.
+pub fn recorder(data: &Path, config: String, quota: u64) -> (Recorder, Option<Scribe>) {
+    let (id, _) = Uuid::now_v7().as_u64_pair();
+    let wanted = Arc::new(AtomicBool::new(true));
+    if quota == 0 {
+        return (Recorder { to: None, wanted, run: id, number: 0 }, None);
+    }
+    let (to, from) = sync_channel(QUEUE);
+    let folder = data.join(FOLDER);
+    let scribe = Scribe { from, wanted: wanted.clone(), run: id, folder, config, quota, stamp: Stamp::new() };
+    (Recorder { to: Some(to), wanted, run: id, number: 0 }, Some(scribe))
+}
+
+impl Recorder {
+    /// Before a step: the machine, when a file wants to begin, and the input.
+    pub fn before(&mut self, machine: &Machine, input: &Input, now: Uptime) -> Option<Input> {
+        let to = self.to.as_ref()?;
+        self.number += 1;
+        if self.wanted.swap(false, Ordering::Relaxed)
+            && to.try_send(Note::Begin(Box::new(machine.clone()), self.number, now)).is_err()
+        {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+        Some(input.clone())
+    }
+
+    /// After it: what followed.
+    pub fn after(&self, input: Option<Input>, effects: &[Effect], now: Uptime) {
+        if let (Some(to), Some(input)) = (&self.to, input) {
+            let step = Step { number: self.number, at: now, input, outcome: outcome(effects) };
+            // No room: the scribe sees that a number is missing.
+            let _ = to.try_send(Note::Step(step));
+        }
+    }
+
+    /// The reference of the last step, where steps are kept.
+    pub fn trace(&self) -> Option<TraceId> {
+        self.to.as_ref().map(|_| trace(self.run, self.number))
+    }
+}
+
+struct Page {
+    file: BufWriter<File>,
+    written: u64,
+    next: u64,
+    block: Vec<u8>,
+    /// When the block was begun.
+    begun: Uptime,
+}
+
+impl Scribe {
+    /// Writes until the safety thread has ended.
+    pub fn run(self) {
+        let (mut page, mut failed): (Option<Page>, _) = (None, false);
+        loop {
+            let note = match self.from.recv_timeout(FLUSH) {
+                Ok(note) => Some(note),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if let Err(error) = self.take(note, &mut page) {
+                page = None;
+                if !std::mem::replace(&mut failed, true) {
+                    warn!("what the interlock takes cannot be recorded: {error:#}");
+                }
+            }
+        }
+        if let Some(Err(error)) = page.map(|mut page| page.turn()) {
+            warn!("the end of a recording cannot be written: {error:#}");
+        }
+    }
+
+    fn take(&self, note: Option<Note>, page: &mut Option<Page>) -> anyhow::Result<()> {
+        match (note, page.as_mut()) {
+            (Some(Note::Begin(machine, first, at)), _) => {
+                if let Some(mut full) = page.take() {
+                    full.turn()?;
+                }
+                *page = Some(self.begin(&machine, first, at)?);
+                self.keep_quota()
+            }
+            (Some(Note::Step(step)), Some(open)) if step.number == open.next => {
+                open.next += 1;
+                if open.block.is_empty() {
+                    open.begun = step.at;
+                }
+                open.block.extend(postcard::to_stdvec(&step).context("record a step")?);
+                if open.block.len() >= BLOCK || step.at.since(open.begun) >= FLUSH {
+                    open.turn()?;
+                }
+                if open.written >= FILE_BYTES {
+                    self.wanted.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            (Some(Note::Step(_)), open) => {
+                // Steps are missing, or nothing is open: from the machine as it is then.
+                if let Some(mut open) = open.is_some().then(|| page.take()).flatten() {
+                    open.turn()?;
+                }
+                self.wanted.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            (None, Some(open)) => open.turn(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn begin(&self, machine: &Machine, first: u64, at: Uptime) -> anyhow::Result<Page> {
+        private_folder(&self.folder).context("make the folder of recordings")?;
+        let path = self.folder.join(format!("{:016x}-{first:012}.rec", self.run));
+        let file = File::options().create_new(true).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("make {}", path.display()))?;
+        let machine = postcard::to_stdvec(machine).context("record the machine")?;
+        let (run, config, occurred) = (self.run, self.config.clone(), self.stamp.now());
+        let head = Head { version: VERSION, run, first, at, occurred, config, machine };
+        let mut page = Page { file: BufWriter::new(file), written: 0, next: first, block: Vec::new(), begun: at };
+        page.block = postcard::to_stdvec(&head).context("record the machine")?;
+        page.turn()?;
+        Ok(page)
+    }
+
+    /// The oldest go first.
+    fn keep_quota(&self) -> anyhow::Result<()> {
+        let mut files = files(&self.folder)?;
+        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let mut total: u64 = files.iter().map(size).sum();
+        // The one being written stays.
+        files.pop();
+        for path in files {
+            if total + FILE_BYTES <= self.quota {
+                break;
+            }
+            total -= size(&path).min(total);
+            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Page {
+    fn turn(&mut self) -> anyhow::Result<()> {
+        use std::io::Write;
+        if !self.block.is_empty() {
+            self.written += write_block(&mut self.file, &self.block).context("write a recording")?;
+            self.block.clear();
+            self.file.flush().context("write a recording")?;
+        }
+        Ok(())
+    }
+}
+
+/// The recordings of a folder, oldest first.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "rec"));
+    // Names begin with the time of the run and go on with the number of the step.
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,84 @@
+//! One vehicle as the vehicles' thread has it, and what it is asked for. Pure.
+
+use std::time::Duration;
+
+use shared::units::Uptime;
+
+use super::codec::Writer;
+use super::command::{request_parameter, request_stream};
+use super::recent::Recent;
+use super::roads::Roads;
+use super::state::VehicleState;
+use super::way::Way;
+use super::{Class, VehicleConfig};
+
+/// Streams are asked for again this often: a rebooted vehicle has forgotten.
+const REQUEST: Duration = Duration::from_secs(5);
+/// One parameter is asked for this often.
+const AUDIT: Duration = Duration::from_millis(500);
+/// Message ids and intervals in microseconds that a vehicle is asked for.
+const STREAMS: [(u32, u32); 6] =
+    [(0, 200_000), (33, 200_000), (65, 100_000), (24, 500_000), (1, 1_000_000), (245, 500_000)];
+/// And what tells how good its position is: of ArduPilot, of PX4.
+const ESTIMATE: [(u32, u32); 2] = [(193, 500_000), (230, 500_000)];
+
+/// One vehicle.
+pub struct Craft {
+    /// Its links.
+    pub roads: Roads,
+    /// What it said.
+    pub state: VehicleState,
+    /// Parameters asked for, and when the last was.
+    audited: (usize, Option<Uptime>),
+    /// When its state was journaled.
+    pub sampled: Option<Uptime>,
+    /// Acks that came.
+    pub acks: Recent,
+    /// It was heard in this batch.
+    pub heard: bool,
+}
+
+/// What a link's packets are written and judged with.
+#[derive(Debug)]
+pub struct Link {
+    /// Writes everything but demands.
+    pub writer: Writer,
+    /// Index of who looks at its signatures, where the link has a key.
+    pub guard: Option<usize>,
+}
+
+impl Craft {
+    /// Nothing was heard of it.
+    pub fn new(roads: Roads) -> Self {
+        let (state, acks) = (VehicleState::default(), Recent::default());
+        Self { roads, state, audited: (0, None), sampled: None, acks, heard: false }
+    }
+
+    /// Asks on each of its links for streams, and where it is listened to for one parameter.
+    pub fn ask(&mut self, config: &VehicleConfig, links: &mut [Link], now: Uptime, out: &mut Vec<(Way, Vec<u8>)>) {
+        let mut packet = Vec::new();
+        for road in &mut self.roads.all {
+            let (Some(way), Some(Link { writer, .. })) = (&road.way, links.get_mut(road.link)) else { continue };
+            if road.asked.is_none_or(|at| now.since(at) >= REQUEST) {
+                road.asked = Some(now);
+                let estimate =
+                    ESTIMATE.into_iter().filter(|(id, _)| (*id == 230) == (config.class == Class::Px4Copter));
+                for (id, interval) in STREAMS.into_iter().chain(estimate) {
+                    request_stream(writer, config.sysid, id, interval, &mut packet);
+                    out.push((way.clone(), packet.clone()));
+                }
+            }
+        }
+        let road = self.roads.active().and_then(|road| Some((road.way.as_ref()?, links.get_mut(road.link)?)));
+        let (turn, at) = self.audited;
+        if let Some((way, Link { writer, .. })) = road
+            && at.is_none_or(|at| now.since(at) >= AUDIT)
+        {
+            self.audited = (turn.wrapping_add(1), Some(now));
+            if let Some(name) = self.state.audit.next(config.class, turn) {
+                request_parameter(writer, config.sysid, name, &mut packet);
+                out.push((way.clone(), packet));
+            }
+        }
+    }
+}
