@@ -1,14 +1,19 @@
 //! `interlock`: whatever bytes a link brings and whatever is pressed and asked meanwhile, the interlock does not panic, sends
 //! nothing on that is told to stand, and says no more than a bounded number of things at once.
 //!
+//! `link`: whatever bytes links bring to the vehicles' thread, nothing of a ground station goes on that moves a vehicle, and what
+//! follows a packet is bounded.
+//!
 //! `journal`: a journal whose files are damaged in any way opens again, or is refused with an error; it never panics, and what can be
 //! read of it has its place and its chain. The tests run the corpus through the same function.
 
 #![allow(clippy::unwrap_used, reason = "a fuzz target that panics has found something")]
 
 mod interlock;
+mod link;
 
 pub use interlock::interlock;
+pub use link::link;
 
 use std::path::Path;
 use std::sync::OnceLock;

@@ -107,9 +107,11 @@ impl Machine {
         if self.estop.tick(now) {
             self.press(Source::Line, "not read".into(), Scope::Site, out);
         }
-        // What time alone has tripped comes first: a request is judged on the present.
-        self.judge(now, out);
-        let changes = input != Input::Tick;
+        // A request is judged on the present: what time alone has tripped comes first.
+        let asks = matches!(input, Input::Request { .. });
+        if asks {
+            self.judge(now, out);
+        }
         match input {
             Input::Tick => {}
             Input::Press { source, by, scope } => self.press(source, by, scope, out),
@@ -150,9 +152,7 @@ impl Machine {
             }
             Input::Request { id, vehicle, verb, by } => self.request(id, vehicle, (verb, by), now, out),
         }
-        if changes {
-            self.judge(now, out);
-        }
+        self.judge(now, out);
         for index in 0..self.vehicles.len() {
             let (demand, around) = (self.demand(index), around(&self.policy, &self.tracks, &self.pass, now));
             if let (Some(config), Some(vehicle)) = (self.policy.vehicles.get(index), self.vehicles.get_mut(index)) {

@@ -27,8 +27,6 @@ const AUTOPILOT: u8 = 1;
 const HEARTBEAT_ID: u32 = 0;
 /// Who is behind with its signatures is told the time this often.
 const BEHIND: Duration = Duration::from_millis(200);
-/// A press that comes again within this time is the same one.
-const AGAIN: Duration = Duration::from_millis(100);
 /// A target that means every system.
 const ALL: u8 = 0;
 const COMMAND_ACK: u32 = 77;
@@ -110,8 +108,6 @@ pub struct Fleet {
     beat: Option<Uptime>,
     /// When somebody whose signatures are behind was last answered.
     behind: Option<Uptime>,
-    /// The last press of a ground station.
-    pressed: Option<(Option<usize>, Uptime)>,
 }
 
 impl Fleet {
@@ -121,7 +117,7 @@ impl Fleet {
         let craft = vehicles.iter().map(|vehicle| Craft::new(Roads::new(vehicle.links.iter().filter_map(road))));
         let (craft, stations) = (craft.collect(), Stations::new(links));
         let (ends, guards) = ends;
-        Self { vehicles, links: ends, guards, craft, stations, sysid, beat: None, behind: None, pressed: None }
+        Self { vehicles, links: ends, guards, craft, stations, sysid, beat: None, behind: None }
     }
 
     /// State of a vehicle.
@@ -268,15 +264,8 @@ impl Fleet {
         let (way, asker) = (way.clone(), (packet.sysid, packet.compid));
         let reply = Reply { link, way, vehicle, component: judged.component, command: judged.command, asker };
         match judged.verdict {
-            // A press is never too much; the same one again is the same one.
-            Verdict::Press => {
-                let again = self.pressed.is_some_and(|(of, at)| of == vehicle && now.since(at) < AGAIN);
-                if !again {
-                    self.pressed = Some((vehicle, now));
-                    out.push(Act::Press { vehicle, by, reply });
-                }
-                return;
-            }
+            // A press is never too much.
+            Verdict::Press => return out.push(Act::Press { vehicle, by, reply }),
             Verdict::Forward if !self.stations.may_send(link, now) => {
                 return out.push(Act::Refused { link, why: "too fast" });
             }

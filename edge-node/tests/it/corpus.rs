@@ -23,7 +23,28 @@ fn inputs_of_the_corpus_leave_the_interlock_sound() {
     seeds("interlock").iter().for_each(|seed| targets::interlock(seed));
 }
 
+#[test]
+fn bytes_of_the_corpus_let_nobody_move_a_vehicle() {
+    seeds("link").iter().for_each(|seed| targets::link(seed));
+}
+
 proptest! {
+    #[test]
+    fn packets_of_anything_let_nobody_move_a_vehicle(
+        pieces in proptest::collection::vec(
+            (any::<u8>(), 0u32..300, any::<bool>(), proptest::collection::vec(any::<u8>(), 0..60), 0u8..4), 0..60),
+    ) {
+        let mut data = Vec::new();
+        for (head, id, vehicle, payload, sequence) in pieces {
+            let sender = if vehicle { (1, 1) } else { (255, 190) };
+            let (mut packet, mut writer) = (Vec::new(), edge_node::vehicle::codec::Writer::new(sender.0, sender.1, None));
+            (0..=sequence).for_each(|_| writer.write(id, &payload, &mut packet));
+            data.extend([head, packet.len() as u8]);
+            data.extend(packet);
+        }
+        targets::link(&data);
+    }
+
     #[test]
     fn any_bytes_leave_the_interlock_sound(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
         targets::interlock(&bytes);

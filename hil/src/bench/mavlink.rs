@@ -33,7 +33,9 @@ const PACKETS: u32 = 100_000;
 const ROUNDS: usize = 2;
 /// Presses of each kind.
 const PRESSES: usize = 2_000;
-const SERIAL_PRESSES: usize = 1_000;
+const SERIAL_PRESSES: usize = 400;
+/// Between two presses of those: what a press and its release make must leave the line, or presses alone are more than it takes.
+const DRAINS: Duration = Duration::from_millis(120);
 /// The serial line, bits a second, ten bits a byte.
 const BAUD: u32 = 57_600;
 /// Longest wait for anything.
@@ -346,6 +348,7 @@ fn serial_presses() -> anyhow::Result<Vec<f64>> {
     let mut console = Console::open(site.ports.console)?;
     let mut times = Vec::new();
     for _ in 0..SERIAL_PRESSES {
+        std::thread::sleep(DRAINS);
         while orders.try_recv().is_ok() {}
         let pressed = now();
         console.ask("POST", "/api/v1/estop", "{\"by\":\"bench\"}")?;
