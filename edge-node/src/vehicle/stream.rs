@@ -74,8 +74,8 @@ struct Line {
 impl Line {
     fn takes(&self, len: usize) -> Duration {
         let bits = u64::try_from(len).unwrap_or(u64::MAX).saturating_mul(u64::from(BITS));
-        // Rounded up: less would add up to a queue on a line that is always full.
-        Duration::from_micros(bits.saturating_mul(1_000_000).div_ceil(u64::from(self.baud.max(1))))
+        // A twentieth more: on a line that is always full a queue would otherwise stay for ever, however it came.
+        Duration::from_micros(bits.saturating_mul(1_050_000).div_ceil(u64::from(self.baud.max(1))))
     }
 }
 

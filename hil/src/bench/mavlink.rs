@@ -359,15 +359,14 @@ fn serial_presses() -> anyhow::Result<Vec<f64>> {
 }
 
 /// Reads what is written to a line at once, and counts when it would have left at the line's speed. Bytes are taken to have
-/// come when the read began, or the line would stand still while this thread is not scheduled; no packet leaves before it
-/// was read.
+/// come when the read before ended, or the line would stand still while this thread is not scheduled; no packet leaves
+/// before it was read.
 fn read_line(mut port: File, told: &std::sync::mpsc::Sender<Instant>) {
     let (mut kept, mut bytes, mut idle): (Vec<u8>, _, _) = (Vec::new(), [0; 512], now());
-    loop {
-        let begun = now();
-        let Ok(len) = port.read(&mut bytes) else { return };
-        let read_at = now();
-        idle = idle.max(begun) + Duration::from_secs(10) * u32::try_from(len).unwrap_or(0) / BAUD;
+    let mut read_at = now();
+    while let Ok(len) = port.read(&mut bytes) {
+        let before = std::mem::replace(&mut read_at, now());
+        idle = idle.max(before) + Duration::from_secs(10) * u32::try_from(len).unwrap_or(0) / BAUD;
         kept.extend_from_slice(bytes.get(..len).unwrap_or_default());
         // A packet whose end has come: its length is in its second byte.
         while let Some(packet) = kept.get(1).and_then(|len| kept.get(..usize::from(*len) + 12)).map(<[u8]>::to_vec) {
