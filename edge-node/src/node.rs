@@ -179,6 +179,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     drop(heard);
     if !config.links.is_empty() {
         last.spawn("vehicles", move || hub.run())?;
+    } else {
+        // It holds the journal, whose end waits for all who do.
+        drop(hub);
     }
 
     let (alert_show, alerts) = watch::channel(Vec::new());

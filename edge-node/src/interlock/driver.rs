@@ -204,7 +204,7 @@ impl Driver {
             };
             self.pass(input, now, &mut effects, &mut out);
         }
-        self.end(&mut effects, &mut out);
+        self.end(queues, &mut effects, &mut out);
         drop(out);
         // A press that is not on the disk yet.
         if let Ok(keeper) = keeper {
@@ -214,12 +214,19 @@ impl Driver {
     }
 
     /// Before the supervisor's heartbeat ends what moves is told to hold, a few times.
-    fn end(&mut self, effects: &mut Vec<Effect>, out: &mut Outputs) {
+    fn end(&mut self, queues: &Queues, effects: &mut Vec<Effect>, out: &mut Outputs) {
         let begun = clock::uptime();
         self.pass(Input::Ending, begun, effects, out);
         while !self.vehicles.is_empty() && clock::uptime().since(begun) < ENDING {
             std::thread::sleep(TICK);
             self.pass(Input::Tick, clock::uptime(), effects, out);
+            // Who presses now is told that it was taken: it acts and is latched.
+            for press in queues.pressed.try_iter().take(PRESSES) {
+                self.pass(press, clock::uptime(), effects, out);
+            }
+        }
+        for press in queues.pressed.try_iter().take(PRESSES) {
+            self.pass(press, clock::uptime(), effects, out);
         }
     }
 

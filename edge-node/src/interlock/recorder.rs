@@ -29,6 +29,8 @@ pub const FOLDER: &str = "recordings";
 /// One file, and the bytes that are packed together.
 const FILE_BYTES: u64 = 8 << 20;
 const BLOCK: usize = 256 << 10;
+/// A file is wanted, and the machine given for one, this often at most: also while the disk fails or hangs.
+const RETRY: Duration = Duration::from_secs(2);
 /// What waits is written after this time at the latest.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,8 @@ pub struct Recorder {
     wanted: Arc<AtomicBool>,
     run: u64,
     number: u64,
+    /// When the machine was last given.
+    given: Option<Uptime>,
 }
 
 /// The end that writes.
@@ -60,15 +64,17 @@ pub struct Scribe {
 
 /// Both ends, for a data folder and so many bytes; nothing is kept for zero.
 pub fn recorder(data: &Path, config: String, quota: u64) -> (Recorder, Option<Scribe>) {
-    let (id, _) = Uuid::now_v7().as_u64_pair();
     let wanted = Arc::new(AtomicBool::new(true));
     if quota == 0 {
-        return (Recorder { to: None, wanted, run: id, number: 0 }, None);
+        return (Recorder { to: None, wanted, run: 0, number: 0, given: None }, None);
     }
+    // By time, and above what is there: a box whose clock went back must not take its newest for its oldest.
+    let newest = files(&data.join(FOLDER)).ok().and_then(|files| run_of(files.last()?));
+    let run = Uuid::now_v7().as_u64_pair().0.max(newest.unwrap_or(0).saturating_add(1));
     let (to, from) = sync_channel(QUEUE);
     let folder = data.join(FOLDER);
-    let scribe = Scribe { from, wanted: wanted.clone(), run: id, folder, config, quota, stamp: Stamp::new() };
-    (Recorder { to: Some(to), wanted, run: id, number: 0 }, Some(scribe))
+    let scribe = Scribe { from, wanted: wanted.clone(), run, folder, config, quota, stamp: Stamp::new() };
+    (Recorder { to: Some(to), wanted, run, number: 0, given: None }, Some(scribe))
 }
 
 impl Recorder {
@@ -76,10 +82,12 @@ impl Recorder {
     pub fn before(&mut self, machine: &Machine, input: &Input, now: Uptime) -> Option<Input> {
         let to = self.to.as_ref()?;
         self.number += 1;
-        if self.wanted.swap(false, Ordering::Relaxed)
-            && to.try_send(Note::Begin(Box::new(machine.clone()), self.number, now)).is_err()
-        {
-            self.wanted.store(true, Ordering::Relaxed);
+        let due = self.given.is_none_or(|at| now.since(at) >= RETRY);
+        if due && self.wanted.swap(false, Ordering::Relaxed) {
+            self.given = Some(now);
+            if to.try_send(Note::Begin(Box::new(machine.clone()), self.number, now)).is_err() {
+                self.wanted.store(true, Ordering::Relaxed);
+            }
         }
         Some(input.clone())
     }
@@ -136,8 +144,9 @@ impl Scribe {
                 if let Some(mut full) = page.take() {
                     full.turn()?;
                 }
+                self.keep_quota()?;
                 *page = Some(self.begin(&machine, first, at)?);
-                self.keep_quota()
+                Ok(())
             }
             (Some(Note::Step(step)), Some(open)) if step.number == open.next => {
                 open.next += 1;
@@ -148,7 +157,7 @@ impl Scribe {
                 if open.block.len() >= BLOCK || step.at.since(open.begun) >= FLUSH {
                     open.turn()?;
                 }
-                if open.written >= FILE_BYTES {
+                if open.written >= self.file_bytes() {
                     self.wanted.store(true, Ordering::Relaxed);
                 }
                 Ok(())
@@ -167,10 +176,16 @@ impl Scribe {
     }
 
     fn begin(&self, machine: &Machine, first: u64, at: Uptime) -> anyhow::Result<Page> {
-        private_folder(&self.folder).context("make the folder of recordings")?;
         let path = self.folder.join(format!("{:016x}-{first:012}.rec", self.run));
         let file = File::options().create_new(true).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("make {}", path.display()))?;
+        self.head(file, machine, first, at).inspect_err(|_| {
+            // Half a head is no use, and a full disk would be filled with them.
+            let _ = std::fs::remove_file(&path);
+        })
+    }
+
+    fn head(&self, file: File, machine: &Machine, first: u64, at: Uptime) -> anyhow::Result<Page> {
         let machine = postcard::to_stdvec(machine).context("record the machine")?;
         let (run, config, occurred) = (self.run, self.config.clone(), self.stamp.now());
         let head = Head { version: VERSION, run, first, at, occurred, config, machine };
@@ -180,15 +195,18 @@ impl Scribe {
         Ok(page)
     }
 
-    /// The oldest go first.
+    fn file_bytes(&self) -> u64 {
+        FILE_BYTES.min(self.quota / 4)
+    }
+
+    /// Makes room for one file more: the oldest go first.
     fn keep_quota(&self) -> anyhow::Result<()> {
-        let mut files = files(&self.folder)?;
+        private_folder(&self.folder).context("make the folder of recordings")?;
+        let files = files(&self.folder)?;
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
         let mut total: u64 = files.iter().map(size).sum();
-        // The one being written stays.
-        files.pop();
         for path in files {
-            if total + FILE_BYTES <= self.quota {
+            if total + self.file_bytes() <= self.quota {
                 break;
             }
             total -= size(&path).min(total);
@@ -208,6 +226,11 @@ impl Page {
         }
         Ok(())
     }
+}
+
+/// The run that a recording is of, by its name.
+fn run_of(path: &Path) -> Option<u64> {
+    u64::from_str_radix(path.file_name()?.to_str()?.split('-').next()?, 16).ok()
 }
 
 /// The recordings of a folder, oldest first.

@@ -204,7 +204,7 @@ impl Fleet {
         }
         if config.class.contradicts(packet) {
             // Our numbers would mean something else to it: nothing is sent there.
-            if craft.roads.close(link, way) {
+            if !craft.roads.beats(link, way, now) && craft.roads.close(link, way) {
                 out.push(Act::Way { vehicle, link, way: None });
             }
             return out.push(Act::Refused { link, why: "another kind of vehicle" });

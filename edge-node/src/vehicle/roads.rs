@@ -14,6 +14,8 @@ use super::way::Way;
 const SILENT: Duration = Duration::from_millis(1100);
 /// A link named earlier is gone back to once it has brought something all the time for this long.
 const STEADY: Duration = Duration::from_secs(5);
+/// Where no heartbeat of the right kind came for this long, one of another kind is believed to be what is there.
+const BEATS: Duration = Duration::from_secs(2);
 /// On one link another address is believed only when the one in use was silent for this long: whoever has the same system id
 /// does not take the vehicle's place.
 const MOVED: Duration = Duration::from_secs(1);
@@ -27,6 +29,8 @@ pub struct Road {
     pub way: Option<Way>,
     /// When it was last heard there.
     pub heard: Option<Uptime>,
+    /// When a heartbeat of the right kind came there.
+    beat: Option<Uptime>,
     /// Since when without a pause.
     steady: Option<Uptime>,
     /// When streams were last asked for.
@@ -63,7 +67,7 @@ pub struct Roads {
 impl Roads {
     /// Nothing was heard yet.
     pub fn new(links: impl Iterator<Item = usize>) -> Self {
-        let road = |link| Road { link, way: None, heard: None, steady: None, asked: None };
+        let road = |link| Road { link, way: None, heard: None, beat: None, steady: None, asked: None };
         Self { all: links.map(road).collect(), active: None }
     }
 
@@ -90,6 +94,9 @@ impl Roads {
             road.steady = Some(now);
         }
         road.heard = Some(now);
+        if heartbeat {
+            road.beat = Some(now);
+        }
         let steady = road.steady.is_some_and(|since| now.since(since) >= STEADY);
         let moved = match self.active.and_then(|active| Some((active, self.all.get(active)?))) {
             Some((active, _)) if active == index => false,
@@ -108,13 +115,20 @@ impl Roads {
         road.map(|road| road.way = Some(way.clone())).is_some()
     }
 
+    /// Whether a heartbeat of the right kind came over a way of late: another kind that is heard there is a stranger on the
+    /// same radio.
+    pub fn beats(&self, link: usize, way: &Way, now: Uptime) -> bool {
+        let road = self.all.iter().find(|road| road.link == link && road.way.as_ref() == Some(way));
+        road.and_then(|road| road.beat).is_some_and(|at| now.since(at) <= BEATS)
+    }
+
     /// A way is no more; whether the vehicle was there.
     pub fn close(&mut self, link: usize, way: &Way) -> bool {
         let Some(index) = self.all.iter().position(|road| road.link == link && road.way.as_ref() == Some(way)) else {
             return false;
         };
         if let Some(road) = self.all.get_mut(index) {
-            (road.way, road.heard, road.asked) = (None, None, None);
+            (road.way, road.heard, road.beat, road.asked) = (None, None, None, None);
         }
         if self.active == Some(index) {
             self.active = None;

@@ -131,15 +131,19 @@ impl Clock {
     }
 }
 
-/// Stores a clock now and then, until stopped.
+/// Stores a clock now and then, and when stopped.
 pub fn keep(clock: &Clock, folder: &Path, stop: &AtomicBool) {
     let mut waited = STORE;
-    while !stop.load(Ordering::Relaxed) {
-        if waited >= STORE {
+    loop {
+        let stopped = stop.load(Ordering::Relaxed);
+        if waited >= STORE || stopped {
             waited = Duration::ZERO;
             if let Err(error) = clock.store(folder) {
                 error!(%error, "time of signatures cannot be stored");
             }
+        }
+        if stopped {
+            return;
         }
         std::thread::sleep(LOOK);
         waited += LOOK;
@@ -203,6 +207,8 @@ pub enum Refusal {
     Wrong,
     /// It came before, or is more than a minute behind.
     Old,
+    /// It came just before, over this link or another.
+    Twice,
     /// One sender more than a site has.
     Crowd,
 }
@@ -214,6 +220,7 @@ impl Refusal {
             Self::Unsigned => "unsigned",
             Self::Wrong => "wrong signature",
             Self::Old => "old signature",
+            Self::Twice => "came twice",
             Self::Crowd => "too many signers",
         }
     }
@@ -224,13 +231,18 @@ impl Refusal {
 pub struct Guard {
     key: Key,
     clock: Clock,
-    senders: HashMap<(u8, u8, u8), u64>,
+    /// Of vehicles' links and of ground stations', each for itself: the one cannot speak for the other.
+    senders: HashMap<(bool, u8, u8, u8), u64>,
 }
 
 impl Guard {
     /// Of a key.
     pub fn new(key: Key, clock: Clock) -> Self {
         Self { key, clock, senders: HashMap::new() }
+    }
+
+    fn senders_of(&self, vehicle: bool) -> usize {
+        self.senders.keys().filter(|sender| sender.0 == vehicle).count()
     }
 
     /// Whether this is the guard of a key.
@@ -256,15 +268,16 @@ impl Guard {
         }
         let &[link, a, b, c, d, e, f] = head else { return Err(Refusal::Wrong) };
         let time = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-        let sender = (packet.sysid, packet.compid, link);
-        if self.senders.len() >= SENDERS {
+        let sender = (vehicle, packet.sysid, packet.compid, link);
+        if !self.senders.contains_key(&sender) && self.senders_of(vehicle) >= SENDERS {
             // Who is more than a minute behind begins anew, as one that was never heard: refused.
             let now = self.clock.get();
             self.senders.retain(|_, last| last.saturating_add(MINUTE) >= now);
         }
-        let crowd = self.senders.len() >= SENDERS;
+        let crowd = !self.senders.contains_key(&sender) && self.senders_of(vehicle) >= SENDERS;
         match self.senders.get_mut(&sender) {
-            Some(last) if time <= *last => return Err(Refusal::Old),
+            Some(last) if time == *last => return Err(Refusal::Twice),
+            Some(last) if time < *last => return Err(Refusal::Old),
             Some(last) => *last = time,
             None if time.saturating_add(MINUTE) < self.clock.get() => return Err(Refusal::Old),
             None if crowd => return Err(Refusal::Crowd),

@@ -183,6 +183,11 @@ fn a_copter_with_a_rovers_number_is_never_told_anything() {
     assert!(acts.iter().all(|act| matches!(act, Act::Refused { .. })), "{acts:?}");
     // Where a rover was before, nothing is sent any more.
     air.say(0, &ways[0], 10);
+    air.pass(1000);
+    let acts = air.hear(0, &ways[0], &copter);
+    assert_eq!(refused(&acts), Some("another kind of vehicle"));
+    assert_eq!(acts.len(), 1, "a stranger on the same radio does not cut the rover off: {acts:?}");
+    air.pass(1001);
     let acts = air.hear(0, &ways[0], &copter);
     assert!(acts.contains(&Act::Way { vehicle: 0, link: 0, way: None }), "{acts:?}");
 }
