@@ -2,7 +2,7 @@
 //! tokio, SQLite, inference, disk or network. A press acts first and is persisted by the latch thread.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel};
@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::clerk::{Desk, Responsible, View};
-use super::latch;
+use super::keeper::{self, Write};
 use super::machine::{Effect, Input, Machine, Source};
 use super::recorder::Recorder;
-use super::rules::estop::{Latched, Scope};
+use super::rules::estop::Scope;
 use crate::alert::Signal;
 use crate::clock;
 use crate::health::Metrics;
@@ -36,12 +36,8 @@ pub const QUEUE: usize = 1024;
 const PRESSES: usize = 64;
 /// The machine is stepped at least this often.
 const TICK: Duration = Duration::from_millis(20);
-/// So often it is tried when the node ends.
-const TRIES_AT_END: u32 = 5;
 /// What moves is told to hold for this long before the thread ends: four times.
 const ENDING: Duration = Duration::from_millis(700);
-/// A latch that could not be written is tried again after this time.
-const LATCH_RETRY: Duration = Duration::from_millis(200);
 /// What the safety thread takes.
 pub enum Message {
     /// An input of the machine.
@@ -137,14 +133,6 @@ pub struct Driver {
     pub stop: Arc<AtomicBool>,
 }
 
-/// What the latch shall say; a release acts once it does.
-struct Write {
-    latched: Latched,
-    pressed: bool,
-    press: u64,
-    by: String,
-}
-
 struct Outputs {
     pens: Vec<Pens>,
     buffer: Vec<u8>,
@@ -164,7 +152,8 @@ impl Driver {
         let (latch, writes) = channel();
         let (folder, own) = (self.folder.clone(), self.own.clone());
         let names: Vec<Name> = self.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
-        let keep = move || keep_latch(&folder, &names, &writes, &own);
+        let released = move |press, by| own.tell(Input::Released { press, by });
+        let keep = move || keeper::keep(&folder, &names, &writes, released);
         let keeper = std::thread::Builder::new().name("latch".into()).spawn(keep);
         if let Err(error) = &keeper {
             error!(%error, "latch thread cannot be started");
@@ -178,10 +167,7 @@ impl Driver {
         while !self.stop.load(Ordering::Relaxed) {
             let message = queues.inputs.recv_timeout(TICK);
             let now = clock::uptime();
-            // No more than waited: whoever goes on pressing does not stop the loop.
-            for press in queues.pressed.try_iter().take(PRESSES) {
-                self.pass(press, now, &mut effects, &mut out);
-            }
+            self.take_presses(queues, now, &mut effects, &mut out);
             let pass = i64::try_from(now.since(last_pass).as_micros()).unwrap_or(i64::MAX);
             last_pass = now;
             if pass > self.metrics.safety_loop_max_us.get() {
@@ -213,6 +199,13 @@ impl Driver {
         info!("safety thread has ended");
     }
 
+    /// Presses, no more than waited: whoever goes on pressing does not stop the loop.
+    fn take_presses(&mut self, queues: &Queues, now: Uptime, effects: &mut Vec<Effect>, out: &mut Outputs) {
+        for press in queues.pressed.try_iter().take(PRESSES) {
+            self.pass(press, now, effects, out);
+        }
+    }
+
     /// Before the supervisor's heartbeat ends what moves is told to hold, a few times.
     fn end(&mut self, queues: &Queues, effects: &mut Vec<Effect>, out: &mut Outputs) {
         let begun = clock::uptime();
@@ -221,13 +214,9 @@ impl Driver {
             std::thread::sleep(TICK);
             self.pass(Input::Tick, clock::uptime(), effects, out);
             // Who presses now is told that it was taken: it acts and is latched.
-            for press in queues.pressed.try_iter().take(PRESSES) {
-                self.pass(press, clock::uptime(), effects, out);
-            }
+            self.take_presses(queues, clock::uptime(), effects, out);
         }
-        for press in queues.pressed.try_iter().take(PRESSES) {
-            self.pass(press, clock::uptime(), effects, out);
-        }
+        self.take_presses(queues, clock::uptime(), effects, out);
     }
 
     /// One input through the machine, its effects carried out: orders first, what is kept and shown after.
@@ -370,32 +359,5 @@ fn answer(id: EventId, reasons: Vec<String>, out: &mut Outputs) {
     if let Some(answer) = out.waiting.remove(&id) {
         // Whoever asked may have gone.
         let _ = answer.send(reasons);
-    }
-}
-
-/// Persists the latch off the safety thread: the newest wish, until it is durable. A release goes back to the machine
-/// only then.
-fn keep_latch(folder: &Path, names: &[Name], writes: &Receiver<Write>, interlock: &Interlock) {
-    let (mut wished, mut ending): (Option<Write>, _) = (None, 0);
-    loop {
-        match (&wished, writes.recv_timeout(LATCH_RETRY)) {
-            (_, Ok(newer)) => wished = Some(writes.try_iter().last().unwrap_or(newer)),
-            (Some(_), Err(RecvTimeoutError::Timeout)) => {}
-            (None, Err(RecvTimeoutError::Timeout)) => continue,
-            (Some(_), Err(RecvTimeoutError::Disconnected)) if ending < TRIES_AT_END => {
-                ending += 1;
-                std::thread::sleep(LATCH_RETRY);
-            }
-            (_, Err(RecvTimeoutError::Disconnected)) => return,
-        }
-        let Some(wish) = wished.take() else { continue };
-        match latch::write(folder, &wish.latched, names) {
-            Ok(()) if !wish.pressed => interlock.tell(Input::Released { press: wish.press, by: wish.by }),
-            Ok(()) => {}
-            Err(error) => {
-                error!(pressed = wish.pressed, %error, "latch cannot be written; trying again");
-                wished = Some(wish);
-            }
-        }
     }
 }

@@ -16,6 +16,7 @@ pub mod machine;
 pub mod recording;
 pub mod recorder;
 pub mod latch;
+pub mod keeper;
 pub mod clerk;
 pub mod driver;
 pub mod line;
