@@ -30,7 +30,7 @@ pub fn safety(interlock: &Interlock) -> Safety {
                 Wish::Disarm => Verb::Disarm,
                 Wish::Resume => Verb::Resume,
             };
-            requests.request(Input::Request { id, vehicle, verb, by }, id)
+            (verb.as_str(), requests.request(Input::Request { id, vehicle, verb, by }, id))
         }),
     }
 }

@@ -1,11 +1,15 @@
 //! How threads that people's safety waits for are preferred over all others.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rustix::mm::{MlockAllFlags, mlockall};
 use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
 use tracing::warn;
+
+static WARNED: AtomicBool = AtomicBool::new(false);
 
 /// Priority under SCHED_FIFO, above everything of ours, below the kernel's own threads.
 const PRIORITY: u8 = 40;
@@ -15,7 +19,8 @@ pub fn prefer_this_thread(name: &str) {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let priority = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
     let set = priority.map(|priority| set_thread_priority_and_policy(thread_native_id(), priority, policy));
-    if !matches!(set, Ok(Ok(()))) {
+    // Once: writers come and go with their connections.
+    if !matches!(set, Ok(Ok(()))) && !WARNED.swap(true, Ordering::Relaxed) {
         warn!("{name} runs without real-time priority: SCHED_FIFO is not permitted");
     }
 }

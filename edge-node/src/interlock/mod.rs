@@ -1,7 +1,8 @@
 //! Everything hazardous -> permit, deny, demand. People's safety rests here: plain, small, proved.
 //!
 //! `machine` decides: pure and total. `driver` is the safety thread that feeds it and carries out its effects.
-//! `latch` keeps the e-stop over restarts, `clerk` keeps and shows what was decided. Nothing else in the node can move a vehicle.
+//! `latch` keeps the e-stop over restarts, on the thread of `keeper`; `clerk` keeps and shows what was decided, `recorder`
+//! what the machine took. Nothing else in the node can move a vehicle.
 
 pub mod rule;
 pub mod fixed;

@@ -17,12 +17,9 @@ use super::rules::{Hazard, energy, fence, position};
 use super::words::{Demand, Effect, Policy, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::{ARM_DISARM, DO_LAND_START, DO_REPOSITION, DO_SET_MODE, Order};
+use crate::vehicle::message::{ACCEPTED, IN_PROGRESS};
 use crate::vehicle::state::{Heard, Report, VehicleState};
 
-/// MAV_RESULT_ACCEPTED.
-const ACCEPTED: u8 = 0;
-/// MAV_RESULT_IN_PROGRESS: another ack will follow.
-const IN_PROGRESS: u8 = 5;
 /// Commands that carry orders.
 const ORDERS: [u16; 4] = [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION];
 /// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).

@@ -3,10 +3,9 @@
 
 use super::class::Class;
 use super::codec::{Fields, Packet};
+use super::message::PARAM_VALUE;
 use serde::{Deserialize, Serialize};
 
-/// PARAM_VALUE.
-const PARAM_VALUE: u32 = 22;
 /// Bytes of a parameter's name.
 const NAME: usize = 16;
 /// Most parameters of one class.

@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::codec::{Fields, Packet};
+use super::message::HEARTBEAT;
 
-const HEARTBEAT: u32 = 0;
 /// MAV_TYPE of what drives: GROUND_ROVER, SURFACE_BOAT, SUBMARINE.
 const DRIVES: [u8; 3] = [10, 11, 12];
 /// Of multicopters and helicopters.

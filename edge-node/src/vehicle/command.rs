@@ -2,6 +2,10 @@
 
 use super::class::Class;
 use super::codec::Writer;
+use super::message::{
+    AUTOPILOT, COMMAND_ACK, COMMAND_LONG, HEARTBEAT, PARAM_REQUEST_READ, SET_POSITION_TARGET_LOCAL_NED, STATUSTEXT,
+    TEXT,
+};
 
 /// DO_SET_MODE.
 pub const DO_SET_MODE: u16 = 176;
@@ -16,22 +20,15 @@ const SET_MESSAGE_INTERVAL: u16 = 511;
 const CHANGE_MODE: f32 = 1.0;
 /// MAV_MODE_FLAG_CUSTOM_MODE_ENABLED.
 const CUSTOM_MODE: f32 = 1.0;
-const HEARTBEAT: u32 = 0;
-const COMMAND_LONG: u32 = 76;
-const SET_POSITION_TARGET_LOCAL_NED: u32 = 84;
 /// Use velocity only: position, acceleration, yaw and yaw rate are ignored.
 const VELOCITY_ONLY: u16 = 0b0000_1101_1100_0111;
 /// MAV_FRAME_LOCAL_NED.
 const LOCAL_NED: u8 = 1;
-/// MAV_COMP_ID_AUTOPILOT1.
-const AUTOPILOT: u8 = 1;
 /// MAV_COMP_ID_ONBOARD_COMPUTER.
 pub const OUR_COMPONENT: u8 = 191;
 
 /// MAV_COMP_ID_MISSIONPLANNER: what ground stations call themselves.
 pub const SUPERVISOR_COMPONENT: u8 = 190;
-
-const PARAM_REQUEST_READ: u32 = 20;
 
 /// What a heartbeat of ours says that it is (MAV_TYPE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,16 +131,8 @@ pub fn request_parameter(writer: &mut Writer, vehicle: u8, name: &str, buffer: &
     writer.write(PARAM_REQUEST_READ, &payload, buffer);
 }
 
-/// MAV_RESULT_ACCEPTED.
-pub const MAV_RESULT_ACCEPTED: u8 = 0;
-/// MAV_RESULT_DENIED.
-pub const MAV_RESULT_DENIED: u8 = 2;
-const COMMAND_ACK: u32 = 77;
-const STATUSTEXT: u32 = 253;
 /// MAV_SEVERITY_WARNING.
 const WARNING: u8 = 4;
-/// Bytes of a STATUSTEXT's text.
-const TEXT: usize = 50;
 
 /// Answers a command in the name of a system and component: command and MAV_RESULT, to who asked.
 pub fn command_ack(writer: &mut Writer, from: (u8, u8), answer: (u16, u8), to: (u8, u8), buffer: &mut Vec<u8>) {

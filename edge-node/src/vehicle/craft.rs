@@ -6,6 +6,10 @@ use shared::units::Uptime;
 
 use super::codec::Writer;
 use super::command::{request_parameter, request_stream};
+use super::message::{
+    EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT, RC_CHANNELS,
+    SYS_STATUS,
+};
 use super::recent::Recent;
 use super::roads::Roads;
 use super::state::VehicleState;
@@ -16,11 +20,17 @@ use super::{Class, VehicleConfig};
 const REQUEST: Duration = Duration::from_secs(5);
 /// One parameter is asked for this often.
 const AUDIT: Duration = Duration::from_millis(500);
-/// Message ids and intervals in microseconds that a vehicle is asked for.
-const STREAMS: [(u32, u32); 6] =
-    [(0, 200_000), (33, 200_000), (65, 100_000), (24, 500_000), (1, 1_000_000), (245, 500_000)];
-/// And what tells how good its position is: of ArduPilot, of PX4.
-const ESTIMATE: [(u32, u32); 2] = [(193, 500_000), (230, 500_000)];
+/// Messages and intervals in microseconds that a vehicle is asked for.
+const STREAMS: [(u32, u32); 6] = [
+    (HEARTBEAT, 200_000),
+    (GLOBAL_POSITION_INT, 200_000),
+    (RC_CHANNELS, 100_000),
+    (GPS_RAW_INT, 500_000),
+    (SYS_STATUS, 1_000_000),
+    (EXTENDED_SYS_STATE, 500_000),
+];
+/// And what tells how good its position is.
+const ESTIMATE_US: u32 = 500_000;
 
 /// One vehicle.
 pub struct Craft {
@@ -61,9 +71,9 @@ impl Craft {
             let (Some(way), Some(Link { writer, .. })) = (&road.way, links.get_mut(road.link)) else { continue };
             if road.asked.is_none_or(|at| now.since(at) >= REQUEST) {
                 road.asked = Some(now);
-                let estimate =
-                    ESTIMATE.into_iter().filter(|(id, _)| (*id == 230) == (config.class == Class::Px4Copter));
-                for (id, interval) in STREAMS.into_iter().chain(estimate) {
+                let px4 = config.class == Class::Px4Copter;
+                let estimate = (if px4 { ESTIMATOR_STATUS } else { EKF_STATUS_REPORT }, ESTIMATE_US);
+                for (id, interval) in STREAMS.into_iter().chain([estimate]) {
                     request_stream(writer, config.sysid, id, interval, &mut packet);
                     out.push((way.clone(), packet.clone()));
                 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
-use super::codec::{Fields, Packet};
-use super::command::{Kind, MAV_RESULT_ACCEPTED, MAV_RESULT_DENIED, command_ack, heartbeat, status_text};
+use super::codec::Packet;
+use super::command::{Kind, command_ack, heartbeat, status_text};
 use super::craft::{Craft, Link};
 use super::gate::{Verdict, Wish, judge};
+use super::message::{ACCEPTED, AUTOPILOT, DENIED, HEARTBEAT, STATUSTEXT};
 use super::recent::said;
 use super::roads::{Hearing, Roads};
 use super::signing::{Guard, Refusal};
@@ -18,21 +19,13 @@ use super::way::Way;
 use super::{LinkConfig, VehicleConfig};
 
 /// Our heartbeat's period.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_secs(1);
 /// A vehicle's state is journaled this often.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// MAV_COMP_ID_AUTOPILOT1.
-const AUTOPILOT: u8 = 1;
-/// HEARTBEAT.
-const HEARTBEAT_ID: u32 = 0;
 /// Who is behind with its signatures is told the time this often.
 const BEHIND: Duration = Duration::from_millis(200);
 /// A target that means every system.
 const ALL: u8 = 0;
-const COMMAND_ACK: u32 = 77;
-/// Offset of COMMAND_ACK.target_system, an extension field.
-const ACK_TARGET: usize = 8;
-const STATUSTEXT: u32 = 253;
 
 /// What must be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,7 +202,7 @@ impl Fleet {
             }
             return out.push(Act::Refused { link, why: "another kind of vehicle" });
         }
-        let (listened, moved, found) = match craft.roads.hear(link, way, packet.id == HEARTBEAT_ID, now) {
+        let (listened, moved, found) = match craft.roads.hear(link, way, packet.id == HEARTBEAT, now) {
             Some(Hearing::Taken { moved, found }) => (true, moved, found),
             Some(Hearing::Aside { found }) => (false, false, found),
             Some(Hearing::Stranger) => return out.push(Act::Refused { link, why: "another address" }),
@@ -224,23 +217,22 @@ impl Fleet {
         if !listened {
             return;
         }
+        let heard = craft.state.hear(packet, now);
+        let acked = if let Heard::Ack { to, .. } = heard { Some(to) } else { None };
         // An ack to us answers nobody else.
-        if !(packet.id == COMMAND_ACK && Fields(&packet.payload).u8(ACK_TARGET) == self.sysid) {
+        if acked != Some(self.sysid) {
             out.extend(self.stations.ways().map(|(_, way)| Act::Send(way.clone(), packet.raw.clone())));
         }
         if packet.id == STATUSTEXT {
             let (severity, text) = said(packet);
             out.push(Act::Said { vehicle, severity, text });
         }
-        if packet.id == COMMAND_ACK && craft.acks.has(packet, now) {
+        if acked.is_some() && craft.acks.has(packet, now) {
             return out.push(Act::Refused { link, why: "came twice" });
         }
-        let heard = craft.state.hear(packet, now);
         craft.state.audit.hear(config.class, packet);
         craft.heard |= heard != Heard::Nothing;
-        let sysid = self.sysid;
-        let for_us = |to: u8| to == 0 || to == sysid;
-        if matches!(heard, Heard::Ack { to, .. } if for_us(to)) {
+        if acked.is_some_and(|to| to == ALL || to == self.sysid) {
             out.push(Act::Report(Report { vehicle, state: craft.state, heard }));
         }
     }
@@ -300,7 +292,7 @@ impl Fleet {
         let sysid = reply.vehicle.and_then(|vehicle| self.vehicles.get(vehicle)).map_or(self.sysid, |v| v.sysid);
         let mut packet = Vec::new();
         if let Some(command) = reply.command {
-            let result = if answer.is_ok() { MAV_RESULT_ACCEPTED } else { MAV_RESULT_DENIED };
+            let result = if answer.is_ok() { ACCEPTED } else { DENIED };
             let component = if reply.component == 0 { AUTOPILOT } else { reply.component };
             command_ack(writer, (sysid, component), (command, result), reply.asker, &mut packet);
             out.push(Act::Send(reply.way.clone(), packet.clone()));
@@ -316,7 +308,7 @@ impl Fleet {
     /// Time has passed: heartbeats, stream requests, parameters, samples.
     pub fn tick(&mut self, now: Uptime, out: &mut Vec<Act>) {
         self.stations.forget(now);
-        if self.beat.is_none_or(|at| now.since(at) >= HEARTBEAT) {
+        if self.beat.is_none_or(|at| now.since(at) >= BEAT) {
             self.beat = Some(now);
             self.beat(out);
         }

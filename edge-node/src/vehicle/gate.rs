@@ -11,22 +11,11 @@ use serde::Deserialize;
 use super::class::{Class, Meaning};
 use super::codec::{Fields, Packet};
 use super::command::{ARM_DISARM, DO_SET_MODE};
-
-const HEARTBEAT: u32 = 0;
-const PING: u32 = 4;
-const SET_MODE: u32 = 11;
-const PARAM_REQUEST_READ: u32 = 20;
-const PARAM_REQUEST_LIST: u32 = 21;
-const MISSION_REQUEST: u32 = 40;
-const MISSION_REQUEST_LIST: u32 = 43;
-const MISSION_ACK: u32 = 47;
-const MISSION_REQUEST_INT: u32 = 51;
-const COMMAND_INT: u32 = 75;
-const COMMAND_LONG: u32 = 76;
-const TIMESYNC: u32 = 111;
-const LOG_REQUEST_LIST: u32 = 117;
-const LOG_REQUEST_DATA: u32 = 119;
-const LOG_REQUEST_END: u32 = 122;
+use super::message::{
+    AUTOPILOT, COMMAND_INT, COMMAND_LONG, HEARTBEAT, LOG_REQUEST_DATA, LOG_REQUEST_END, LOG_REQUEST_LIST, MISSION_ACK,
+    MISSION_REQUEST, MISSION_REQUEST_INT, MISSION_REQUEST_LIST, PARAM_REQUEST_LIST, PARAM_REQUEST_READ, PING, SET_MODE,
+    TIMESYNC,
+};
 
 const NAV_LOITER_UNLIM: u16 = 17;
 const NAV_RETURN_TO_LAUNCH: u16 = 20;
@@ -62,19 +51,6 @@ pub enum Wish {
     Disarm,
     /// Go on with the mission.
     Resume,
-}
-
-impl Wish {
-    /// For events.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hold => "hold",
-            Self::Return => "return",
-            Self::Land => "land",
-            Self::Disarm => "disarm",
-            Self::Resume => "resume",
-        }
-    }
 }
 
 /// What becomes of a packet.
@@ -142,7 +118,7 @@ pub fn judge(packet: &Packet, allowed: &[Allowed], class_of: impl Fn(u8) -> Opti
     let at = target_at(packet.id);
     let (target, component) = match (packet.id, at) {
         // SET_MODE has a base mode after its target, no component.
-        (SET_MODE, Some(at)) => (fields.u8(at), 1),
+        (SET_MODE, Some(at)) => (fields.u8(at), AUTOPILOT),
         (_, Some(at)) => (fields.u8(at), fields.u8(at + 1)),
         (_, None) => (0, 0),
     };

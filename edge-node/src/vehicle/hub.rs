@@ -28,11 +28,15 @@ use crate::journal::Journal;
 const WAIT: Duration = Duration::from_millis(100);
 /// So often things that are due are looked for.
 const TICK: Duration = Duration::from_millis(50);
-/// Answers of the interlock that are waited for; more requests than these at a time are denied.
-const ASKED: usize = 32;
+
+/// Why a request is denied that nobody judged.
+const SILENT: &str = "the safety thread does not answer";
 
 /// A request's answer, once it is there: every reason against it.
 pub type Answer = oneshot::Receiver<Vec<String>>;
+
+/// The name of a request, for events, and its answer; `None`: nobody will answer.
+pub type Asked = (&'static str, Option<Answer>);
 
 /// What the vehicles' thread tells the interlock; none of it waits.
 pub struct Safety {
@@ -43,7 +47,7 @@ pub struct Safety {
     /// A ground station presses: for a vehicle, or for the site; false: too many presses wait already.
     pub press: Box<dyn FnMut(Option<usize>, String) -> bool + Send>,
     /// A ground station asks.
-    pub ask: Box<dyn FnMut(EventId, usize, Wish, String) -> Option<Answer> + Send>,
+    pub ask: Box<dyn FnMut(EventId, usize, Wish, String) -> Asked + Send>,
 }
 
 /// What the thread needs.
@@ -91,7 +95,6 @@ impl Hub {
             };
             let now = clock::uptime();
             self.pace.pass(now);
-            let told = heard.is_some();
             match heard {
                 Some(Heard::Packets(link, way, packets, at)) => {
                     if let Some(waiting) = self.waiting.get(link) {
@@ -108,12 +111,10 @@ impl Hub {
                 ticked = Some(now);
                 self.fleet.tick(now, &mut acts);
                 self.settle(&mut pending, &mut acts);
+                self.show();
             }
             for act in acts.drain(..) {
                 self.carry_out(act, &mut pending);
-            }
-            if told {
-                self.show();
             }
         }
         info!("vehicles' thread has ended");
@@ -132,7 +133,7 @@ impl Hub {
             let reasons = match answer.try_recv() {
                 Ok(reasons) => reasons,
                 Err(oneshot::error::TryRecvError::Empty) => return true,
-                Err(oneshot::error::TryRecvError::Closed) => vec!["the safety thread does not answer".into()],
+                Err(oneshot::error::TryRecvError::Closed) => vec![SILENT.into()],
             };
             let answer = reasons.first().map_or(Ok(()), |reason| Err(reason.as_str()));
             self.fleet.answer(reply, answer, now, acts);
@@ -162,10 +163,7 @@ impl Hub {
             }
             Act::Press { vehicle, by, reply } => {
                 let taken = (self.safety.press)(vehicle, by);
-                let mut acts = Vec::new();
-                let answer = if taken { Ok(()) } else { Err("too many presses wait already") };
-                self.fleet.answer(&reply, answer, clock::uptime(), &mut acts);
-                acts.into_iter().for_each(|act| self.carry_out(act, pending));
+                self.reply(&reply, taken.then_some(()).ok_or("too many presses wait already"), pending);
             }
             Act::Ask { vehicle, wish, by, reply } => self.ask((vehicle, wish, by), reply, pending),
             Act::Refused { link, why } => {
@@ -181,17 +179,21 @@ impl Hub {
 
     fn ask(&mut self, (vehicle, wish, by): (usize, Wish, String), reply: Reply, pending: &mut Pending) {
         let id = EventId(Uuid::now_v7());
-        let room = pending.asked.len() < ASKED;
-        let answer = room.then(|| (self.safety.ask)(id, vehicle, wish, by.clone())).flatten();
+        let (verb, answer) = (self.safety.ask)(id, vehicle, wish, by.clone());
         let name = self.name(vehicle);
-        let requested = CommandRequested { request: id, vehicle: name.clone(), verb: wish.as_str().into(), by };
+        let requested = CommandRequested { request: id, vehicle: name.clone(), verb: verb.into(), by };
         let event = self.journal.event(format!("vehicle/{name}"), Payload::CommandRequested(requested));
         self.journal.offer(event);
-        let answer = answer.unwrap_or_else(|| {
-            // Whose sender is gone: the same as a safety thread that does not answer.
-            oneshot::channel().1
-        });
-        pending.asked.push((reply, answer));
+        match answer {
+            Some(answer) => pending.asked.push((reply, answer)),
+            None => self.reply(&reply, Err(SILENT), pending),
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply, answer: Result<(), &str>, pending: &mut Pending) {
+        let mut acts = Vec::new();
+        self.fleet.answer(reply, answer, clock::uptime(), &mut acts);
+        acts.into_iter().for_each(|act| self.carry_out(act, pending));
     }
 
     fn name(&self, vehicle: usize) -> String {

@@ -5,6 +5,7 @@
 //! listened to on; `gate`: what ground stations may send), `way` is where packets go out. The mavlink crate gives the checksums of the ardupilotmega dialect; framing and the few payloads that matter are
 //! read here, leniently: an unknown enum value must not lose a HEARTBEAT (INTERLOCKS, "Links").
 
+pub mod message;
 pub mod signing;
 pub mod codec;
 pub mod class;

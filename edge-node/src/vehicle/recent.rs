@@ -5,13 +5,12 @@ use std::time::Duration;
 use shared::units::Uptime;
 
 use super::codec::{Fields, Packet};
+use super::message::TEXT;
 
 /// A packet that comes again within this time is the same one.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Packets that are remembered for it.
 const KEPT: usize = 8;
-/// Bytes of a STATUSTEXT's text.
-const TEXT: usize = 50;
 
 /// The last packets of a kind that must not be counted twice: the network repeats datagrams, and an ack that came twice
 /// would answer the next order.

@@ -241,8 +241,24 @@ impl Guard {
         Self { key, clock, senders: HashMap::new() }
     }
 
-    fn senders_of(&self, vehicle: bool) -> usize {
-        self.senders.keys().filter(|sender| sender.0 == vehicle).count()
+    /// A sender that was not heard before.
+    fn begin(&mut self, sender: (bool, u8, u8, u8), time: u64) -> Result<(), Refusal> {
+        let now = self.clock.get();
+        if time.saturating_add(MINUTE) < now {
+            return Err(Refusal::Old);
+        }
+        let crowd = |senders: &HashMap<(bool, u8, u8, u8), u64>| {
+            senders.keys().filter(|known| known.0 == sender.0).count() >= SENDERS
+        };
+        if crowd(&self.senders) {
+            // Who is more than a minute behind begins anew, as one that was never heard: refused.
+            self.senders.retain(|_, last| last.saturating_add(MINUTE) >= now);
+        }
+        if crowd(&self.senders) {
+            return Err(Refusal::Crowd);
+        }
+        self.senders.insert(sender, time);
+        Ok(())
     }
 
     /// Whether this is the guard of a key.
@@ -269,19 +285,11 @@ impl Guard {
         let &[link, a, b, c, d, e, f] = head else { return Err(Refusal::Wrong) };
         let time = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
         let sender = (vehicle, packet.sysid, packet.compid, link);
-        if !self.senders.contains_key(&sender) && self.senders_of(vehicle) >= SENDERS {
-            // Who is more than a minute behind begins anew, as one that was never heard: refused.
-            let now = self.clock.get();
-            self.senders.retain(|_, last| last.saturating_add(MINUTE) >= now);
-        }
-        let crowd = !self.senders.contains_key(&sender) && self.senders_of(vehicle) >= SENDERS;
         match self.senders.get_mut(&sender) {
             Some(last) if time == *last => return Err(Refusal::Twice),
             Some(last) if time < *last => return Err(Refusal::Old),
             Some(last) => *last = time,
-            None if time.saturating_add(MINUTE) < self.clock.get() => return Err(Refusal::Old),
-            None if crowd => return Err(Refusal::Crowd),
-            None => drop(self.senders.insert(sender, time)),
+            None => self.begin(sender, time)?,
         }
         if vehicle {
             self.clock.heard(time);

@@ -7,16 +7,11 @@ use shared::units::Uptime;
 
 use super::audit::Audit;
 use super::codec::{Fields, Packet};
+use super::message::{
+    COMMAND_ACK, EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT,
+    RC_CHANNELS, SYS_STATUS,
+};
 
-const HEARTBEAT: u32 = 0;
-const SYS_STATUS: u32 = 1;
-const GLOBAL_POSITION_INT: u32 = 33;
-const GPS_RAW_INT: u32 = 24;
-const RC_CHANNELS: u32 = 65;
-const COMMAND_ACK: u32 = 77;
-const EKF_STATUS_REPORT: u32 = 193;
-const ESTIMATOR_STATUS: u32 = 230;
-const EXTENDED_SYS_STATE: u32 = 245;
 /// GPS_FIX_TYPE_3D_FIX; better fixes have larger numbers.
 const FIX_3D: u8 = 3;
 /// EKF_POS_HORIZ_ABS and ESTIMATOR_POS_HORIZ_ABS.

@@ -13,8 +13,8 @@ use super::way::Way;
 const SILENT: Duration = Duration::from_secs(10);
 /// Ground stations of one link.
 const MOST: usize = 8;
-/// A line for people goes out this often at most.
-const TEXT: Duration = Duration::from_secs(1);
+/// Lines for people a second.
+const TOLD: u32 = 1;
 /// How far a sender may get ahead of its rate.
 const BURST: Duration = Duration::from_secs(1);
 
@@ -75,7 +75,8 @@ struct Link {
     paid: Uptime,
     /// The same of what is asked of the interlock.
     asked: Uptime,
-    told: Option<Uptime>,
+    /// And of lines for people.
+    told: Uptime,
 }
 
 /// The ground stations of all links.
@@ -92,7 +93,7 @@ impl Stations {
                 ways: Vec::new(),
                 paid: Uptime(0),
                 asked: Uptime(0),
-                told: None,
+                told: Uptime(0),
             })
         };
         Self(links.iter().map(link).collect())
@@ -165,12 +166,7 @@ impl Stations {
 
     /// Whether a link's people may be told a line more.
     pub fn may_be_told(&mut self, link: usize, now: Uptime) -> bool {
-        let Some(link) = self.link(link) else { return false };
-        let may = link.told.is_none_or(|at| now.since(at) >= TEXT);
-        if may {
-            link.told = Some(now);
-        }
-        may
+        self.link(link).is_some_and(|link| charge(&mut link.told, TOLD, now))
     }
 
     /// Where each of them is.

@@ -9,6 +9,8 @@ use hil::peer::Peer;
 use hil::process::{free_tcp_port, free_udp_port};
 use hil::servers::Place;
 use hil::site::{FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
+use mavlink::dialects::ardupilotmega::{MavMessage, PARAM_REQUEST_READ_DATA};
+use mavlink::{MavHeader, write_v2_msg};
 use serde_json::{Value, json};
 
 use crate::clock::with_clock;
@@ -114,6 +116,48 @@ async fn rovers_on_every_kind_of_link_are_held_and_found_again_after_they_were_a
     });
     let signed = site.metrics().await.unwrap();
     assert!(!signed.contains("signature"), "{signed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demand_does_not_stand_behind_what_fills_a_serial_line() {
+    let (ports, ground) = (Ports::free().unwrap(), free_udp_port().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let tty = folder.path().join("radio");
+    let url = format!("serial:{}:57600", tty.display());
+    let node = link("serial", &url, "")
+        + &link("qgc", &format!("udpin:127.0.0.1:{ground}"), "ground_stations = { per_second = 1000 }\n")
+        + &pinned("rover", 1, "\"serial\"");
+    let mut site =
+        alone(&Plan { node, sim: simulated("rover", 1, &format!("\"{url}\""), ""), ..Plan::default() }, ports);
+    site.start_sim().unwrap();
+    site.start_node().unwrap();
+    go(&site, &["rover"]).await;
+    // Twice what the line takes, of questions for one parameter.
+    let mut question = Vec::new();
+    let header = MavHeader { system_id: 255, component_id: 190, sequence: 0 };
+    let wanted = PARAM_REQUEST_READ_DATA { target_system: 1, target_component: 1, ..PARAM_REQUEST_READ_DATA::DEFAULT };
+    write_v2_msg(&mut question, header, &MavMessage::PARAM_REQUEST_READ(wanted)).unwrap();
+    let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ended = Arc::new(AtomicBool::new(false));
+    let end = ended.clone();
+    std::thread::spawn(move || {
+        while !end.load(Ordering::Relaxed) && flood.send_to(&question, ("127.0.0.1", ground)).is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let begun = hil::wait::now();
+    hil::wait::until("the line to be full for a second", LONG, || {
+        (begun.elapsed() > Duration::from_secs(1)).then_some(()).ok_or_else(String::new)
+    })
+    .unwrap();
+    let holds = |trace: &[Value]| told(trace, "rover", DO_SET_MODE).iter().filter(|c| c["p2"] == 4.0).count();
+    let before = holds(&site.trace());
+    let pressed = hil::wait::now();
+    assert_eq!(site.post("/api/v1/estop", &json!({ "by": "ann" })).await.unwrap().0, 202);
+    wait_for(&site, "HOLD", LONG, |trace| holds(trace) > before);
+    // Behind a queue that the kernel keeps it would be a second and more.
+    assert!(pressed.elapsed() < Duration::from_millis(500), "{:?}", pressed.elapsed());
+    ended.store(true, Ordering::Relaxed);
 }
 
 /// Passes datagrams on between a vehicle and the node, until it is cut.
