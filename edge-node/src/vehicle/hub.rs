@@ -95,6 +95,7 @@ impl Hub {
             };
             let now = clock::uptime();
             self.pace.pass(now);
+            let told = heard.is_some();
             match heard {
                 Some(Heard::Packets(link, way, packets, at)) => {
                     if let Some(waiting) = self.waiting.get(link) {
@@ -111,6 +112,9 @@ impl Hub {
                 ticked = Some(now);
                 self.fleet.tick(now, &mut acts);
                 self.settle(&mut pending, &mut acts);
+            }
+            if told {
+                // Before the interlock is told: whoever asks it and then looks sees no less than it knew.
                 self.show();
             }
             for act in acts.drain(..) {
