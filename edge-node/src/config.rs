@@ -184,6 +184,9 @@ impl Config {
                 let expected = format!("expected land_pct < return_pct <= 95, found {land_pct} and {return_pct}");
                 return wrong(format!("vehicle[{index}].battery"), expected);
             }
+            if let Some((key, problem)) = vehicle.problem() {
+                return wrong(format!("vehicle[{index}].{key}"), problem);
+            }
             if !(1..=16).contains(&found) {
                 return wrong(format!("vehicle[{index}].mode_channel"), format!("expected 1 to 16, found {found}"));
             }

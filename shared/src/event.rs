@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{EventId, Lane, TraceId};
 pub use crate::safety::{
-    CommandDecided, CommandRequested, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged,
+    CommandDecided, CommandEnded, CommandRequested, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged,
 };
 use crate::units::{ClockState, Uptime, UtcMicros};
 
@@ -137,6 +137,8 @@ payloads! {
     DownlinkReceived(DownlinkReceived) = 42, "downlink.received", v 1, Safety;
     /// Who answers for a vehicle's motion has changed.
     LeaseChanged(LeaseChanged) = 43, "lease.changed", v 1, Safety;
+    /// A permitted command was carried out, or was not.
+    CommandEnded(CommandEnded) = 44, "command.ended", v 1, Safety;
     /// A vehicle's state, sampled.
     VehicleSampled(VehicleSampled) = 50, "vehicle.sampled", v 1, Telemetry;
     /// A vehicle said something in words.

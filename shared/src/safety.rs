@@ -56,6 +56,22 @@ pub struct CommandRequested {
     pub by: String,
 }
 
+/// `command.ended`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandEnded {
+    /// Request id.
+    #[schemars(with = "String")]
+    pub request: EventId,
+    /// Vehicle name.
+    pub vehicle: String,
+    /// What was asked for: `go-to`, `arm`.
+    pub verb: String,
+    /// `done`, `refused`, `unanswered`, `not shown`, `cancelled`.
+    pub outcome: String,
+    /// Why, for people; empty where it is done.
+    pub detail: String,
+}
+
 /// `lease.changed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseChanged {

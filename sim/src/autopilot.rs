@@ -3,21 +3,16 @@
 use std::collections::BTreeMap;
 
 use mavlink::dialects::ardupilotmega::{
-    COMMAND_ACK_DATA, COMMAND_LONG_DATA, EKF_STATUS_REPORT_DATA, EXTENDED_SYS_STATE_DATA, EkfStatusFlags,
-    GLOBAL_POSITION_INT_DATA, GPS_RAW_INT_DATA, GpsFixType, HEARTBEAT_DATA, MavAutopilot, MavCmd, MavLandedState,
-    MavMessage, MavModeFlag, MavParamType, MavResult, MavState, MavType, PARAM_VALUE_DATA, RC_CHANNELS_DATA,
-    SYS_STATUS_DATA,
+    COMMAND_ACK_DATA, COMMAND_INT_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult, TIMESYNC_DATA,
 };
 
 use crate::body::{Body, Wish};
+use crate::plans::{Plans, metres};
 use crate::scenario::{Class, Vehicle};
 
 /// The force magic of COMPONENT_ARM_DISARM.
 const FORCE: f32 = 21196.0;
-/// Metres of a degree of latitude on a sphere of 6 371 km.
-const METRES_PER_DEGREE: f64 = 111_194.93;
-/// After the satellites are lost: the fix goes, the position's estimate goes, a copter lands; seconds (INTERLOCKS).
-const FIX_LOST_S: f64 = 0.5;
+/// After the satellites are lost: the position's estimate goes, a copter lands; seconds (INTERLOCKS).
 const ESTIMATE_LOST_S: f64 = 7.3;
 const LANDS_S: f64 = 8.1;
 /// Modes that are refused without a position.
@@ -39,11 +34,13 @@ const STANDING: f64 = 0.05;
 const DRAIN: f64 = 0.005;
 
 /// Mode numbers (ArduRover and ArduCopter's own).
-mod mode {
+pub(crate) mod mode {
     pub const ROVER_HOLD: u32 = 4;
     pub const ROVER_AUTO: u32 = 10;
+    pub const ROVER_GUIDED: u32 = 15;
     pub const ROVER_ALL: [u32; 9] = [0, 1, 3, 4, 5, 6, 10, 11, 15];
     pub const COPTER_AUTO: u32 = 3;
+    pub const COPTER_GUIDED: u32 = 4;
     pub const COPTER_LAND: u32 = 9;
     pub const COPTER_RTL: u32 = 6;
     pub const COPTER_ALL: [u32; 9] = [0, 2, 3, 4, 5, 6, 9, 16, 17];
@@ -51,22 +48,22 @@ mod mode {
 
 /// The autopilot.
 pub struct Autopilot {
-    config: Vehicle,
+    pub(crate) config: Vehicle,
     /// How it moves.
     pub body: Body,
     /// HEARTBEAT.custom_mode.
     pub mode: u32,
     /// Whether armed.
     pub armed: bool,
-    battery: f64,
+    pub(crate) battery: f64,
     /// Its battery failsafe has acted: it acts once.
     failed_safe: bool,
     /// Its failsafe for a lost position has acted.
     lost_acted: bool,
     /// Its pilot has switched.
-    switched: bool,
-    time_s: f64,
-    parameters: BTreeMap<String, f32>,
+    pub(crate) switched: bool,
+    pub(crate) time_s: f64,
+    pub(crate) parameters: BTreeMap<String, f32>,
     /// When a ground station was last heard; its failsafe begins with the first.
     station: Option<f64>,
     /// Its ground-station failsafe has acted, and no ground station was heard since.
@@ -74,6 +71,14 @@ pub struct Autopilot {
     /// It moves still after a failsafe.
     stopping: bool,
     streams: BTreeMap<u32, Stream>,
+    /// Where it was sent in GUIDED, metres east and north of home, and its height.
+    sent_to: Option<([f64; 2], f64)>,
+    /// How fast it goes, m/s.
+    speed_mps: f64,
+    /// Missions and fences as they were uploaded.
+    plans: Plans,
+    /// Commands of each number that it will leave without an answer.
+    deaf: BTreeMap<u32, u32>,
 }
 
 struct Stream {
@@ -113,7 +118,12 @@ impl Autopilot {
         let battery = config.battery_pct;
         let (failed_safe, lost_acted, switched, time_s) = (false, false, false, 0.0);
         let (station, station_lost, stopping) = (None, false, false);
+        let (speed_mps, deaf, plans) = (config.speed_mps, config.deaf.clone(), Plans::new(config.sysid));
         Self {
+            sent_to: None,
+            speed_mps,
+            plans,
+            deaf,
             config,
             body,
             mode,
@@ -189,19 +199,23 @@ impl Autopilot {
         }
     }
 
-    fn without_gps_s(&self) -> f64 {
+    pub(crate) fn without_gps_s(&self) -> f64 {
         self.config.gps_lost_at_s.map_or(0.0, |at| self.time_s - at)
     }
 
     /// Whether it does not know where it is (INTERLOCKS, "Measured": the estimate fails 7.3 s after the satellites).
-    fn lost(&self) -> bool {
+    pub(crate) fn lost(&self) -> bool {
         self.without_gps_s() > ESTIMATE_LOST_S
     }
 
     fn wish(&self) -> Wish {
-        let going = Wish::Go(self.config.speed_mps);
+        let going = Wish::Go(self.speed_mps);
         match (self.config.class, self.mode) {
             _ if !self.armed => Wish::Off,
+            (Class::Rover, mode::ROVER_GUIDED) | (Class::Copter, mode::COPTER_GUIDED) => match self.sent_to {
+                Some((place, alt)) => Wish::To(place, alt, self.speed_mps),
+                None => Wish::Stop,
+            },
             (Class::Rover, mode::ROVER_AUTO) | (Class::Copter, mode::COPTER_AUTO) => going,
             (Class::Copter, mode::COPTER_LAND | mode::COPTER_RTL) => Wish::Land,
             _ => Wish::Stop,
@@ -218,16 +232,24 @@ impl Autopilot {
                 (Vec::new(), None)
             }
             MavMessage::COMMAND_LONG(command) if command.target_system == self.config.sysid => {
+                if self.is_deaf(command.command as u32) {
+                    return (Vec::new(), None);
+                }
                 let result = self.command(command);
-                let target_system = u8::try_from(from).unwrap_or(0);
-                let ack =
-                    COMMAND_ACK_DATA { command: command.command, result, target_system, ..COMMAND_ACK_DATA::DEFAULT };
-                let told = Told {
-                    command: format!("{:?}", command.command),
-                    parameters: [command.param1, command.param2],
-                    result: result as u32,
-                };
-                (vec![MavMessage::COMMAND_ACK(ack)], Some(told))
+                acked(from, command.command, [command.param1, command.param2], result)
+            }
+            MavMessage::COMMAND_INT(command) if command.target_system == self.config.sysid => {
+                if self.is_deaf(command.command as u32) {
+                    return (Vec::new(), None);
+                }
+                let result = self.command_at(command);
+                acked(from, command.command, [command.param1, command.param2], result)
+            }
+            // A question has no time of ours in it.
+            MavMessage::TIMESYNC(asked) if asked.tc1 == 0 => {
+                #[expect(clippy::cast_possible_truncation, reason = "nanoseconds since its start")]
+                let tc1 = (self.time_s * 1e9) as i64 + 1;
+                (vec![MavMessage::TIMESYNC(TIMESYNC_DATA { tc1, ..*asked })], None)
             }
             MavMessage::PARAM_REQUEST_READ(wanted) if wanted.target_system == self.config.sysid => {
                 let name = wanted.param_id.to_str().unwrap_or_default().to_owned();
@@ -243,8 +265,54 @@ impl Autopilot {
                 }
                 (self.parameter(&name).into_iter().collect(), None)
             }
-            _ => (Vec::new(), None),
+            other => {
+                let from = u8::try_from(from).unwrap_or(0);
+                let (answers, uploaded) = self.plans.take(from, other, self.time_s);
+                if uploaded && let Some(mission) = self.plans.corners(self.config.home) {
+                    (self.body.mission, self.body.next) = (mission, 0);
+                }
+                (answers, None)
+            }
         }
+    }
+
+    /// Whether it leaves one more command of this number without an answer.
+    fn is_deaf(&mut self, command: u32) -> bool {
+        self.deaf.get_mut(&command).is_some_and(|left| {
+            let deaf = *left > 0;
+            *left = left.saturating_sub(1);
+            deaf
+        })
+    }
+
+    /// DO_REPOSITION: only in GUIDED, or where it may change there.
+    fn command_at(&mut self, command: &COMMAND_INT_DATA) -> MavResult {
+        let guided = match self.config.class {
+            Class::Rover => mode::ROVER_GUIDED,
+            Class::Copter => mode::COPTER_GUIDED,
+        };
+        if command.command != MavCmd::MAV_CMD_DO_REPOSITION {
+            return MavResult::MAV_RESULT_UNSUPPORTED;
+        }
+        if self.mode != guided && (command.param2 != 1.0 || self.set_mode(guided) != MavResult::MAV_RESULT_ACCEPTED) {
+            return MavResult::MAV_RESULT_DENIED;
+        }
+        if self.body.landed() && self.config.class == Class::Copter {
+            return MavResult::MAV_RESULT_FAILED;
+        }
+        let place = metres(self.config.home, [f64::from(command.x) / 1e7, f64::from(command.y) / 1e7]);
+        self.sent_to = Some((place, f64::from(command.z)));
+        MavResult::MAV_RESULT_ACCEPTED
+    }
+
+    /// NAV_TAKEOFF: armed, in GUIDED, from the ground.
+    fn take_off(&mut self, alt: f32) -> MavResult {
+        let may = self.config.class == Class::Copter && self.mode == mode::COPTER_GUIDED && self.armed;
+        if !may || !self.body.landed() || alt <= 0.0 {
+            return MavResult::MAV_RESULT_FAILED;
+        }
+        self.sent_to = Some((self.body.place().0, f64::from(alt)));
+        MavResult::MAV_RESULT_ACCEPTED
     }
 
     fn command(&mut self, command: &COMMAND_LONG_DATA) -> MavResult {
@@ -252,6 +320,14 @@ impl Autopilot {
         let number = |value: f32| value.max(0.0) as u32;
         match command.command {
             MavCmd::MAV_CMD_DO_SET_MODE => self.set_mode(number(command.param2)),
+            MavCmd::MAV_CMD_NAV_TAKEOFF => self.take_off(command.param7),
+            MavCmd::MAV_CMD_DO_CHANGE_SPEED if command.param2 > 0.0 => {
+                self.speed_mps = f64::from(command.param2);
+                MavResult::MAV_RESULT_ACCEPTED
+            }
+            MavCmd::MAV_CMD_DO_SET_RELAY
+            | MavCmd::MAV_CMD_DO_SET_SERVO
+            | MavCmd::MAV_CMD_DO_GIMBAL_MANAGER_PITCHYAW => MavResult::MAV_RESULT_ACCEPTED,
             MavCmd::MAV_CMD_COMPONENT_ARM_DISARM => self.set_armed(command.param1 > 0.5, command.param2 == FORCE),
             MavCmd::MAV_CMD_SET_MESSAGE_INTERVAL => {
                 let id = number(command.param1);
@@ -282,6 +358,9 @@ impl Autopilot {
             return MavResult::MAV_RESULT_FAILED;
         }
         if !self.config.ignore_modes.contains(&wanted) {
+            if self.mode != wanted {
+                self.sent_to = None;
+            }
             self.mode = wanted;
         }
         MavResult::MAV_RESULT_ACCEPTED
@@ -296,94 +375,12 @@ impl Autopilot {
         self.armed = arm;
         MavResult::MAV_RESULT_ACCEPTED
     }
+}
 
-    fn parameter(&self, name: &str) -> Option<MavMessage> {
-        let (index, (name, value)) = self.parameters.iter().enumerate().find(|(_, (known, _))| *known == name)?;
-        Some(MavMessage::PARAM_VALUE(PARAM_VALUE_DATA {
-            param_value: *value,
-            param_count: u16::try_from(self.parameters.len()).unwrap_or(0),
-            param_index: u16::try_from(index).unwrap_or(0),
-            param_id: name.as_str().into(),
-            param_type: MavParamType::MAV_PARAM_TYPE_REAL32,
-        }))
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "MAVLink's fixed-point fields")]
-    fn place(&self) -> MavMessage {
-        let ([east, north], [dx, dy]) = self.body.place();
-        let [lat, lon] = self.config.home;
-        let shrink = lat.to_radians().cos();
-        let fixed = |degrees: f64| (degrees * 1e7) as i32;
-        let speed = |part: f64| (self.body.speed * part * 100.0) as i16;
-        let alt = (self.body.alt * 1000.0) as i32;
-        MavMessage::GLOBAL_POSITION_INT(GLOBAL_POSITION_INT_DATA {
-            lat: fixed(lat + north / METRES_PER_DEGREE),
-            lon: fixed(lon + east / METRES_PER_DEGREE / shrink),
-            alt,
-            relative_alt: alt,
-            vx: speed(dy),
-            vy: speed(dx),
-            ..GLOBAL_POSITION_INT_DATA::DEFAULT
-        })
-    }
-
-    fn message(&self, id: u32) -> Option<MavMessage> {
-        let (mavtype, holding) = match self.config.class {
-            Class::Rover => (MavType::MAV_TYPE_GROUND_ROVER, self.mode == mode::ROVER_HOLD),
-            Class::Copter => (MavType::MAV_TYPE_QUADROTOR, false),
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "MAVLink's fixed-point fields")]
-        match id {
-            0 => {
-                let mut base_mode = MavModeFlag::MAV_MODE_FLAG_CUSTOM_MODE_ENABLED;
-                base_mode.set(MavModeFlag::MAV_MODE_FLAG_SAFETY_ARMED, self.armed);
-                base_mode.set(MavModeFlag::MAV_MODE_FLAG_STABILIZE_ENABLED, !holding);
-                Some(MavMessage::HEARTBEAT(HEARTBEAT_DATA {
-                    custom_mode: self.mode,
-                    mavtype,
-                    autopilot: MavAutopilot::MAV_AUTOPILOT_ARDUPILOTMEGA,
-                    base_mode,
-                    system_status: if self.armed { MavState::MAV_STATE_ACTIVE } else { MavState::MAV_STATE_STANDBY },
-                    mavlink_version: 3,
-                }))
-            }
-            1 => Some(MavMessage::SYS_STATUS(SYS_STATUS_DATA {
-                voltage_battery: 12_000,
-                battery_remaining: self.battery as i8,
-                ..SYS_STATUS_DATA::DEFAULT
-            })),
-            33 => Some(self.place()),
-            24 => Some(MavMessage::GPS_RAW_INT(GPS_RAW_INT_DATA {
-                fix_type: match self.without_gps_s() > FIX_LOST_S {
-                    true => GpsFixType::GPS_FIX_TYPE_NO_FIX,
-                    false => GpsFixType::GPS_FIX_TYPE_3D_FIX,
-                },
-                ..GPS_RAW_INT_DATA::DEFAULT
-            })),
-            193 => {
-                let mut flags = EkfStatusFlags::EKF_ATTITUDE | EkfStatusFlags::EKF_VELOCITY_HORIZ;
-                flags.set(EkfStatusFlags::EKF_POS_HORIZ_ABS, !self.lost());
-                flags.set(EkfStatusFlags::EKF_CONST_POS_MODE, self.lost());
-                Some(MavMessage::EKF_STATUS_REPORT(EKF_STATUS_REPORT_DATA { flags, ..EKF_STATUS_REPORT_DATA::DEFAULT }))
-            }
-            65 => {
-                let mut channels = RC_CHANNELS_DATA { chancount: 8, ..RC_CHANNELS_DATA::DEFAULT };
-                let switch = if self.switched { 1500 } else { 1100 };
-                match self.config.pilot.map(|pilot| pilot.channel) {
-                    Some(5) => channels.chan5_raw = switch,
-                    Some(8) => channels.chan8_raw = switch,
-                    _ => {}
-                }
-                Some(MavMessage::RC_CHANNELS(channels))
-            }
-            245 => Some(MavMessage::EXTENDED_SYS_STATE(EXTENDED_SYS_STATE_DATA {
-                landed_state: match self.body.landed() {
-                    true => MavLandedState::MAV_LANDED_STATE_ON_GROUND,
-                    false => MavLandedState::MAV_LANDED_STATE_IN_AIR,
-                },
-                ..EXTENDED_SYS_STATE_DATA::DEFAULT
-            })),
-            _ => None,
-        }
-    }
+/// The answer to a command of a system, and what it did, for the trace.
+fn acked(from: u32, command: MavCmd, parameters: [f32; 2], result: MavResult) -> (Vec<MavMessage>, Option<Told>) {
+    let target_system = u8::try_from(from).unwrap_or(0);
+    let ack = COMMAND_ACK_DATA { command, result, target_system, ..COMMAND_ACK_DATA::DEFAULT };
+    let told = Told { command: format!("{command:?}"), parameters, result: result as u32 };
+    (vec![MavMessage::COMMAND_ACK(ack)], Some(told))
 }

@@ -5,7 +5,9 @@
 pub mod wire;
 pub mod scenario;
 pub mod body;
+pub mod plans;
 pub mod autopilot;
+pub mod telemetry;
 pub mod vehicle;
 pub mod camera;
 pub mod random;

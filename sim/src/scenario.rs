@@ -65,6 +65,9 @@ pub struct Vehicle {
     /// Modes it acks and does not enter.
     #[serde(default)]
     pub ignore_modes: Vec<u32>,
+    /// Commands by number, and how many of each it leaves without an answer at first.
+    #[serde(default, deserialize_with = "numbers")]
+    pub deaf: BTreeMap<u32, u32>,
     /// Battery at the start, percent.
     #[serde(default = "full")]
     pub battery_pct: f64,
@@ -126,6 +129,13 @@ pub struct Pilot {
     pub mode: u32,
     /// RC channel of the switch, from 1.
     pub channel: u8,
+}
+
+/// TOML's keys are texts.
+fn numbers<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, u32>, D::Error> {
+    let read = BTreeMap::<String, u32>::deserialize(from)?;
+    let number = |key: &str| key.parse().map_err(|_| serde::de::Error::custom("expected the number of a command"));
+    read.into_iter().map(|(key, count)| Ok((number(&key)?, count))).collect()
 }
 
 fn full() -> f64 {

@@ -9,7 +9,7 @@ use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::separation::Apart;
 use edge_node::vehicle::codec::parse;
-use edge_node::vehicle::command::Order;
+use edge_node::vehicle::command::{Circle, Height, Target};
 use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use edge_node::vehicle::{Class, VehicleConfig};
@@ -91,8 +91,17 @@ fn well(machine: &mut Machine, states: &mut [VehicleState], time: &mut Uptime) {
     *time = now;
 }
 
-fn verbs(lease: EventId, seconds: u8) -> [Verb; 11] {
+fn verbs(lease: EventId, seconds: u8) -> [Verb; 18] {
+    let height = Height { above_home_cm: i32::from(seconds) * 100, home_cm: 0 };
+    let target = Target { lat_e7: 474_000_000 + i32::from(seconds) * 500, lon_e7: 85_000_000, height };
     [
+        Verb::Arm,
+        Verb::TakeOff(height),
+        Verb::GoTo(target),
+        Verb::Orbit(target, Circle { radius_cm: u16::from(seconds) * 100, speed_cmps: 200 }),
+        Verb::Speed(u16::from(seconds) * 10),
+        Verb::Point { pitch_cdeg: i16::from(seconds), yaw_cdeg: 0 },
+        Verb::Output(seconds, true),
         Verb::Hold,
         Verb::Return,
         Verb::Land,
@@ -159,8 +168,8 @@ pub fn interlock(mut data: &[u8]) {
             machine.step(input, now, &mut out);
             assert!(out.len() <= EFFECTS_MAX, "{} effects", out.len());
             for effect in &out {
-                let Effect::Send(to, Order::Mode(mode)) = effect else { continue };
-                let sent_on = *mode == classes[*to].auto();
+                let (Effect::Send(to, order) | Effect::Again(to, order, _)) = effect else { continue };
+                let sent_on = order.begins_motion(classes[*to]);
                 assert!(!sent_on || machine.demand(*to) == Demand::None, "sent on under a demand");
             }
             for vehicle in 0..classes.len() {

@@ -16,43 +16,12 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::api::{answered, problem};
+use super::verb::Command;
 use crate::interlock::machine::{Input, Verb};
 use crate::interlock::rules::lease::RENEWAL;
 
 /// What somebody sent, or why it cannot be read.
 type Body<T> = Result<Json<T>, JsonRejection>;
-
-/// A command for a vehicle.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Command {
-    verb: Wanted,
-    by: String,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Wanted {
-    Hold,
-    Return,
-    Land,
-    Disarm,
-    Resume,
-    Clear,
-}
-
-impl From<Wanted> for Verb {
-    fn from(wanted: Wanted) -> Self {
-        match wanted {
-            Wanted::Hold => Self::Hold,
-            Wanted::Return => Self::Return,
-            Wanted::Land => Self::Land,
-            Wanted::Disarm => Self::Disarm,
-            Wanted::Resume => Self::Resume,
-            Wanted::Clear => Self::Clear,
-        }
-    }
-}
 
 /// Who takes a lease.
 #[derive(Debug, Deserialize)]
@@ -81,28 +50,38 @@ pub struct Patrol {
 
 /// `POST /api/v1/vehicles/{vehicle}/commands`: 202 with an id, or 409 with every reason.
 pub async fn command(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Command>) -> Response {
-    ask(&console, &vehicle, body, |command| (command.verb.into(), command.by)).await
+    let Some(config) = find(&console, &vehicle).and_then(|index| console.vehicles.get(index)) else {
+        return unknown(&vehicle);
+    };
+    let command = match body {
+        Ok(Json(command)) => command,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    };
+    match command.verb(config) {
+        Ok(verb) => ask(&console, &vehicle, verb, command.by).await,
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error, &[]),
+    }
 }
 
 /// `POST /api/v1/vehicles/{vehicle}/lease`: 202 with the lease, which lives for two seconds after each renewal. Its number is
 /// a secret of whoever takes it: requests are in the journal, leases are not.
 pub async fn lease(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Taker>) -> Response {
-    ask(&console, &vehicle, body, |taker| (Verb::Lease(EventId(Uuid::new_v4())), taker.by)).await
+    read(&console, &vehicle, body, |taker| (Verb::Lease(EventId(Uuid::new_v4())), taker.by)).await
 }
 
 /// `POST /api/v1/vehicles/{vehicle}/lease/renew`.
 pub async fn renew(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Held>) -> Response {
-    ask(&console, &vehicle, body, |held| (Verb::Renew(EventId(held.lease)), held.by)).await
+    read(&console, &vehicle, body, |held| (Verb::Renew(EventId(held.lease)), held.by)).await
 }
 
 /// `DELETE /api/v1/vehicles/{vehicle}/lease`.
 pub async fn leave(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Held>) -> Response {
-    ask(&console, &vehicle, body, |held| (Verb::Leave(EventId(held.lease)), held.by)).await
+    read(&console, &vehicle, body, |held| (Verb::Leave(EventId(held.lease)), held.by)).await
 }
 
 /// `POST /api/v1/vehicles/{vehicle}/patrol`: lets it do its mission alone for a time; `"for": "0s"` ends that.
 pub async fn patrol(State(console): State<Shared>, Path(vehicle): Path<String>, body: Body<Patrol>) -> Response {
-    ask(&console, &vehicle, body, |patrol| {
+    read(&console, &vehicle, body, |patrol| {
         (if patrol.lasts.is_zero() { Verb::EndPatrol } else { Verb::Patrol(patrol.lasts) }, patrol.by)
     })
     .await
@@ -145,12 +124,16 @@ pub async fn audit(State(console): State<Shared>, Path(vehicle): Path<String>) -
     Json(json!({ "parameters": findings.collect::<Vec<_>>() })).into_response()
 }
 
-/// Asks the interlock for what a body says; who asks is named.
-async fn ask<T>(console: &Shared, vehicle: &str, body: Body<T>, asks: impl FnOnce(T) -> (Verb, String)) -> Response {
-    let (verb, by) = match body {
-        Ok(Json(body)) => asks(body),
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
-    };
+/// Asks the interlock for what a body says.
+async fn read<T>(console: &Shared, vehicle: &str, body: Body<T>, asks: impl FnOnce(T) -> (Verb, String)) -> Response {
+    match body.map(|Json(body)| asks(body)) {
+        Ok((verb, by)) => ask(console, vehicle, verb, by).await,
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    }
+}
+
+/// Asks the interlock; who asks is named.
+async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String) -> Response {
     if by.trim().is_empty() {
         return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]);
     }

@@ -16,6 +16,7 @@ use shared::units::Uptime;
 
 use super::{Console, Shared};
 use crate::clock;
+use crate::interlock::vehicle::Told;
 
 /// The page is told this often: smooth for the eye, cheap for the box.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -55,6 +56,12 @@ pub async fn frame(State(console): State<Shared>, Path(camera): Path<String>) ->
     }
 }
 
+/// The last command, and how it ended.
+fn told(told: &Told) -> Value {
+    let (outcome, detail) = (told.ended.map(|(outcome, _)| outcome.0), told.ended.map(|(_, detail)| detail.0));
+    json!({ "id": told.id.to_string(), "verb": told.verb.0, "outcome": outcome, "detail": detail })
+}
+
 fn snapshot(console: &Console) -> Value {
     let now = clock::uptime();
     let age_ms = |at: Uptime| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
@@ -87,6 +94,7 @@ fn snapshot(console: &Console) -> Value {
                 "speed_mps": state.speed_mps, "battery_pct": state.battery_pct, "position_deg": state.position_deg,
                 "relative_alt_m": state.relative_alt_m, "heartbeat_age_ms": state.heartbeat_at.map(age_ms),
                 "demand": interlock.demands.get(index),
+                "command": interlock.told.get(index).and_then(Option::as_ref).map(told),
                 "lease": interlock.responsible.get(index).map(|answers| &answers.holder),
                 "patrol": interlock.responsible.get(index).map(|answers| &answers.patrol),
             })

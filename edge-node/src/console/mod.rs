@@ -2,6 +2,7 @@
 
 pub mod live;
 pub mod api;
+pub mod verb;
 pub mod command;
 pub mod history;
 

@@ -225,6 +225,8 @@ impl Action {
             Order::Disarm => !sight.state.armed,
             Order::LandStart => self.acked && meaning == Meaning::Auto,
             Order::StayHere => self.acked && meaning == Meaning::Hold,
+            // No demand orders anything else.
+            _ => false,
         }
     }
 

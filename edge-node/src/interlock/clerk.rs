@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::machine::RuleView;
 use super::rules::estop::Latched;
+use super::vehicle::Told;
 use crate::alert::Signal;
 use crate::clock::Stamp;
 use crate::health::Metrics;
@@ -38,6 +39,8 @@ pub struct View {
     pub demands: Vec<&'static str>,
     /// Who answers for each vehicle.
     pub responsible: Vec<Responsible>,
+    /// The last command of each.
+    pub told: Vec<Option<Told>>,
 }
 
 enum Paper {

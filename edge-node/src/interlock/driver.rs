@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel};
 use std::time::Duration;
 
-use shared::event::{CommandDecided, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, Payload};
+use shared::event::{
+    CommandDecided, CommandEnded, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, Payload,
+};
 use shared::ids::{EventId, Name};
 use shared::units::Uptime;
 use tokio::sync::oneshot;
@@ -226,7 +228,8 @@ impl Driver {
         self.recorder.after(kept, effects, now);
         for effect in effects.iter() {
             match effect {
-                Effect::Send(vehicle, order) => self.send(*vehicle, *order, out),
+                Effect::Send(vehicle, order) => self.send(*vehicle, (*order, 0), out),
+                Effect::Again(vehicle, order, before) => self.send(*vehicle, (*order, *before), out),
                 Effect::Beat(vehicle) => beat(*vehicle, out),
                 // A renewal changes nothing that is shown.
                 Effect::Decided { kept: false, .. } => {}
@@ -247,16 +250,17 @@ impl Driver {
             let (holder, patrol) = self.machine.responsible(vehicle, now);
             Responsible { holder: holder.map(str::to_owned), patrol: patrol.map(str::to_owned) }
         });
+        let told = (0..self.vehicles.len()).map(|vehicle| self.machine.told(vehicle)).collect();
         let (latched, rules, responsible) =
             (self.machine.latched().clone(), self.machine.rules(), responsible.collect());
-        self.desk.show(View { latched, rules, demands, responsible })
+        self.desk.show(View { latched, rules, demands, responsible, told })
     }
 
     /// An order goes out on every link: which of them the vehicle hears is not known.
-    fn send(&self, vehicle: usize, order: Order, out: &mut Outputs) {
+    fn send(&self, vehicle: usize, (order, before): (Order, u8), out: &mut Outputs) {
         let (Some(config), Some(ways)) = (self.vehicles.get(vehicle), out.ways.get(vehicle)) else { return };
         for (way, pens) in ways.iter().zip(&mut out.pens).filter_map(|(way, pens)| Some((way.as_ref()?, pens))) {
-            order.write((config.class, config.sysid), &mut pens.observer, &mut out.buffer, |bytes| {
+            order.write((config.class, config.sysid, before), &mut pens.observer, &mut out.buffer, |bytes| {
                 match way.urgent(bytes) {
                     true => self.metrics.demands_sent.inc(),
                     false => self.metrics.demands_failed.inc(),
@@ -283,7 +287,7 @@ impl Driver {
 
     fn carry_out(&self, effect: Effect, out: &mut Outputs) {
         match effect {
-            Effect::Send(..) | Effect::Beat(_) => {}
+            Effect::Send(..) | Effect::Again(..) | Effect::Beat(_) => {}
             Effect::Rule { tripped, rule, vehicle, demand, reason } => {
                 let vehicle = self.name(vehicle);
                 let signal = Signal {
@@ -341,6 +345,12 @@ impl Driver {
                 answer(id, reasons, out);
             }
             Effect::Answered { id, reasons } => answer(id, reasons, out),
+            Effect::Ended { id, vehicle, verb, outcome } => {
+                let (vehicle, detail) = (self.name(vehicle), outcome.detail().to_owned());
+                let (verb, outcome) = (verb.to_owned(), outcome.as_str().to_owned());
+                let ended = CommandEnded { request: id, vehicle: vehicle.clone(), verb, outcome, detail };
+                self.note(format!("vehicle/{vehicle}"), Payload::CommandEnded(ended));
+            }
         }
     }
 }

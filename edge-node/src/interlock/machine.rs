@@ -15,7 +15,7 @@ use super::rules::estop::{Estop, Latched, Reset, Scope};
 use super::rules::keep_out::Watch;
 use super::rules::node::Loop;
 use super::rules::separation::Track;
-use super::vehicle::{Around, Vehicle};
+use super::vehicle::{Around, Told, Vehicle};
 pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Source, Verb};
 use crate::vehicle::VehicleConfig;
 
@@ -99,6 +99,11 @@ impl Machine {
     /// Who holds a live lease of a vehicle, and who has authorised its patrol.
     pub fn responsible(&self, vehicle: usize, now: Uptime) -> (Option<&str>, Option<&str>) {
         self.vehicles.get(vehicle).map_or((None, None), |own| (own.lease.holder(now), own.lease.patrol(now)))
+    }
+
+    /// The last command of a vehicle that was permitted.
+    pub fn told(&self, vehicle: usize) -> Option<Told> {
+        self.vehicles.get(vehicle).and_then(|own| own.told)
     }
 
     /// Takes an input; appends what must be done.
@@ -232,9 +237,9 @@ impl Machine {
     fn request(&mut self, id: EventId, index: usize, asked: (Verb, String), now: Uptime, out: &mut Vec<Effect>) {
         let (verb, by) = asked;
         // Only motion asks for them: a renewal twice a second need not ask for memory.
-        let rules = match verb {
-            Verb::Resume | Verb::Ready => self.rules().into_iter().filter(|rule| rule.vehicle == index).collect(),
-            _ => Vec::new(),
+        let rules = match verb.moves() || verb == Verb::Ready {
+            true => self.rules().into_iter().filter(|rule| rule.vehicle == index).collect(),
+            false => Vec::new(),
         };
         let config: Option<&VehicleConfig> = self.policy.vehicles.get(index);
         let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(index)) else {
@@ -242,10 +247,10 @@ impl Machine {
             out.push(Effect::Decided { id, vehicle: index, reasons, kept: true });
             return;
         };
-        let asking = Asking { policy: &self.policy, config, rules: &rules, by: &by, now };
+        let asking = Asking { policy: &self.policy, index, config, rules: &rules, by: &by, now };
         let decision = decide(verb, &asking, vehicle);
-        if let Some(order) = decision.order {
-            vehicle.order(order, now, out);
+        if let Some(steps) = decision.steps {
+            vehicle.begin(id, (verb.as_str(), steps), now, out);
         }
         if let Some((change, lasts)) = decision.lease {
             out.push(Effect::Lease { vehicle: index, change, by, lasts });

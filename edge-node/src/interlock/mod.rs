@@ -11,6 +11,7 @@ pub mod obey;
 pub mod rules;
 pub mod acks;
 pub mod action;
+pub mod transaction;
 pub mod vehicle;
 pub mod permit;
 pub mod machine;

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
+use super::rules::envelope::Envelope;
 use super::rules::lease::PATROL_MAX;
+use super::transaction::Steps;
 use super::vehicle::Vehicle;
 use super::words::{Demand, Policy, Role, Rule, RuleView, Verb};
-use crate::vehicle::VehicleConfig;
-use crate::vehicle::command::Order;
+use crate::vehicle::command::{Height, Order};
+use crate::vehicle::{Class, VehicleConfig};
 
 /// A charge older than this is none.
 const CHARGE_FRESH: Duration = Duration::from_secs(10);
@@ -21,7 +23,9 @@ const CHARGE_FRESH: Duration = Duration::from_secs(10);
 pub struct Asking<'a> {
     /// What the site allows.
     pub policy: &'a Policy,
-    /// The vehicle's configuration.
+    /// Index of the vehicle.
+    pub index: usize,
+    /// Its configuration.
     pub config: &'a VehicleConfig,
     /// Every rule that concerns the vehicle, where it shall move.
     pub rules: &'a [RuleView],
@@ -36,8 +40,8 @@ pub struct Asking<'a> {
 pub struct Decision {
     /// Every reason against it; none: it is done.
     pub reasons: Vec<String>,
-    /// What is written to the vehicle.
-    pub order: Option<Order>,
+    /// What is written to the vehicle, in turn.
+    pub steps: Option<Steps>,
     /// How its lease has changed, and for how long.
     pub lease: Option<(&'static str, Option<Duration>)>,
 }
@@ -58,7 +62,14 @@ pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         Verb::Return => demand(Demand::Return, vehicle),
         Verb::Land => demand(Demand::Land, vehicle),
         Verb::Disarm => disarm(asking, vehicle),
-        Verb::Resume => resume(asking, vehicle),
+        Verb::Resume | Verb::Arm | Verb::TakeOff(_) | Verb::GoTo(_) | Verb::Orbit(..) | Verb::Speed(_) => {
+            motion(verb, asking, vehicle)
+        }
+        Verb::Point { pitch_cdeg, yaw_cdeg } => aside(Order::Point { pitch_cdeg, yaw_cdeg }, asking, vehicle),
+        Verb::Output(number, on) => match asking.config.outputs.values().nth(usize::from(number)) {
+            Some(output) => Decision { steps: Some([Some(output.order(on)), None]), ..Decision::default() },
+            None => Decision::denied("envelope: it has no such output"),
+        },
         Verb::Ready => Decision { reasons: against(asking, vehicle), ..Decision::default() },
         Verb::Clear if role < Role::Supervisor => Decision::denied("authority: only a supervisor clears"),
         Verb::Clear if vehicle.autonomy.is_clear() => Decision::denied("there is nothing to clear"),
@@ -93,7 +104,7 @@ fn disarm(asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         // Disarming leaves AUTO set: armed again it would drive off.
         vehicle.ask(Demand::Hold);
     }
-    Decision { order: reasons.is_empty().then_some(Order::Disarm), reasons, ..Decision::default() }
+    Decision { steps: reasons.is_empty().then_some([Some(Order::Disarm), None]), reasons, ..Decision::default() }
 }
 
 /// Why this person may not move it.
@@ -119,13 +130,49 @@ fn against(asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     authority(asking, vehicle).into_iter().chain(table).chain(charge).chain(audit).chain(tripped).collect()
 }
 
-fn resume(asking: &Asking, vehicle: &mut Vehicle) -> Decision {
-    let reasons = against(asking, vehicle);
+/// What begins motion: nobody and no rule is against it, and it leads nowhere that is not allowed.
+fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let mut reasons = against(asking, vehicle);
+    let Asking { policy, index, config, now, .. } = *asking;
+    let (sight, origin) = (vehicle.sight(config), policy.origin.as_ref());
+    reasons.extend(Envelope { index, config, sight, fences: &policy.fences, origin, now }.reasons(verb));
     if !reasons.is_empty() {
         return Decision { reasons, ..Decision::default() };
     }
-    vehicle.ask(Demand::None);
-    Decision { order: Some(Order::Mode(asking.config.class.auto())), ..Decision::default() }
+    let state = vehicle.state;
+    // Where home is above the sea, as the vehicle tells both heights.
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and a float of metres is wrong by less")]
+    let height = |height: Height| Height { home_cm: ((state.alt_m - state.relative_alt_m) * 100.0) as i32, ..height };
+    let guided = Some(Order::Mode(config.class.guided()));
+    let steps = match verb {
+        // It is armed standing: what drives in HOLD, a copter where it takes off from.
+        Verb::Arm if config.class == Class::Copter => [guided, Some(Order::Arm)],
+        Verb::Arm => [Some(Order::Mode(config.class.hold())), Some(Order::Arm)],
+        Verb::TakeOff(above) if config.class == Class::Px4Copter => [Some(Order::TakeOff(height(above))), None],
+        Verb::TakeOff(above) => [guided, Some(Order::TakeOff(height(above)))],
+        Verb::GoTo(mut target) => {
+            target.height = height(target.height);
+            [guided, Some(Order::GoTo(target))]
+        }
+        Verb::Orbit(mut target, circle) => {
+            target.height = height(target.height);
+            [guided, Some(Order::Orbit(target, circle))]
+        }
+        Verb::Speed(cmps) => [Some(Order::Speed(cmps)), None],
+        _ => [Some(Order::Mode(config.class.auto())), None],
+    };
+    if !matches!(verb, Verb::Speed(_)) {
+        vehicle.ask(Demand::None);
+    }
+    Decision { steps: Some(steps), ..Decision::default() }
+}
+
+/// A camera looks where whoever has the vehicle wants it to; without anybody, any person of the site.
+fn aside(order: Order, asking: &Asking, vehicle: &Vehicle) -> Decision {
+    match vehicle.lease.holder(asking.now) {
+        Some(holder) if holder != asking.by => Decision::denied(format!("authority: {holder} holds the lease")),
+        _ => Decision { steps: Some([Some(order), None]), ..Decision::default() },
+    }
 }
 
 fn answer_for(verb: Verb, role: Role, asking: &Asking, vehicle: &mut Vehicle) -> Decision {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared::ids::EventId;
 use shared::units::Uptime;
 
 use super::acks::Acks;
 use super::action::{Action, Todo, Why};
+use super::fixed::Text;
 use super::obey::Sight;
 use super::rules::autonomy::{Autonomy, of_class};
 use super::rules::lease::{self, Lease};
@@ -14,14 +16,18 @@ use super::rules::link::{self, Beats};
 use super::rules::separation::{self, Track};
 use super::rules::trip::Trip;
 use super::rules::{Hazard, energy, fence, position};
+use super::transaction::{Outcome, Steps, Transaction, Turn};
 use super::words::{Demand, Effect, Policy, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
-use crate::vehicle::command::{ARM_DISARM, DO_LAND_START, DO_REPOSITION, DO_SET_MODE, Order};
+use crate::vehicle::command::{
+    ARM_DISARM, DO_CHANGE_SPEED, DO_LAND_START, DO_ORBIT, DO_REPOSITION, DO_SET_MODE, NAV_TAKEOFF,
+};
 use crate::vehicle::message::{ACCEPTED, IN_PROGRESS};
 use crate::vehicle::state::{Heard, Report, VehicleState};
 
-/// Commands that carry orders.
-const ORDERS: [u16; 4] = [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION];
+/// Commands that carry orders which move it, or stop it.
+const ORDERS: [u16; 7] =
+    [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION, NAV_TAKEOFF, DO_ORBIT, DO_CHANGE_SPEED];
 /// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).
 const BEAT: Duration = Duration::from_millis(500);
 /// A vehicle's own rules, in the order in which they are shown.
@@ -53,6 +59,17 @@ pub struct Around<'a> {
     pub on_time: bool,
 }
 
+/// The last command that was permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Request id.
+    pub id: EventId,
+    /// What it was.
+    pub verb: Text,
+    /// How it ended, and why, for people; `None`: it is on its way.
+    pub ended: Option<(Text, Text)>,
+}
+
 /// One vehicle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Vehicle {
@@ -64,6 +81,10 @@ pub struct Vehicle {
     /// What it does by itself.
     pub autonomy: Autonomy,
     action: Option<Action>,
+    /// A command that moves it, and one that does not.
+    transactions: [Option<Transaction>; 2],
+    /// The last command.
+    pub told: Option<Told>,
     acks: Acks,
     beats: Beats,
     fence: fence::Watch,
@@ -86,6 +107,8 @@ impl Vehicle {
             lease: Lease::default(),
             autonomy: Autonomy::default(),
             action: None,
+            transactions: [None; 2],
+            told: None,
             acks: Acks::default(),
             beats: Beats::default(),
             fence: fence::Watch::default(),
@@ -145,13 +168,77 @@ impl Vehicle {
         self.asked = self.asked.max(Demand::Hold);
     }
 
-    /// An order that somebody asked for and that is permitted.
-    pub fn order(&mut self, order: Order, now: Uptime, out: &mut Vec<Effect>) {
-        self.acks.sent(true, now);
-        if let Some(mode) = order.mode() {
-            self.autonomy.ordered(mode, now);
+    /// A command that somebody asked for and that is permitted, in the place of any before it.
+    pub fn begin(&mut self, id: EventId, command: (&'static str, Steps), now: Uptime, out: &mut Vec<Effect>) {
+        let (verb, steps) = command;
+        let aside = steps.iter().flatten().any(|order| order.is_aside());
+        let mut transactions = self.transactions;
+        let [moving, other] = &mut transactions;
+        let slot = if aside { other } else { moving };
+        if slot.is_some() {
+            self.take(slot, Turn::Ended(Outcome::Cancelled("another command came")), now, out);
         }
-        out.push(Effect::Send(self.index, order));
+        *slot = Some(Transaction::new(id, verb, steps, now));
+        self.told = Some(Told { id, verb: Text(verb), ended: None });
+        self.transactions = transactions;
+    }
+
+    /// What a command's next turn is.
+    fn take(&mut self, slot: &mut Option<Transaction>, turn: Turn, now: Uptime, out: &mut Vec<Effect>) {
+        match (turn, *slot) {
+            (Turn::Send(order, before), _) => {
+                if !order.is_aside() {
+                    self.acks.sent(before == 0, now);
+                }
+                if let Some(mode) = order.mode() {
+                    self.autonomy.ordered(mode, now);
+                }
+                out.push(match before {
+                    0 => Effect::Send(self.index, order),
+                    before => Effect::Again(self.index, order, before),
+                });
+            }
+            (Turn::Ended(outcome), Some(ended)) => {
+                let (id, verb) = ended.of();
+                *slot = None;
+                if let Some(told) = self.told.as_mut().filter(|told| told.id == id) {
+                    told.ended = Some((Text(outcome.as_str()), Text(outcome.detail())));
+                }
+                out.push(Effect::Ended { id, vehicle: self.index, verb, outcome });
+            }
+            _ => {}
+        }
+    }
+
+    /// Commands go on, or are given up: nothing moves it that a rule, its pilot or the end of a lease is against.
+    fn carry_on(&mut self, config: &VehicleConfig, demand: Demand, now: Uptime, out: &mut Vec<Effect>) {
+        let against = match demand {
+            _ if self.steered() => Some("its pilot has it"),
+            Demand::None if self.lease.live(now) => None,
+            Demand::None => Some("nobody answers for it any more"),
+            _ => Some("the interlock demands otherwise"),
+        };
+        let mut transactions = self.transactions;
+        for slot in &mut transactions {
+            let Some(transaction) = slot.as_mut() else { continue };
+            let turn = match against.filter(|_| transaction.moves()) {
+                Some(why) => Turn::Ended(Outcome::Cancelled(why)),
+                None => transaction.tick(&self.sight(config), now),
+            };
+            self.take(slot, turn, now, out);
+        }
+        self.transactions = transactions;
+    }
+
+    fn answered(&mut self, ack: (u16, u8), ours: bool, now: Uptime, out: &mut Vec<Effect>) {
+        let (command, result) = ack;
+        let mut transactions = self.transactions;
+        for slot in &mut transactions {
+            if let Some(turn) = slot.as_mut().map(|transaction| transaction.answered(command, result, ours, now)) {
+                self.take(slot, turn, now, out);
+            }
+        }
+        self.transactions = transactions;
     }
 
     /// It was heard.
@@ -172,10 +259,12 @@ impl Vehicle {
             }
         }
         let Heard::Ack { command, result, .. } = report.heard else { return };
-        if !ORDERS.contains(&command) || result == IN_PROGRESS {
+        let counts = ORDERS.contains(&command) && result != IN_PROGRESS;
+        let ours = !counts || self.acks.came();
+        self.answered((command, result), ours, now, out);
+        if !counts {
             return;
         }
-        let ours = self.acks.came();
         if let Some(mut action) = self.action.filter(|_| ours) {
             let todo = action.answered(config.class, command, result == ACCEPTED, now);
             self.action = Some(action);
@@ -250,6 +339,7 @@ impl Vehicle {
             self.action = Some(action);
             self.tell(demand, todo, now, out);
         }
+        self.carry_on(config, demand, now, out);
         self.note_lapse(now, out);
         let due = self.beaten.is_none_or(|at| now.since(at) >= BEAT);
         if due && around.on_time && self.state.packet_at.is_some() && self.lease.live(now) {

@@ -11,9 +11,10 @@ pub use super::rule::Rule;
 use super::rules::estop::{Latched, Scope};
 use super::rules::fence::Fence;
 use super::rules::separation::Apart;
+use super::transaction::Outcome;
 use crate::ground::Origin;
 use crate::vehicle::VehicleConfig;
-use crate::vehicle::command::Order;
+use crate::vehicle::command::{Circle, Height, Order, Target};
 use crate::vehicle::state::Report;
 
 /// What a vehicle must do now, weakest to strongest. Limit comes with the rules that need it.
@@ -130,9 +131,33 @@ pub enum Verb {
     Patrol(Duration),
     /// Not any longer.
     EndPatrol,
+    /// Motors on, standing.
+    Arm,
+    /// Up to a height, here.
+    TakeOff(Height),
+    /// To a place.
+    GoTo(Target),
+    /// Around a place.
+    Orbit(Target, Circle),
+    /// This fast from now on, centimetres a second.
+    Speed(u16),
+    /// Its camera looks there: hundredths of a degree, down is negative, zero ahead.
+    Point {
+        /// Pitch.
+        pitch_cdeg: i16,
+        /// Yaw.
+        yaw_cdeg: i16,
+    },
+    /// One of its outputs, by its place in the configuration, on or off.
+    Output(u8, bool),
 }
 
 impl Verb {
+    /// Whether it begins motion, or lets it begin.
+    pub const fn moves(self) -> bool {
+        matches!(self, Self::Resume | Self::Arm | Self::TakeOff(_) | Self::GoTo(_) | Self::Orbit(..) | Self::Speed(_))
+    }
+
     /// For events.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -148,6 +173,13 @@ impl Verb {
             Self::Leave(_) => "leave",
             Self::Patrol(_) => "patrol",
             Self::EndPatrol => "end patrol",
+            Self::Arm => "arm",
+            Self::TakeOff(_) => "take-off",
+            Self::GoTo(_) => "go-to",
+            Self::Orbit(..) => "orbit",
+            Self::Speed(_) => "speed",
+            Self::Point { .. } => "point",
+            Self::Output(..) => "output",
         }
     }
 }
@@ -332,6 +364,19 @@ pub enum Effect {
         id: EventId,
         /// Every reason against it.
         reasons: Vec<String>,
+    },
+    /// Write an order of a command again, now, that was sent so often before.
+    Again(usize, Order, u8),
+    /// A permitted command has ended.
+    Ended {
+        /// Request id.
+        id: EventId,
+        /// Index of the vehicle.
+        vehicle: usize,
+        /// What it was.
+        verb: &'static str,
+        /// How.
+        outcome: Outcome,
     },
 }
 

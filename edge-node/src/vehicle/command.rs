@@ -1,10 +1,12 @@
 //! The few messages Picket sends, as payload bytes. What is not here cannot be sent: there is no other way out.
 
+use serde::{Deserialize, Serialize};
+
 use super::class::Class;
 use super::codec::Writer;
 use super::message::{
-    AUTOPILOT, COMMAND_ACK, COMMAND_LONG, HEARTBEAT, PARAM_REQUEST_READ, SET_POSITION_TARGET_LOCAL_NED, STATUSTEXT,
-    TEXT,
+    AUTOPILOT, COMMAND_ACK, COMMAND_INT, COMMAND_LONG, HEARTBEAT, PARAM_REQUEST_READ, SET_POSITION_TARGET_LOCAL_NED,
+    STATUSTEXT, TEXT,
 };
 
 /// DO_SET_MODE.
@@ -15,6 +17,21 @@ pub const ARM_DISARM: u16 = 400;
 pub const DO_LAND_START: u16 = 189;
 /// DO_REPOSITION.
 pub const DO_REPOSITION: u16 = 192;
+/// NAV_TAKEOFF.
+pub const NAV_TAKEOFF: u16 = 22;
+/// DO_ORBIT.
+pub const DO_ORBIT: u16 = 34;
+/// DO_CHANGE_SPEED.
+pub const DO_CHANGE_SPEED: u16 = 178;
+const DO_SET_RELAY: u16 = 181;
+const DO_SET_SERVO: u16 = 183;
+const DO_GIMBAL_MANAGER_PITCHYAW: u16 = 1000;
+/// SPEED_TYPE_AIRSPEED and SPEED_TYPE_GROUNDSPEED.
+const AIRSPEED: f32 = 0.0;
+const GROUNDSPEED: f32 = 1.0;
+/// MAV_FRAME_GLOBAL: heights above the sea; MAV_FRAME_GLOBAL_RELATIVE_ALT: above home.
+const ABOVE_SEA: u8 = 0;
+const ABOVE_HOME: u8 = 3;
 const SET_MESSAGE_INTERVAL: u16 = 511;
 /// MAV_DO_REPOSITION_FLAGS_CHANGE_MODE.
 const CHANGE_MODE: f32 = 1.0;
@@ -40,7 +57,7 @@ pub enum Kind {
 }
 
 /// One thing a vehicle can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Order {
     /// DO_SET_MODE to a custom mode.
     Mode(u32),
@@ -52,6 +69,68 @@ pub enum Order {
     StayHere,
     /// DO_LAND_START: the landing sequence of the mission (ArduPlane).
     LandStart,
+    /// Motors on, without force.
+    Arm,
+    /// NAV_TAKEOFF, here.
+    TakeOff(Height),
+    /// DO_REPOSITION to a place.
+    GoTo(Target),
+    /// DO_ORBIT around a place.
+    Orbit(Target, Circle),
+    /// DO_CHANGE_SPEED, centimetres a second.
+    Speed(u16),
+    /// DO_GIMBAL_MANAGER_PITCHYAW: down is negative, zero ahead; hundredths of a degree.
+    Point {
+        /// Pitch.
+        pitch_cdeg: i16,
+        /// Yaw.
+        yaw_cdeg: i16,
+    },
+    /// DO_SET_RELAY: which, and whether it is closed.
+    Relay(u8, bool),
+    /// DO_SET_SERVO: which, and its pulse in microseconds.
+    Servo(u8, u16),
+}
+
+/// A height above home, and home's above the sea, centimetres: ArduPilot takes the first, PX4 the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Height {
+    /// Above home.
+    pub above_home_cm: i32,
+    /// Home above the sea.
+    pub home_cm: i32,
+}
+
+impl Height {
+    /// Metres in the frame that a class takes.
+    fn metres(self, class: Class) -> f32 {
+        let cm = if class == Class::Px4Copter {
+            self.above_home_cm.saturating_add(self.home_cm)
+        } else {
+            self.above_home_cm
+        };
+        cm as f32 / 100.0
+    }
+}
+
+/// A place, and a height above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Target {
+    /// Latitude, ten-millionths of a degree.
+    pub lat_e7: i32,
+    /// Longitude, ten-millionths of a degree.
+    pub lon_e7: i32,
+    /// Height.
+    pub height: Height,
+}
+
+/// A way around a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Circle {
+    /// Radius; clockwise.
+    pub radius_cm: u16,
+    /// Speed, centimetres a second.
+    pub speed_cmps: u16,
 }
 
 impl Order {
@@ -60,8 +139,15 @@ impl Order {
         match self {
             Self::Mode(_) | Self::GuidedStill(_) => DO_SET_MODE,
             Self::Disarm => ARM_DISARM,
-            Self::StayHere => DO_REPOSITION,
+            Self::StayHere | Self::GoTo(_) => DO_REPOSITION,
             Self::LandStart => DO_LAND_START,
+            Self::Arm => ARM_DISARM,
+            Self::TakeOff(_) => NAV_TAKEOFF,
+            Self::Orbit(..) => DO_ORBIT,
+            Self::Speed(_) => DO_CHANGE_SPEED,
+            Self::Point { .. } => DO_GIMBAL_MANAGER_PITCHYAW,
+            Self::Relay(..) => DO_SET_RELAY,
+            Self::Servo(..) => DO_SET_SERVO,
         }
     }
 
@@ -69,15 +155,49 @@ impl Order {
     pub const fn mode(self) -> Option<u32> {
         match self {
             Self::Mode(mode) | Self::GuidedStill(mode) => Some(mode),
-            Self::Disarm | Self::StayHere | Self::LandStart => None,
+            _ => None,
         }
     }
 
-    /// Writes the order's packets to `vehicle`, one call of `send` each.
-    pub fn write(self, to: (Class, u8), writer: &mut Writer, buffer: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
-        let (class, vehicle) = to;
-        let payload = command_long(vehicle, self.command(), self.parameters(class));
-        writer.write(COMMAND_LONG, &payload, buffer);
+    /// Whether it begins motion, or lets it begin.
+    pub const fn begins_motion(self, class: Class) -> bool {
+        match self {
+            Self::Mode(mode) => mode == class.auto() || (mode == class.guided() && mode != class.hold()),
+            Self::Arm | Self::TakeOff(_) | Self::GoTo(_) | Self::Orbit(..) | Self::Speed(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it moves neither the vehicle nor its motors: a camera, a light, a siren.
+    pub const fn is_aside(self) -> bool {
+        matches!(self, Self::Point { .. } | Self::Relay(..) | Self::Servo(..))
+    }
+
+    /// Writes the order's packets to `vehicle`, one call of `send` each. `confirmation` counts how often it was sent before.
+    pub fn write(
+        self,
+        (class, vehicle, confirmation): (Class, u8, u8),
+        writer: &mut Writer,
+        buffer: &mut Vec<u8>,
+        mut send: impl FnMut(&[u8]),
+    ) {
+        let parameters = self.parameters(class);
+        match self {
+            // Places as whole numbers: a float holds a degree to a metre.
+            Self::GoTo(target) | Self::Orbit(target, _) => {
+                let frame = if class == Class::Px4Copter { ABOVE_SEA } else { ABOVE_HOME };
+                let place = (target.lat_e7, target.lon_e7, target.height.metres(class));
+                let payload = command_int((vehicle, frame), self.command(), parameters, place);
+                writer.write(COMMAND_INT, &payload, buffer);
+            }
+            _ => {
+                let mut payload = command_long(vehicle, self.command(), parameters);
+                if let Some(last) = payload.last_mut() {
+                    *last = confirmation;
+                }
+                writer.write(COMMAND_LONG, &payload, buffer);
+            }
+        }
         send(buffer);
         if let Self::GuidedStill(_) = self {
             writer.write(SET_POSITION_TARGET_LOCAL_NED, &zero_velocity(vehicle), buffer);
@@ -98,6 +218,28 @@ impl Order {
             Self::Mode(mode) | Self::GuidedStill(mode) => [CUSTOM_MODE, mode as f32, 0.0, 0.0, 0.0, 0.0, 0.0],
             Self::StayHere => [-1.0, CHANGE_MODE, 0.0, f32::NAN, f32::NAN, f32::NAN, f32::NAN],
             Self::Disarm | Self::LandStart => [0.0; 7],
+            Self::Arm => [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            // Where it stands, and as it looks; PX4 takes zero for a place in the Atlantic.
+            Self::TakeOff(height) if class == Class::Px4Copter => {
+                [f32::NAN, 0.0, 0.0, f32::NAN, f32::NAN, f32::NAN, height.metres(class)]
+            }
+            Self::TakeOff(height) => [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, height.metres(class)],
+            // The speed it has, the yaw it likes.
+            Self::GoTo(_) => [-1.0, CHANGE_MODE, 0.0, f32::NAN, 0.0, 0.0, 0.0],
+            Self::Orbit(_, circle) => {
+                // Looking at the place, for ever.
+                [f32::from(circle.radius_cm) / 100.0, f32::from(circle.speed_cmps) / 100.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+            }
+            Self::Speed(cmps) => {
+                let kind = if matches!(class, Class::Plane | Class::Vtol) { AIRSPEED } else { GROUNDSPEED };
+                [kind, f32::from(cmps) / 100.0, -1.0, 0.0, 0.0, 0.0, 0.0]
+            }
+            Self::Point { pitch_cdeg, yaw_cdeg } => {
+                let degrees = |cdeg: i16| f32::from(cdeg) / 100.0;
+                [degrees(pitch_cdeg), degrees(yaw_cdeg), f32::NAN, f32::NAN, 0.0, 0.0, 0.0]
+            }
+            Self::Relay(number, closed) => [f32::from(number), f32::from(u8::from(closed)), 0.0, 0.0, 0.0, 0.0, 0.0],
+            Self::Servo(channel, pulse_us) => [f32::from(channel), f32::from(pulse_us), 0.0, 0.0, 0.0, 0.0, 0.0],
         }
     }
 }
@@ -110,7 +252,25 @@ impl std::fmt::Display for Order {
             Self::GuidedStill(_) => f.write_str("guided, zero velocity"),
             Self::StayHere => f.write_str("stay here"),
             Self::LandStart => f.write_str("landing sequence"),
+            Self::Arm => f.write_str("arm"),
+            Self::TakeOff(height) => write!(f, "take off to {} m", f64::from(height.above_home_cm) / 100.0),
+            Self::GoTo(target) => write!(f, "go to {target}"),
+            Self::Orbit(target, circle) => write!(f, "orbit {target} at {} m", f64::from(circle.radius_cm) / 100.0),
+            Self::Speed(cmps) => write!(f, "speed {} m/s", f64::from(*cmps) / 100.0),
+            Self::Point { pitch_cdeg, yaw_cdeg } => {
+                write!(f, "point {} down, {} aside", -f64::from(*pitch_cdeg) / 100.0, f64::from(*yaw_cdeg) / 100.0)
+            }
+            Self::Relay(number, closed) => write!(f, "relay {number} {}", if *closed { "closed" } else { "open" }),
+            Self::Servo(channel, pulse_us) => write!(f, "servo {channel} at {pulse_us} us"),
         }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let degrees = |e7: i32| f64::from(e7) / 1e7;
+        let height = f64::from(self.height.above_home_cm) / 100.0;
+        write!(f, "{:.7}, {:.7} at {height} m", degrees(self.lat_e7), degrees(self.lon_e7))
     }
 }
 
@@ -164,6 +324,20 @@ fn command_long(vehicle: u8, command: u16, parameters: [f32; 7]) -> [u8; 33] {
     let values = parameters.into_iter().flat_map(f32::to_le_bytes);
     let tail = command.to_le_bytes().into_iter().chain([vehicle, AUTOPILOT, 0]);
     for (field, byte) in fields.by_ref().zip(values.chain(tail)) {
+        *field = byte;
+    }
+    payload
+}
+
+/// COMMAND_INT: parameters 1 to 4, a place in ten-millionths of a degree and a height in metres of the frame.
+fn command_int((vehicle, frame): (u8, u8), command: u16, parameters: [f32; 7], place: (i32, i32, f32)) -> [u8; 35] {
+    let [p1, p2, p3, p4, ..] = parameters;
+    let (lat_e7, lon_e7, height_m) = place;
+    let head = [p1, p2, p3, p4].into_iter().flat_map(f32::to_le_bytes);
+    let place = [lat_e7.to_le_bytes(), lon_e7.to_le_bytes(), height_m.to_le_bytes()].into_iter().flatten();
+    let tail = command.to_le_bytes().into_iter().chain([vehicle, AUTOPILOT, frame]);
+    let mut payload = [0; 35];
+    for (field, byte) in payload.iter_mut().zip(head.chain(place).chain(tail)) {
         *field = byte;
     }
     payload

@@ -58,6 +58,8 @@ pub const STATUSTEXT: u32 = 253;
 pub const AUTOPILOT: u8 = 1;
 /// MAV_RESULT_ACCEPTED.
 pub const ACCEPTED: u8 = 0;
+/// MAV_RESULT_TEMPORARILY_REJECTED: it may be asked again.
+pub const TEMPORARILY_REJECTED: u8 = 1;
 /// MAV_RESULT_DENIED.
 pub const DENIED: u8 = 2;
 /// MAV_RESULT_IN_PROGRESS: another ack will follow.

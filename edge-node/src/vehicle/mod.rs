@@ -27,12 +27,14 @@ pub mod ends;
 pub mod fleet;
 pub mod hub;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use shared::ids::Name;
 
 pub use class::Class;
+use command::Order;
 use stations::StationConfig;
 use stop::StopTable;
 use url::LinkUrl;
@@ -74,12 +76,89 @@ pub struct VehicleConfig {
     pub battery: Needs,
     /// RC channel that chooses its mode, from 1 (MODE_CH, FLTMODE_CH); its class's usual one without it.
     pub mode_channel: Option<u8>,
+    /// How fast and how high it may be sent.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Lights, sirens: what its relays and servos switch.
+    #[serde(default)]
+    pub outputs: BTreeMap<Name, Output>,
+}
+
+/// How fast and how high a vehicle may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The fastest, m/s; without it the fastest that its brake test measured.
+    pub speed_mps: Option<f32>,
+    /// The slowest, m/s: what a wing needs to stay up, and some.
+    pub slowest_mps: Option<f32>,
+    /// The highest, metres above home; without it 120 m, which most countries allow. Ceilings of fences hold too.
+    pub height_m: Option<f32>,
+}
+
+impl Limits {
+    /// The highest flight, metres above home.
+    pub fn height_m(&self) -> f32 {
+        self.height_m.unwrap_or(120.0)
+    }
+}
+
+/// What switches a light or a siren.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Output {
+    /// A relay of the autopilot, closed for on.
+    Relay {
+        /// Its number, from 0.
+        relay: u8,
+    },
+    /// A servo channel of the autopilot.
+    Servo {
+        /// Its channel, from 1.
+        servo: u8,
+        /// Pulse for on, microseconds.
+        on_us: u16,
+        /// Pulse for off, microseconds.
+        off_us: u16,
+    },
+}
+
+impl Output {
+    /// Switches it.
+    pub const fn order(self, on: bool) -> Order {
+        match self {
+            Self::Relay { relay } => Order::Relay(relay, on),
+            Self::Servo { servo, on_us, off_us } => Order::Servo(servo, if on { on_us } else { off_us }),
+        }
+    }
 }
 
 impl VehicleConfig {
     /// RC channel that chooses its mode, from 1.
     pub fn mode_channel(&self) -> u8 {
         self.mode_channel.unwrap_or_else(|| self.class.mode_channel())
+    }
+
+    /// What of its limits and outputs cannot be, and what was expected.
+    pub fn problem(&self) -> Option<(String, String)> {
+        let Limits { speed_mps, slowest_mps, height_m } = self.limits;
+        let within = |value: Option<f32>, most: f32| value.is_none_or(|value| value > 0.0 && value <= most);
+        if !within(speed_mps, 60.0) || !within(slowest_mps, 60.0) || slowest_mps > speed_mps.or(slowest_mps) {
+            let found = self.limits;
+            return Some(("limits".into(), format!("expected slowest_mps <= speed_mps, up to 60, found {found:?}")));
+        }
+        if !within(height_m, 5000.0) {
+            return Some(("limits.height_m".into(), "expected up to 5000 metres".into()));
+        }
+        let odd = |output: &Output| match *output {
+            Output::Relay { relay } => relay > 15,
+            Output::Servo { servo, on_us, off_us } => {
+                !(1..=32).contains(&servo) || ![on_us, off_us].iter().all(|us| (800..=2200).contains(us))
+            }
+        };
+        let expected = "expected relay 0 to 15, or servo 1 to 32 with pulses of 800 to 2200 us";
+        let name = self.outputs.iter().find(|(_, output)| odd(output)).map(|(name, _)| name);
+        name.map(|name| (format!("outputs.{name}"), expected.into()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::Class;
-use edge_node::vehicle::command::Order;
+use edge_node::vehicle::command::Height;
 use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_oneof, proptest};
@@ -26,6 +26,9 @@ fn verb() -> impl Strategy<Value = Verb> {
         1 => Just(Verb::Land),
         1 => Just(Verb::Disarm),
         8 => Just(Verb::Resume),
+        2 => Just(Verb::Arm),
+        2 => Just(Verb::TakeOff(Height { above_home_cm: 1000, home_cm: 0 })),
+        2 => Just(Verb::Speed(200)),
         1 => Just(Verb::Clear),
         1 => Just(Verb::Lease(lease)),
         1 => Just(Verb::Renew(lease)),
@@ -56,7 +59,8 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
         });
     let heard = prop_oneof![
         Just(Heard::Heartbeat),
-        (any::<u16>(), any::<u8>()).prop_map(|(command, result)| Heard::Ack { command, result, to: 0 })
+        (prop_oneof![Just(176), Just(400), Just(22), Just(178), any::<u16>()], 0u8..7)
+            .prop_map(|(command, result)| Heard::Ack { command, result, to: 0 })
     ];
     let report =
         (0usize..4, state, heard).prop_map(|(vehicle, state, heard)| Input::Vehicle(Report { vehicle, state, heard }));
@@ -147,10 +151,10 @@ fn never_sent_on(inputs: Vec<(Input, u64)>) -> Result<(), TestCaseError> {
             let demand = machine.demand(vehicle);
             prop_assert!(!machine.latched().any() || demand == Demand::Stop);
             for effect in &out {
-                if let Effect::Send(to, Order::Mode(mode)) = effect {
-                    let auto = if *to == ROVER { 10 } else { 3 };
-                    SENT_ON.fetch_add(u64::from(*mode == auto), Ordering::Relaxed);
-                    prop_assert!(*mode != auto || machine.demand(*to) == Demand::None, "sent on under {demand:?}");
+                if let Effect::Send(to, order) | Effect::Again(to, order, _) = effect {
+                    let sent_on = order.begins_motion(if *to == ROVER { Class::Rover } else { Class::Copter });
+                    SENT_ON.fetch_add(u64::from(sent_on), Ordering::Relaxed);
+                    prop_assert!(!sent_on || machine.demand(*to) == Demand::None, "sent on under {demand:?}");
                 }
             }
         }

@@ -18,6 +18,7 @@ mod detection;
 mod downlink;
 mod floor;
 mod interlock;
+mod interlock_command;
 mod interlock_estop;
 mod interlock_ground;
 mod interlock_lease;

@@ -2,10 +2,10 @@
 
 use edge_node::vehicle::Class;
 use edge_node::vehicle::codec::{Writer, parse};
-use edge_node::vehicle::command::{Kind, Order, heartbeat, request_stream};
+use edge_node::vehicle::command::{Circle, Height, Kind, Order, Target, heartbeat, request_stream};
 use edge_node::vehicle::state::{Heard, VehicleState};
 use mavlink::dialects::ardupilotmega::{
-    EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA, MavAutopilot, MavCmd, MavLandedState,
+    EXTENDED_SYS_STATE_DATA, GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA, MavAutopilot, MavCmd, MavFrame, MavLandedState,
     MavMessage, MavModeFlag, MavType, PositionTargetTypemask, SYS_STATUS_DATA,
 };
 use mavlink::{MavHeader, MavlinkReader, write_v1_msg, write_v2_msg};
@@ -22,7 +22,7 @@ fn written(order: Order) -> Vec<MavMessage> {
 
 fn written_to(class: Class, order: Order) -> Vec<MavMessage> {
     let (mut writer, mut buffer, mut seen) = (Writer::new(245, 191, None), Vec::new(), Vec::new());
-    order.write((class, 7), &mut writer, &mut buffer, |bytes| seen.push(bytes.to_vec()));
+    order.write((class, 7, 0), &mut writer, &mut buffer, |bytes| seen.push(bytes.to_vec()));
     seen.iter().map(|bytes| read(bytes).1).collect()
 }
 
@@ -53,6 +53,44 @@ fn px4_is_told_main_and_sub_mode_apart_and_to_stay_where_it_is() {
     assert!([stay.param4, stay.param5, stay.param6, stay.param7].iter().all(|value| value.is_nan()));
     let [MavMessage::COMMAND_LONG(land)] = &written_to(Class::Plane, Order::LandStart)[..] else { panic!() };
     assert_eq!(land.command, MavCmd::MAV_CMD_DO_LAND_START);
+}
+
+#[test]
+fn commands_read_as_meant_with_places_as_whole_numbers_and_heights_in_the_frame_of_the_class() {
+    let height = Height { above_home_cm: 2050, home_cm: 40_000 };
+    let target = Target { lat_e7: 474_005_001, lon_e7: -85_005_003, height };
+    for (class, frame, z) in [
+        (Class::Copter, MavFrame::MAV_FRAME_GLOBAL_RELATIVE_ALT, 20.5),
+        (Class::Px4Copter, MavFrame::MAV_FRAME_GLOBAL, 420.5),
+    ] {
+        let [MavMessage::COMMAND_INT(go)] = &written_to(class, Order::GoTo(target))[..] else { panic!() };
+        assert_eq!((go.command, go.frame), (MavCmd::MAV_CMD_DO_REPOSITION, frame));
+        assert_eq!((go.x, go.y, go.z, go.target_system), (474_005_001, -85_005_003, z, 7));
+        assert_eq!((go.param1, go.param2), (-1.0, 1.0));
+        assert!(go.param4.is_nan(), "the yaw it likes");
+        let circle = Circle { radius_cm: 1550, speed_cmps: 250 };
+        let [MavMessage::COMMAND_INT(orbit)] = &written_to(class, Order::Orbit(target, circle))[..] else { panic!() };
+        assert_eq!((orbit.command, orbit.frame, orbit.z), (MavCmd::MAV_CMD_DO_ORBIT, frame, z));
+        assert_eq!((orbit.param1, orbit.param2), (15.5, 2.5));
+        let [MavMessage::COMMAND_LONG(up)] = &written_to(class, Order::TakeOff(height))[..] else { panic!() };
+        assert_eq!((up.command, up.param7), (MavCmd::MAV_CMD_NAV_TAKEOFF, z));
+    }
+    let long = |class, order| match written_to(class, order).remove(0) {
+        MavMessage::COMMAND_LONG(long) => (long.command, long.param1, long.param2),
+        other => panic!("{other:?}"),
+    };
+    let copter = |order| long(Class::Copter, order);
+    assert_eq!(copter(Order::Arm), (MavCmd::MAV_CMD_COMPONENT_ARM_DISARM, 1.0, 0.0), "never forced");
+    assert_eq!(copter(Order::Speed(450)), (MavCmd::MAV_CMD_DO_CHANGE_SPEED, 1.0, 4.5));
+    assert_eq!(long(Class::Plane, Order::Speed(1500)), (MavCmd::MAV_CMD_DO_CHANGE_SPEED, 0.0, 15.0));
+    let point = Order::Point { pitch_cdeg: -4550, yaw_cdeg: 900 };
+    assert_eq!(copter(point), (MavCmd::MAV_CMD_DO_GIMBAL_MANAGER_PITCHYAW, -45.5, 9.0));
+    assert_eq!(copter(Order::Relay(2, true)), (MavCmd::MAV_CMD_DO_SET_RELAY, 2.0, 1.0));
+    assert_eq!(copter(Order::Servo(9, 1900)), (MavCmd::MAV_CMD_DO_SET_SERVO, 9.0, 1900.0));
+    let (mut writer, mut buffer) = (Writer::new(245, 191, None), Vec::new());
+    Order::Arm.write((Class::Copter, 7, 2), &mut writer, &mut buffer, |_| {});
+    let (_, MavMessage::COMMAND_LONG(again)) = read(&buffer) else { panic!() };
+    assert_eq!(again.confirmation, 2);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use edge_node::vehicle::command::Order;
 use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use edge_node::vehicle::stop::StopTable;
-use edge_node::vehicle::{Class, Needs, VehicleConfig};
+use edge_node::vehicle::{Class, Limits, Needs, VehicleConfig};
 use shared::ids::EventId;
 use shared::units::Uptime;
 use uuid::Uuid;
@@ -39,6 +39,8 @@ pub fn policy() -> Policy {
         brake: brake(),
         battery: Needs::default(),
         mode_channel: None,
+        limits: Limits::default(),
+        outputs: BTreeMap::new(),
     };
     Policy {
         vehicles: vec![vehicle("rover", Class::Rover, 1), vehicle("copter", Class::Copter, 2)],
@@ -146,6 +148,7 @@ impl Rig {
                 if self.obeys {
                     match order {
                         Order::Disarm => self.state[*vehicle].armed = false,
+                        Order::Arm => self.state[*vehicle].armed = true,
                         other => self.state[*vehicle].mode = other.mode().unwrap_or(self.state[*vehicle].mode),
                     }
                 }

@@ -1,10 +1,10 @@
 //! One payload of every event type, and its golden bytes: what any release wrote must decode for ever.
 
 use shared::event::{
-    Alert, CameraHealth, CameraState, CommandDecided, CommandRequested, Custom, DetectionTrack, DownlinkReceived,
-    EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, MediaDropped, MediaStored,
-    NodeStarted, NodeStopped, Payload, SensorReading, TrackPhase, VehicleSaid, VehicleSampled, ZonePresence, schema,
-    schemas,
+    Alert, CameraHealth, CameraState, CommandDecided, CommandEnded, CommandRequested, Custom, DetectionTrack,
+    DownlinkReceived, EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, MediaDropped,
+    MediaStored, NodeStarted, NodeStopped, Payload, SensorReading, TrackPhase, VehicleSaid, VehicleSampled,
+    ZonePresence, schema, schemas,
 };
 use shared::ids::EventId;
 use shared::record::Record;
@@ -67,6 +67,13 @@ fn all() -> Vec<Payload> {
             vehicle: "rover".into(),
             permitted: false,
             reasons: vec!["person in yard".into()],
+        }),
+        Payload::CommandEnded(CommandEnded {
+            request,
+            vehicle: "rover".into(),
+            verb: "go-to".into(),
+            outcome: "refused".into(),
+            detail: "it failed".into(),
         }),
         Payload::DownlinkReceived(DownlinkReceived {
             seq: 1_767_225_600_000_000,

@@ -99,6 +99,16 @@ impl Watch {
     }
 }
 
+/// What of a straight way at an allowed height is not allowed, its end kept so far from the edges, in metres.
+pub fn way_breach<'a>(
+    fences: impl Iterator<Item = &'a Fence> + Clone,
+    from: Point,
+    to: Point,
+    margin_m: f64,
+) -> Option<&'static str> {
+    breach(fences, &Way { from, to, height_m: 0.0 }, false, margin_m)
+}
+
 /// What of the way is not allowed, the edge counted as so much nearer.
 fn breach<'a>(
     fences: impl Iterator<Item = &'a Fence> + Clone,

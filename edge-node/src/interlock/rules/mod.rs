@@ -10,6 +10,7 @@ pub mod lease;
 pub mod keep_out;
 pub mod position;
 pub mod fence;
+pub mod envelope;
 pub mod separation;
 pub mod energy;
 pub mod node;
