@@ -46,7 +46,7 @@ use crate::uplink::identity::{self, Files};
 use crate::vehicle::ears::{self, Ears};
 use crate::vehicle::ends::{self, Ends};
 use crate::vehicle::fleet::Fleet;
-use crate::vehicle::hub::Hub;
+use crate::vehicle::hub::{Hub, TASKS};
 use crate::vehicle::link;
 use crate::vehicle::signing::{self, Pace};
 use crate::vehicle::state::VehicleState;
@@ -131,8 +131,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     if let Some(scribe) = scribe {
         stages.spawn("recorder", move || scribe.run())?;
     }
+    let policy = policy::policy(&config);
     let driver = Driver {
-        machine: Machine::new(policy::policy(&config), latched, clock::uptime()),
+        machine: Machine::new(policy.clone(), latched, clock::uptime()),
         vehicles: config.vehicles.clone(),
         pens,
         desk,
@@ -152,6 +153,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
 
     let (vehicle_show, vehicle_views) = watch::channel(vec![VehicleState::default(); config.vehicles.len()]);
+    let (vehicle_tasks, tasks_in) = sync_channel(TASKS);
     let (heard, hearing) = sync_channel(ears::QUEUE * config.links.len().max(1));
     let waiting: Vec<Arc<AtomicUsize>> = config.links.iter().map(|_| Arc::default()).collect();
     for (index, ((link, bound), waiting)) in config.links.iter().zip(bound).zip(&waiting).enumerate() {
@@ -164,8 +166,15 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         stages.spawn("signing-time", move || signing::keep(&signatures, &folder, &stop))?;
     }
     let hub = Hub {
-        fleet: Fleet::new(config.vehicles.clone(), &config.links, (writers, guards), config.mavlink_sysid),
+        fleet: Fleet::new(
+            config.vehicles.clone(),
+            &config.links,
+            (writers, guards),
+            config.mavlink_sysid,
+            policy::plans(&config, &policy),
+        ),
         heard: hearing,
+        tasks: tasks_in,
         safety: bridge::safety(&interlock),
         vehicles: config.vehicles.clone(),
         links: config.links.clone(),
@@ -235,6 +244,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         interlock_view,
         uplink_view,
         interlock: interlock.clone(),
+        tasks: vehicle_tasks,
+        policy,
         journal: journal.clone(),
         media,
         metrics: metrics.clone(),

@@ -1,11 +1,15 @@
-//! What the interlock enforces, made of the configuration.
+//! What the interlock enforces and what vehicles' own fences and missions must be, made of the configuration.
 
 use crate::config::Config;
 use crate::ground::Origin;
 use crate::ground::polygon::Polygon;
 use crate::interlock::machine::{KeepOut, Policy};
-use crate::interlock::rules::fence::Fence;
+use crate::interlock::rules::fence::{Fence, Side};
+use crate::interlock::rules::mission::MissionRule;
 use crate::interlock::rules::separation::Apart;
+use crate::vehicle::VehicleConfig;
+use crate::vehicle::errands::Wanted;
+use crate::vehicle::plan::{ABOVE_SEA, EXCLUSION, INCLUSION, Item, e7};
 
 /// The policy of a configuration that was checked.
 pub fn policy(config: &Config) -> Policy {
@@ -48,4 +52,32 @@ pub fn policy(config: &Config) -> Policy {
         line: config.interlock.line.is_some(),
         off: config.interlock.off.clone(),
     }
+}
+
+/// What each vehicle's own plans must be, in the order of the configuration.
+pub fn plans(config: &Config, policy: &Policy) -> Vec<Wanted> {
+    let of = |(index, vehicle): (usize, &VehicleConfig)| {
+        let rule = MissionRule::new(index, vehicle, policy);
+        Wanted { fence: fence(config, vehicle), check: Box::new(move |items| rule.check(items)) }
+    };
+    config.vehicles.iter().enumerate().map(of).collect()
+}
+
+/// The site's fences for a vehicle as the items of its own: the same corners in the same order.
+fn fence(config: &Config, vehicle: &VehicleConfig) -> Vec<Item> {
+    let own = config.fences.iter().filter(|fence| fence.vehicles.is_empty() || fence.vehicles.contains(&vehicle.name));
+    let items = own.flat_map(|fence| {
+        let command = if fence.side == Side::Inclusion { INCLUSION } else { EXCLUSION };
+        // A polygon has at most 84 corners.
+        let corners = u8::try_from(fence.polygon_deg.len()).map_or(0.0, f32::from);
+        fence.polygon_deg.iter().map(move |place| Item {
+            command,
+            frame: ABOVE_SEA,
+            params: [corners, 0.0, 0.0, 0.0],
+            lat_e7: e7(place.lat_deg),
+            lon_e7: e7(place.lon_deg),
+            height_m: 0.0,
+        })
+    });
+    items.collect()
 }

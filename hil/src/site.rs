@@ -277,8 +277,17 @@ impl Site {
     /// # Errors
     /// When the node does not answer.
     pub async fn state(&self) -> anyhow::Result<Value> {
-        let answer = self.http.get(format!("{}/api/v1/state", self.console())).send().await.context("ask the node")?;
-        answer.json().await.context("read the node's state")
+        Ok(self.get("/api/v1/state").await?.1)
+    }
+
+    /// Gets a JSON of the node; its status and body.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn get(&self, path: &str) -> anyhow::Result<(u16, Value)> {
+        let answer = self.http.get(format!("{}{path}", self.console())).send().await;
+        let answer = answer.with_context(|| format!("get {path}"))?;
+        Ok((answer.status().as_u16(), answer.json().await.with_context(|| format!("read {path}"))?))
     }
 
     /// The node's metrics, as Prometheus reads them.
@@ -378,8 +387,7 @@ impl Site {
     /// # Errors
     /// When the node does not answer.
     pub async fn readiness(&self, vehicle: &str) -> anyhow::Result<Value> {
-        let url = format!("{}/api/v1/vehicles/{vehicle}/readiness?by=hil", self.console());
-        self.http.get(url).send().await.context("ask the node")?.json().await.context("read the readiness")
+        Ok(self.get(&format!("/api/v1/vehicles/{vehicle}/readiness?by=hil")).await?.1)
     }
 
     /// What the vehicles were told: the lines of the sim's trace.

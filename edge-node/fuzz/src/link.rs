@@ -36,7 +36,7 @@ pub fn link(data: &[u8]) {
     let links: Vec<LinkConfig> = LINKS.iter().map(|text| toml::from_str(text).unwrap()).collect();
     let vehicles: Vec<VehicleConfig> = VEHICLES.iter().map(|text| toml::from_str(text).unwrap()).collect();
     let ends = links.iter().map(|_| Link { writer: Writer::new(245, 191, None), guard: None }).collect();
-    let mut fleet = Fleet::new(vehicles, &links, (ends, Vec::new()), 245);
+    let mut fleet = Fleet::new(vehicles, &links, (ends, Vec::new()), 245, Vec::new());
     let (ways, mut stream, mut now, mut acts) = (ways(), Deframer::default(), Uptime::from_millis(10_000), Vec::new());
     let mut rest = data;
     while let [head, len, left @ ..] = rest {

@@ -132,12 +132,49 @@ async fn read<T>(console: &Shared, vehicle: &str, body: Body<T>, asks: impl FnOn
     }
 }
 
-/// Asks the interlock; who asks is named.
-async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String) -> Response {
-    if by.trim().is_empty() {
-        return problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]);
+/// What the interlock says to a request.
+pub(super) enum Asked {
+    /// It may be done.
+    Permitted(EventId),
+    /// It may not; or nothing more is to be done. The answer says so.
+    Answered(Response),
+}
+
+/// Asks whether something may be done that the interlock does not do itself.
+pub(super) async fn asked(console: &Shared, vehicle: &str, index: usize, verb: Verb, by: String) -> Asked {
+    match decided(console, vehicle, index, verb, by).await {
+        Ok((id, Some(reasons))) if reasons.is_empty() => Asked::Permitted(id),
+        Ok((_, answer)) => Asked::Answered(answered(answer, &json!({}))),
+        Err(response) => Asked::Answered(response),
     }
+}
+
+/// Asks the interlock.
+async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String) -> Response {
     let Some(index) = find(console, vehicle) else { return unknown(vehicle) };
+    let (id, answer) = match decided(console, vehicle, index, verb, by).await {
+        Ok(decided) => decided,
+        Err(response) => return response,
+    };
+    let mut done = json!({ "id": id.to_string() });
+    if let (Verb::Lease(lease), Some(done)) = (verb, done.as_object_mut()) {
+        done.insert("lease".into(), json!(lease.to_string()));
+        done.insert("renew_within_ms".into(), json!(RENEWAL.as_millis()));
+    }
+    answered(answer, &done)
+}
+
+/// Number and answer of a request; who asks is named, and what is asked is kept.
+async fn decided(
+    console: &Shared,
+    vehicle: &str,
+    index: usize,
+    verb: Verb,
+    by: String,
+) -> Result<(EventId, Option<Vec<String>>), Response> {
+    if by.trim().is_empty() {
+        return Err(problem(StatusCode::BAD_REQUEST, "by: expected the name of a person", &[]));
+    }
     let id = EventId(Uuid::now_v7());
     let answer = console.interlock.ask(Input::Request { id, vehicle: index, verb, by: by.clone() }, id).await;
     // A renewal says twice a second what the lease's own events say once.
@@ -148,18 +185,13 @@ async fn ask(console: &Shared, vehicle: &str, verb: Verb, by: String) -> Respons
             warn!("failed to keep a command request: {error}");
         }
     }
-    let mut done = json!({ "id": id.to_string() });
-    if let (Verb::Lease(lease), Some(done)) = (verb, done.as_object_mut()) {
-        done.insert("lease".into(), json!(lease.to_string()));
-        done.insert("renew_within_ms".into(), json!(RENEWAL.as_millis()));
-    }
-    answered(answer, &done)
+    Ok((id, answer))
 }
 
-fn find(console: &Shared, vehicle: &str) -> Option<usize> {
+pub(super) fn find(console: &Shared, vehicle: &str) -> Option<usize> {
     console.vehicles.iter().position(|config| config.name.as_str() == vehicle)
 }
 
-fn unknown(vehicle: &str) -> Response {
+pub(super) fn unknown(vehicle: &str) -> Response {
     problem(StatusCode::NOT_FOUND, &format!("no vehicle {vehicle:?}"), &[])
 }

@@ -94,6 +94,8 @@ fn snapshot(console: &Console) -> Value {
                 "speed_mps": state.speed_mps, "battery_pct": state.battery_pct, "position_deg": state.position_deg,
                 "relative_alt_m": state.relative_alt_m, "heartbeat_age_ms": state.heartbeat_at.map(age_ms),
                 "demand": interlock.demands.get(index),
+                "plans": { "fence": state.plans.fence.to_string(), "mission": state.plans.mission.to_string() },
+                "round_trip_us": state.sync.map(|sync| sync.round_trip_us),
                 "command": interlock.told.get(index).and_then(Option::as_ref).map(told),
                 "lease": interlock.responsible.get(index).map(|answers| &answers.holder),
                 "patrol": interlock.responsible.get(index).map(|answers| &answers.patrol),

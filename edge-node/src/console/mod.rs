@@ -4,10 +4,12 @@ pub mod live;
 pub mod api;
 pub mod verb;
 pub mod command;
+pub mod mission;
 pub mod history;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use axum::Router;
 use axum::response::Html;
@@ -20,11 +22,13 @@ use crate::detect::worker::CameraView;
 use crate::health::Metrics;
 use crate::interlock::clerk::View as InterlockView;
 use crate::interlock::driver::Interlock;
+use crate::interlock::machine::Policy;
 use crate::journal::Journal;
 use crate::media::{Media, http as media_http};
 use crate::sensor::http::{Ingest, router as ingest_router};
 use crate::uplink::driver::View as UplinkView;
 use crate::vehicle::VehicleConfig;
+use crate::vehicle::hub::Task;
 use crate::vehicle::state::VehicleState;
 
 /// What the console shows and whom it tells.
@@ -55,6 +59,10 @@ pub struct Console {
     pub uplink_view: watch::Receiver<UplinkView>,
     /// Takes presses and requests.
     pub interlock: Interlock,
+    /// Takes what is wanted of vehicles beside their orders.
+    pub tasks: SyncSender<Task>,
+    /// What the interlock enforces.
+    pub policy: Policy,
     /// Takes events.
     pub journal: Journal,
     /// Takes pictures and clips.
@@ -91,6 +99,9 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/vehicles/{vehicle}/patrol", post(command::patrol))
         .route("/api/v1/vehicles/{vehicle}/readiness", get(command::readiness))
         .route("/api/v1/vehicles/{vehicle}/audit", get(command::audit))
+        .route("/api/v1/vehicles/{vehicle}/mission", get(mission::read).post(mission::write))
+        .route("/api/v1/vehicles/{vehicle}/fence", get(mission::fence))
+        .route("/api/v1/vehicles/{vehicle}/parameters", get(mission::parameters))
         .with_state(console)
         .merge(ingest_router(ingest))
         .merge(history::router(history))

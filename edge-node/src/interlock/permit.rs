@@ -12,7 +12,9 @@ use super::rules::lease::PATROL_MAX;
 use super::transaction::Steps;
 use super::vehicle::Vehicle;
 use super::words::{Demand, Policy, Role, Rule, RuleView, Verb};
+use crate::vehicle::class::Meaning;
 use crate::vehicle::command::{Height, Order};
+use crate::vehicle::plan::{Plans, Verdict};
 use crate::vehicle::{Class, VehicleConfig};
 
 /// A charge older than this is none.
@@ -65,12 +67,13 @@ pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         Verb::Resume | Verb::Arm | Verb::TakeOff(_) | Verb::GoTo(_) | Verb::Orbit(..) | Verb::Speed(_) => {
             motion(verb, asking, vehicle)
         }
+        Verb::Plan => plan(asking, vehicle),
         Verb::Point { pitch_cdeg, yaw_cdeg } => aside(Order::Point { pitch_cdeg, yaw_cdeg }, asking, vehicle),
         Verb::Output(number, on) => match asking.config.outputs.values().nth(usize::from(number)) {
             Some(output) => Decision { steps: Some([Some(output.order(on)), None]), ..Decision::default() },
             None => Decision::denied("envelope: it has no such output"),
         },
-        Verb::Ready => Decision { reasons: against(asking, vehicle), ..Decision::default() },
+        Verb::Ready => Decision { reasons: against(Verb::Resume, asking, vehicle), ..Decision::default() },
         Verb::Clear if role < Role::Supervisor => Decision::denied("authority: only a supervisor clears"),
         Verb::Clear if vehicle.autonomy.is_clear() => Decision::denied("there is nothing to clear"),
         Verb::Clear => {
@@ -117,7 +120,7 @@ fn authority(asking: &Asking, vehicle: &Vehicle) -> Option<String> {
 }
 
 /// Every reason against motion.
-fn against(asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
+fn against(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     let tripped = asking.rules.iter().filter(|rule| rule.rule != Rule::Asked.as_str());
     let tripped = tripped.filter_map(|rule| rule.reason.as_ref().map(|why| format!("{}: {why}", rule.rule)));
     let table =
@@ -126,13 +129,13 @@ fn against(asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     let charge = vehicle.state.battery_pct.is_none() || vehicle.state.battery_at.is_none_or(old);
     let charge = charge.then(|| "readiness: its battery does not tell its charge".to_owned());
     let audit = vehicle.state.audit.reasons(asking.config.class, asking.policy.supervisor_sysid);
-    let audit = audit.filter(|_| !asking.policy.off.contains(&Rule::Audit));
+    let audit = audit.chain(plans(verb, asking, vehicle)).filter(|_| !asking.policy.off.contains(&Rule::Audit));
     authority(asking, vehicle).into_iter().chain(table).chain(charge).chain(audit).chain(tripped).collect()
 }
 
 /// What begins motion: nobody and no rule is against it, and it leads nowhere that is not allowed.
 fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
-    let mut reasons = against(asking, vehicle);
+    let mut reasons = against(verb, asking, vehicle);
     let Asking { policy, index, config, now, .. } = *asking;
     let (sight, origin) = (vehicle.sight(config), policy.origin.as_ref());
     reasons.extend(Envelope { index, config, sight, fences: &policy.fences, origin, now }.reasons(verb));
@@ -165,6 +168,26 @@ fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         vehicle.ask(Demand::None);
     }
     Decision { steps: Some(steps), ..Decision::default() }
+}
+
+/// A mission is not changed under a vehicle that is on it, nor by anybody but who answers for it.
+fn plan(asking: &Asking, vehicle: &Vehicle) -> Decision {
+    let state = &vehicle.state;
+    let driven = state.armed && asking.config.class.meaning(state.mode) == Meaning::Auto;
+    let driven = driven.then(|| "it is on its mission: hold it first".to_owned());
+    let reasons = steered(vehicle).into_iter().chain(authority(asking, vehicle)).chain(driven).collect();
+    Decision { reasons, ..Decision::default() }
+}
+
+/// Its own fence must be the site's, and its mission one that may be driven.
+fn plans(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
+    let Plans { fence, mission } = vehicle.state.plans;
+    let fenced = asking.policy.fences.iter().any(|fence| fence.vehicles.contains(&asking.index));
+    let fence = (fenced && fence != Verdict::Good).then(|| format!("readiness: its own fence {fence}"));
+    // Without a fence there is nothing to hold an unread mission against.
+    let bad = mission != Verdict::Good && (fenced || mission != Verdict::Unknown);
+    let mission = (verb == Verb::Resume && bad).then(|| format!("readiness: its mission {mission}"));
+    fence.into_iter().chain(mission).collect()
 }
 
 /// A camera looks where whoever has the vehicle wants it to; without anybody, any person of the site.

@@ -148,6 +148,8 @@ pub enum Verb {
         /// Yaw.
         yaw_cdeg: i16,
     },
+    /// Another mission instead of its own.
+    Plan,
     /// One of its outputs, by its place in the configuration, on or off.
     Output(u8, bool),
 }
@@ -180,6 +182,7 @@ impl Verb {
             Self::Speed(_) => "speed",
             Self::Point { .. } => "point",
             Self::Output(..) => "output",
+            Self::Plan => "mission",
         }
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
-use super::codec::Writer;
+use super::codec::{Packet, Writer};
 use super::command::{request_parameter, request_stream};
+use super::errands::{Errands, Out, Wish};
 use super::message::{
     EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT, RC_CHANNELS,
     SYS_STATUS,
@@ -29,6 +30,10 @@ const STREAMS: [(u32, u32); 6] = [
     (SYS_STATUS, 1_000_000),
     (EXTENDED_SYS_STATE, 500_000),
 ];
+/// Slower than this it stands, m/s.
+const STANDING_MPS: f32 = 0.3;
+/// Not heard for this time it may have restarted.
+const AWAY: Duration = Duration::from_secs(4);
 /// And what tells how good its position is.
 const ESTIMATE_US: u32 = 500_000;
 
@@ -46,6 +51,8 @@ pub struct Craft {
     pub acks: Recent,
     /// It was heard in this batch.
     pub heard: bool,
+    /// What is asked of it beside.
+    pub errands: Errands,
 }
 
 /// What a link's packets are written and judged with.
@@ -59,9 +66,37 @@ pub struct Link {
 
 impl Craft {
     /// Nothing was heard of it.
-    pub fn new(roads: Roads) -> Self {
+    pub fn new(roads: Roads, errands: Errands) -> Self {
         let (state, acks) = (VehicleState::default(), Recent::default());
-        Self { roads, state, audited: (0, None), sampled: None, acks, heard: false }
+        Self { roads, state, audited: (0, None), sampled: None, acks, heard: false, errands }
+    }
+
+    /// What its packet is for what is asked of it beside.
+    pub fn hear_beside(&mut self, packet: &Packet, now: Uptime, out: &mut Vec<Out>) {
+        self.errands.hear(packet, now, out);
+        self.note();
+    }
+
+    /// Time passed, for the same; somebody may wish something.
+    pub fn look_beside(&mut self, class: Class, wish: Option<(u64, Wish)>, now: Uptime, out: &mut Vec<Out>) {
+        if let Some((id, wish)) = wish {
+            self.errands.wish(id, wish, out);
+        }
+        let stands = !class.flies() && self.state.speed_mps < STANDING_MPS;
+        let here = self.state.heartbeat_at.is_some_and(|at| now.since(at) < AWAY);
+        if !here {
+            self.errands.begin_anew();
+        }
+        self.errands.tick(here.then_some(!self.state.armed || stands), now, out);
+        self.note();
+    }
+
+    fn note(&mut self) {
+        let (plans, sync) = (self.errands.plans, self.errands.sync);
+        if self.state.plans != plans {
+            (self.state.plans, self.heard) = (plans, true);
+        }
+        self.state.sync = sync;
     }
 
     /// Asks on each of its links for streams, and where it is listened to for one parameter.

@@ -8,7 +8,8 @@ use shared::units::Uptime;
 use super::codec::Packet;
 use super::command::{Kind, command_ack, heartbeat, status_text};
 use super::craft::{Craft, Link};
-use super::gate::{Verdict, Wish, judge};
+use super::errands::{Errands, Found, Out, Wanted, Wish};
+use super::gate::{self, Verdict, judge};
 use super::message::{ACCEPTED, AUTOPILOT, DENIED, HEARTBEAT, STATUSTEXT};
 use super::recent::said;
 use super::roads::{Hearing, Roads};
@@ -16,7 +17,7 @@ use super::signing::{Guard, Refusal};
 use super::state::{Heard, Report, VehicleState};
 use super::stations::{Reply, Stations};
 use super::way::Way;
-use super::{LinkConfig, VehicleConfig};
+use super::{Class, LinkConfig, VehicleConfig};
 
 /// Our heartbeat's period.
 const BEAT: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ pub enum Act {
         /// Index of the vehicle.
         vehicle: usize,
         /// What.
-        wish: Wish,
+        wish: gate::Wish,
         /// Who.
         by: String,
         /// How it is answered.
@@ -80,6 +81,13 @@ pub enum Act {
         link: usize,
         /// Why.
         why: &'static str,
+    },
+    /// What somebody wanted of a vehicle has ended.
+    Found {
+        /// Number of the wish.
+        id: u64,
+        /// What was found, or why not.
+        found: Result<Found, String>,
     },
     /// A vehicle is listened to on another link or at another address.
     Moved {
@@ -104,10 +112,22 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Nobody was heard yet. `ends`: in the order of `links`, and who looks at their signatures.
-    pub fn new(vehicles: Vec<VehicleConfig>, links: &[LinkConfig], ends: (Vec<Link>, Vec<Guard>), sysid: u8) -> Self {
+    /// Nobody was heard yet. `ends`: in the order of `links`, and who looks at their signatures; `wanted`: what each
+    /// vehicle's plans must be; those beyond have no fence.
+    pub fn new(
+        vehicles: Vec<VehicleConfig>,
+        links: &[LinkConfig],
+        ends: (Vec<Link>, Vec<Guard>),
+        sysid: u8,
+        wanted: Vec<Wanted>,
+    ) -> Self {
         let road = |name| links.iter().position(|link| &link.name == name);
-        let craft = vehicles.iter().map(|vehicle| Craft::new(Roads::new(vehicle.links.iter().filter_map(road))));
+        let craft = vehicles.iter().zip(wanted.into_iter().chain(std::iter::repeat_with(Wanted::default))).map(
+            |(vehicle, wanted)| {
+                let errands = Errands::new((vehicle.sysid, sysid), vehicle.class != Class::Px4Copter, wanted);
+                Craft::new(Roads::new(vehicle.links.iter().filter_map(road)), errands)
+            },
+        );
         let (craft, stations) = (craft.collect(), Stations::new(links));
         let (ends, guards) = ends;
         Self { vehicles, links: ends, guards, craft, stations, sysid, beat: None, behind: None }
@@ -231,6 +251,9 @@ impl Fleet {
             return out.push(Act::Refused { link, why: "came twice" });
         }
         craft.state.audit.hear(config.class, packet);
+        let mut beside = Vec::new();
+        craft.hear_beside(packet, now, &mut beside);
+        say(craft, &mut self.links, beside, out);
         craft.heard |= heard != Heard::Nothing;
         if acked.is_some_and(|to| to == ALL || to == self.sysid) {
             out.push(Act::Report(Report { vehicle, state: craft.state, heard }));
@@ -316,6 +339,9 @@ impl Fleet {
         let mut asked = Vec::new();
         for (vehicle, (config, craft)) in craft {
             craft.ask(config, &mut self.links, now, &mut asked);
+            let mut beside = Vec::new();
+            craft.look_beside(config.class, None, now, &mut beside);
+            say(craft, &mut self.links, beside, out);
             let fresh = craft.state.heartbeat_at.is_some_and(|at| now.since(at) < SAMPLE * 4);
             if fresh && craft.sampled.is_none_or(|at| now.since(at) >= SAMPLE) {
                 craft.sampled = Some(now);
@@ -323,6 +349,15 @@ impl Fleet {
             }
         }
         out.extend(asked.into_iter().map(|(way, packet)| Act::Send(way, packet)));
+    }
+
+    /// Somebody wants something of a vehicle beside its orders; answered by [`Act::Found`] with this number.
+    pub fn wish(&mut self, vehicle: usize, wish: (u64, Wish), now: Uptime, out: &mut Vec<Act>) {
+        if let (Some(config), Some(craft)) = (self.vehicles.get(vehicle), self.craft.get_mut(vehicle)) {
+            let mut beside = Vec::new();
+            craft.look_beside(config.class, Some(wish), now, &mut beside);
+            say(craft, &mut self.links, beside, out);
+        }
     }
 
     /// Our own heartbeat, once to each way.
@@ -341,6 +376,25 @@ impl Fleet {
                 heartbeat(writer, Kind::Onboard, &mut packet);
                 out.push(Act::Send(way.clone(), packet));
             }
+        }
+    }
+}
+
+/// Sends what is said to a vehicle beside its orders, where it is listened to.
+fn say(craft: &Craft, links: &mut [Link], beside: Vec<Out>, out: &mut Vec<Act>) {
+    let road = craft.roads.active().and_then(|road| Some((road.way.as_ref()?, road.link)));
+    for one in beside {
+        match (one, road) {
+            (Out::Answer(id, found), _) => out.push(Act::Found { id, found }),
+            (Out::Say(id, payload), Some((way, link))) => {
+                let mut packet = Vec::new();
+                if let Some(Link { writer, .. }) = links.get_mut(link) {
+                    writer.write(id, &payload, &mut packet);
+                    out.push(Act::Send(way.clone(), packet));
+                }
+            }
+            // Said again until it is heard, or given up.
+            (Out::Say(..), None) => {}
         }
     }
 }

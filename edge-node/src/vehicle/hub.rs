@@ -1,6 +1,7 @@
 //! The vehicles' thread: it alone has their states and what ground stations are told. Feeds the fleet and does what it says.
 //! Never waits for the disk or the safety thread: a stalled disk must not make a vehicle look silent.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,6 +14,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::ears::Heard;
+use super::errands::{Found, Wish as Beside};
 use super::fleet::{Act, Fleet};
 use super::gate::Wish;
 use super::signing::Pace;
@@ -50,12 +52,27 @@ pub struct Safety {
     pub ask: Box<dyn FnMut(EventId, usize, Wish, String) -> Asked + Send>,
 }
 
+/// Things that people want and that wait for this thread: they come one by one.
+pub const TASKS: usize = 8;
+
+/// What somebody wants of a vehicle beside its orders, and where the answer goes.
+pub struct Task {
+    /// Index of the vehicle.
+    pub vehicle: usize,
+    /// What.
+    pub wish: Beside,
+    /// Takes what was found, or why not.
+    pub answer: oneshot::Sender<Result<Found, String>>,
+}
+
 /// What the thread needs.
 pub struct Hub {
     /// The fold.
     pub fleet: Fleet,
     /// What the links say.
     pub heard: Receiver<Heard>,
+    /// What people want.
+    pub tasks: Receiver<Task>,
     /// The interlock.
     pub safety: Safety,
     /// The vehicles of the site.
@@ -81,6 +98,9 @@ pub struct Hub {
 struct Pending {
     asked: Vec<(Reply, Answer)>,
     untold: Vec<(usize, usize, Option<Way>)>,
+    wishes: HashMap<u64, oneshot::Sender<Result<Found, String>>>,
+    /// Number of the last of them.
+    wished: u64,
 }
 
 impl Hub {
@@ -111,6 +131,11 @@ impl Hub {
             if ticked.is_none_or(|at| now.since(at) >= TICK) {
                 ticked = Some(now);
                 self.fleet.tick(now, &mut acts);
+                for Task { vehicle, wish, answer } in self.tasks.try_iter() {
+                    pending.wished += 1;
+                    pending.wishes.insert(pending.wished, answer);
+                    self.fleet.wish(vehicle, (pending.wished, wish), now, &mut acts);
+                }
                 self.settle(&mut pending, &mut acts);
             }
             if told {
@@ -170,6 +195,12 @@ impl Hub {
                 self.reply(&reply, taken.then_some(()).ok_or("too many presses wait already"), pending);
             }
             Act::Ask { vehicle, wish, by, reply } => self.ask((vehicle, wish, by), reply, pending),
+            Act::Found { id, found } => {
+                if let Some(answer) = pending.wishes.remove(&id) {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(found);
+                }
+            }
             Act::Refused { link, why } => {
                 let name = self.links.get(link).map_or("", |link| link.name.as_str());
                 self.metrics.mavlink_refused.get_or_create(&Of::new(&format!("{name}: {why}"))).inc();

@@ -134,6 +134,12 @@ impl Item {
     }
 }
 
+/// Ten-millionths of a degree.
+#[expect(clippy::cast_possible_truncation, reason = "degrees of a place on earth")]
+pub fn e7(degrees: f64) -> i32 {
+    (degrees * 1e7).round() as i32
+}
+
 /// Whether two plans are the same. `skip`: the first item is the autopilot's own, home.
 pub fn same(sent: &[Item], told: &[Item], skip: usize) -> bool {
     sent.len() == told.len() && sent.iter().zip(told).skip(skip).all(|(sent, told)| sent.is_same(told))

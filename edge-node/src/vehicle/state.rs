@@ -11,6 +11,8 @@ use super::message::{
     COMMAND_ACK, EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT,
     RC_CHANNELS, SYS_STATUS,
 };
+use super::plan::Plans;
+use super::timesync::Sync;
 
 /// GPS_FIX_TYPE_3D_FIX; better fixes have larger numbers.
 const FIX_3D: u8 = 3;
@@ -83,6 +85,10 @@ pub struct VehicleState {
     pub estimate: Option<Estimate>,
     /// How its own failsafes are set up.
     pub audit: Audit,
+    /// How its plans are beside the site's.
+    pub plans: Plans,
+    /// How its clock is beside ours.
+    pub sync: Option<Sync>,
     /// Battery remaining in percent; absent where the vehicle does not say.
     pub battery_pct: Option<u8>,
     /// When it told its battery.

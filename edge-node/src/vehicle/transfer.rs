@@ -74,6 +74,11 @@ impl Transfer {
         Self { kind, ids, job: Job::Write(items), said, at: now, begun: now, tries: 0 }
     }
 
+    /// Which plan.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Time passed.
     pub fn tick(&mut self, now: Uptime) -> Option<Turn> {
         if self.tries > 0 && now.since(self.at) < AGAIN {

@@ -39,7 +39,7 @@ pub fn rover(links: &str) -> VehicleConfig {
 
 pub fn fleet(vehicles: Vec<VehicleConfig>, links: &[LinkConfig]) -> Fleet {
     let ends = links.iter().map(|_| Link { writer: Writer::new(245, 191, None), guard: None }).collect();
-    Fleet::new(vehicles, links, (ends, Vec::new()), 245)
+    Fleet::new(vehicles, links, (ends, Vec::new()), 245, Vec::new())
 }
 
 const TWO: &str =

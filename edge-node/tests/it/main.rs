@@ -28,6 +28,7 @@ mod interlock_rules;
 mod journal;
 mod links;
 mod mavlink;
+mod plans;
 mod retention;
 mod rig;
 mod sensing;

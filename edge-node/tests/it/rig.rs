@@ -8,6 +8,7 @@ use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::audit::Audit;
 use edge_node::vehicle::codec::Packet;
 use edge_node::vehicle::command::Order;
+use edge_node::vehicle::plan::{Plans, Verdict};
 use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use edge_node::vehicle::stop::StopTable;
@@ -107,6 +108,7 @@ impl Rig {
         let driving = |mode, class| VehicleState {
             mode,
             audit: set_up(class),
+            plans: Plans { fence: Verdict::Good, mission: Verdict::Good },
             armed: true,
             speed_mps: 2.0,
             battery_pct: Some(80),

@@ -93,7 +93,7 @@ fn a_vehicle_that_is_behind_is_told_the_time_and_then_heard_and_a_station_moves_
     let (ours, theirs, key) = (open(0), open(3600), Key::parse(KEY).unwrap());
     let writer = Writer::new(245, 191, Some(Signer::new(key.clone(), 129, ours.clone())));
     let ends = (vec![Link { writer, guard: Some(0) }], vec![Guard::new(key.clone(), ours.clone())]);
-    let mut fleet = Fleet::new(vec![rover("\"radio\"")], &links(ONE), ends, 245);
+    let mut fleet = Fleet::new(vec![rover("\"radio\"")], &links(ONE), ends, 245, Vec::new());
     let (ways, now) = (ways(1), Uptime::from_millis(50_000));
     let mut pen = Writer::new(1, 1, Some(Signer::new(key.clone(), 0, theirs.clone())));
     let (mut buffer, mut acts) = (Vec::new(), Vec::new());

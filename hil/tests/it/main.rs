@@ -10,6 +10,7 @@
 )]
 
 mod clock;
+mod command;
 mod crash;
 mod damage;
 mod disk;

@@ -68,13 +68,6 @@ fn all() -> Vec<Payload> {
             permitted: false,
             reasons: vec!["person in yard".into()],
         }),
-        Payload::CommandEnded(CommandEnded {
-            request,
-            vehicle: "rover".into(),
-            verb: "go-to".into(),
-            outcome: "refused".into(),
-            detail: "it failed".into(),
-        }),
         Payload::DownlinkReceived(DownlinkReceived {
             seq: 1_767_225_600_000_000,
             kind: "estop.press".into(),
@@ -85,6 +78,13 @@ fn all() -> Vec<Payload> {
             change: "authorised".into(),
             by: "ann".into(),
             lasts_s: Some(600),
+        }),
+        Payload::CommandEnded(CommandEnded {
+            request,
+            vehicle: "rover".into(),
+            verb: "go-to".into(),
+            outcome: "refused".into(),
+            detail: "it failed".into(),
         }),
         Payload::VehicleSampled(VehicleSampled {
             vehicle: "rover".into(),

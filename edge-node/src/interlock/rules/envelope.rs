@@ -15,9 +15,9 @@ use crate::vehicle::{Class, VehicleConfig};
 /// A place older than this is not where it is.
 const FRESH: Duration = Duration::from_secs(2);
 /// Targets keep this far from the edge, metres: a vehicle holds its place by that.
-const MARGIN_M: f64 = 2.0;
+pub const MARGIN_M: f64 = 2.0;
 /// The lowest flight to somewhere, metres above home.
-const LOWEST_M: f64 = 2.0;
+pub const LOWEST_M: f64 = 2.0;
 /// The tightest circle, metres.
 const TIGHTEST_M: f64 = 2.0;
 /// Corners that a circle is looked at by.

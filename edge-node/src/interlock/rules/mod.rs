@@ -11,6 +11,7 @@ pub mod keep_out;
 pub mod position;
 pub mod fence;
 pub mod envelope;
+pub mod mission;
 pub mod separation;
 pub mod energy;
 pub mod node;
