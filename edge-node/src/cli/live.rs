@@ -2,29 +2,11 @@
 //! loopback API.
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::Context;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::config::Config;
-use crate::tls;
-
-/// Longest wait for the node's answer.
-const WAIT: Duration = Duration::from_secs(5);
-
-/// Where the node is, and how it is shown.
-#[derive(Debug, clap::Args)]
-pub struct Node {
-    /// Configuration file (TOML): names the node's address.
-    #[arg(long, default_value = "/etc/picket/picket.toml")]
-    config: PathBuf,
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
-}
+use super::client::{Client, Node, text};
 
 /// What of the interlock.
 #[derive(Debug, Subcommand)]
@@ -43,6 +25,16 @@ pub enum Interlock {
 pub enum Vehicle {
     /// The parameters of a vehicle's own failsafes, as it told them and as they must be; fails if one is wrong.
     Audit {
+        /// Name of the vehicle.
+        vehicle: shared::ids::Name,
+        /// Where the node is, and how it is shown.
+        #[command(flatten)]
+        node: Node,
+    },
+    /// Drives a vehicle and stops it, from each speed, and prints its stop table for the configuration.
+    BrakeTest(super::brake::Args),
+    /// All parameters of a vehicle, as it tells them now.
+    Params {
         /// Name of the vehicle.
         vehicle: shared::ids::Name,
         /// Where the node is, and how it is shown.
@@ -92,6 +84,8 @@ pub fn vehicle(what: &Vehicle) -> anyhow::Result<()> {
     let node = match what {
         Vehicle::List(node) => node,
         Vehicle::Audit { vehicle, node } => return audit(vehicle.as_str(), node),
+        Vehicle::Params { vehicle, node } => return params(vehicle.as_str(), node),
+        Vehicle::BrakeTest(args) => return super::brake::run(args),
     };
     let answer = ask(node, "/api/v1/state")?;
     let vehicles = answer.get("vehicles").cloned().unwrap_or_default();
@@ -158,24 +152,19 @@ fn audit(vehicle: &str, node: &Node) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Text of a field; control characters of whoever named something stay out of the terminal.
-fn text(of: &Value, key: &str) -> String {
-    let found = of.get(key).and_then(Value::as_str).unwrap_or("-");
-    found.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+fn params(vehicle: &str, node: &Node) -> anyhow::Result<()> {
+    let answer = ask(node, &format!("/api/v1/vehicles/{vehicle}/parameters"))?;
+    let mut out = std::io::stdout().lock();
+    if node.json {
+        return Ok(writeln!(out, "{answer}")?);
+    }
+    for parameter in answer.get("parameters").and_then(Value::as_array).into_iter().flatten() {
+        let value = parameter.get("value").map_or_else(String::new, Value::to_string);
+        writeln!(out, "{:<18} {value}", text(parameter, "name"))?;
+    }
+    Ok(())
 }
 
 fn ask(node: &Node, path: &str) -> anyhow::Result<Value> {
-    let config = Config::read(&node.config)?;
-    let url = format!("http://{}{path}", config.listen);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
-        let client = reqwest::Client::builder().tls_backend_preconfigured(tls::nobody()?).timeout(WAIT).no_proxy();
-        let client = client.build().context("make an HTTP client")?;
-        let answer = client
-            .get(&url)
-            .send()
-            .await
-            .with_context(|| format!("ask the node at {}: is it running?", config.listen))?;
-        answer.error_for_status().context("ask the node")?.json().await.context("read the node's answer")
-    })
+    Client::new(node)?.get(path)
 }

@@ -14,7 +14,9 @@ pub mod outbox;
 pub mod enroll;
 pub mod step;
 pub mod replay;
+pub mod client;
 pub mod live;
+pub mod brake;
 
 /// Exit code of a configuration that cannot be used; systemd does not restart on it.
 const EXIT_CONFIG: u8 = 2;

@@ -93,6 +93,7 @@ fn snapshot(console: &Console) -> Value {
                 "name": config.name, "class": format!("{:?}", config.class).to_lowercase(), "sysid": config.sysid, "mode": state.mode, "armed": state.armed,
                 "speed_mps": state.speed_mps, "battery_pct": state.battery_pct, "position_deg": state.position_deg,
                 "relative_alt_m": state.relative_alt_m, "heartbeat_age_ms": state.heartbeat_at.map(age_ms),
+                "position_age_ms": state.position_at.map(age_ms),
                 "demand": interlock.demands.get(index),
                 "plans": { "fence": state.plans.fence.to_string(), "mission": state.plans.mission.to_string() },
                 "round_trip_us": state.sync.map(|sync| sync.round_trip_us),

@@ -24,6 +24,7 @@ enum Word {
     Speed,
     Point,
     Output,
+    BrakeTest,
 }
 
 /// A command for a vehicle, and who asks. Which of the numbers a verb needs, and no others, README tells.
@@ -58,6 +59,7 @@ impl Command {
             Word::Resume => (Verb::Resume, 0),
             Word::Clear => (Verb::Clear, 0),
             Word::Arm => (Verb::Arm, 0),
+            Word::BrakeTest => (Verb::Trial, 0),
             Word::TakeOff => (Verb::TakeOff(self.height()?), 1),
             // What drives has no height.
             Word::GoTo if !vehicle.class.flies() && self.height_m.is_none() => (Verb::GoTo(self.target(false)?), 2),

@@ -17,6 +17,8 @@ use crate::vehicle::command::{Height, Order};
 use crate::vehicle::plan::{Plans, Verdict};
 use crate::vehicle::{Class, VehicleConfig};
 
+/// A trial of its brakes lasts as long as this.
+const TRIAL: Duration = Duration::from_secs(900);
 /// A charge older than this is none.
 const CHARGE_FRESH: Duration = Duration::from_secs(10);
 
@@ -68,6 +70,7 @@ pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
             motion(verb, asking, vehicle)
         }
         Verb::Plan => plan(asking, vehicle),
+        Verb::Trial => trial(role, asking, vehicle),
         Verb::Point { pitch_cdeg, yaw_cdeg } => aside(Order::Point { pitch_cdeg, yaw_cdeg }, asking, vehicle),
         Verb::Output(number, on) => match asking.config.outputs.values().nth(usize::from(number)) {
             Some(output) => Decision { steps: Some([Some(output.order(on)), None]), ..Decision::default() },
@@ -123,8 +126,8 @@ fn authority(asking: &Asking, vehicle: &Vehicle) -> Option<String> {
 fn against(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     let tripped = asking.rules.iter().filter(|rule| rule.rule != Rule::Asked.as_str());
     let tripped = tripped.filter_map(|rule| rule.reason.as_ref().map(|why| format!("{}: {why}", rule.rule)));
-    let table =
-        asking.config.brake.is_empty().then(|| "readiness: no brake test, so no way to stop is known".to_owned());
+    let untried = asking.config.brake.is_empty() && !vehicle.on_trial(asking.now);
+    let table = untried.then(|| "readiness: no brake test, so no way to stop is known".to_owned());
     let old = |at: Uptime| asking.now.since(at) > CHARGE_FRESH;
     let charge = vehicle.state.battery_pct.is_none() || vehicle.state.battery_at.is_none_or(old);
     let charge = charge.then(|| "readiness: its battery does not tell its charge".to_owned());
@@ -138,7 +141,8 @@ fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let mut reasons = against(verb, asking, vehicle);
     let Asking { policy, index, config, now, .. } = *asking;
     let (sight, origin) = (vehicle.sight(config), policy.origin.as_ref());
-    reasons.extend(Envelope { index, config, sight, fences: &policy.fences, origin, now }.reasons(verb));
+    let trial = vehicle.on_trial(now);
+    reasons.extend(Envelope { index, config, sight, fences: &policy.fences, origin, trial, now }.reasons(verb));
     if !reasons.is_empty() {
         return Decision { reasons, ..Decision::default() };
     }
@@ -177,6 +181,25 @@ fn plan(asking: &Asking, vehicle: &Vehicle) -> Decision {
     let driven = driven.then(|| "it is on its mission: hold it first".to_owned());
     let reasons = steered(vehicle).into_iter().chain(authority(asking, vehicle)).chain(driven).collect();
     Decision { reasons, ..Decision::default() }
+}
+
+/// A supervisor who holds its lease may let it move for a while to see how it stops.
+fn trial(role: Role, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let held = vehicle.lease.holder(asking.now) == Some(asking.by);
+    let reasons: Vec<String> = [
+        (role < Role::Supervisor).then_some("authority: only a supervisor tries how it stops"),
+        (!held).then_some("lease: whoever tries it holds its lease"),
+        (asking.config.class == Class::Plane).then_some("envelope: a plane does not stop"),
+    ]
+    .into_iter()
+    .flatten()
+    .map(str::to_owned)
+    .collect();
+    if !reasons.is_empty() {
+        return Decision { reasons, ..Decision::default() };
+    }
+    vehicle.try_until(asking.now.plus(TRIAL));
+    Decision { lease: Some(("brake-test", Some(TRIAL))), ..Decision::default() }
 }
 
 /// Its own fence must be the site's, and its mission one that may be driven.

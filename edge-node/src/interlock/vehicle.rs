@@ -85,6 +85,8 @@ pub struct Vehicle {
     transactions: [Option<Transaction>; 2],
     /// The last command.
     pub told: Option<Told>,
+    /// It may move without a brake test until then.
+    trial: Option<Uptime>,
     acks: Acks,
     beats: Beats,
     fence: fence::Watch,
@@ -109,6 +111,7 @@ impl Vehicle {
             action: None,
             transactions: [None; 2],
             told: None,
+            trial: None,
             acks: Acks::default(),
             beats: Beats::default(),
             fence: fence::Watch::default(),
@@ -166,6 +169,16 @@ impl Vehicle {
     /// It stands until it is sent on; what is stronger stays.
     pub fn hold(&mut self) {
         self.asked = self.asked.max(Demand::Hold);
+    }
+
+    /// Whether somebody tries how it stops: whoever holds its lease.
+    pub fn on_trial(&self, now: Uptime) -> bool {
+        self.trial.is_some_and(|until| now < until) && self.lease.holder(now).is_some()
+    }
+
+    /// Lets it be tried until then.
+    pub fn try_until(&mut self, until: Uptime) {
+        self.trial = Some(until);
     }
 
     /// A command that somebody asked for and that is permitted, in the place of any before it.

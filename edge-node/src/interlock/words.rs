@@ -150,6 +150,8 @@ pub enum Verb {
     },
     /// Another mission instead of its own.
     Plan,
+    /// A supervisor measures how it stops: for a while it needs no brake test to move.
+    Trial,
     /// One of its outputs, by its place in the configuration, on or off.
     Output(u8, bool),
 }
@@ -183,6 +185,7 @@ impl Verb {
             Self::Point { .. } => "point",
             Self::Output(..) => "output",
             Self::Plan => "mission",
+            Self::Trial => "brake-test",
         }
     }
 }

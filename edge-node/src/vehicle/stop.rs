@@ -20,6 +20,38 @@ pub struct Stop {
     pub time_s: f32,
 }
 
+/// Where a vehicle was while it stopped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Seconds.
+    pub at_s: f64,
+    /// Metres east and north.
+    pub place_m: (f64, f64),
+    /// Its speed, m/s.
+    pub speed_mps: f64,
+}
+
+/// A stop as samples show it: from the moment it was told, between two samples, until the first of a second of standing.
+/// `None`: it does not stand yet, or was told outside the samples. `standing_mps`: slower than this it stands.
+pub fn measure(samples: &[Sample], told_s: f64, standing_mps: f64) -> Option<Stop> {
+    let after = samples.iter().position(|sample| sample.at_s >= told_s)?;
+    let (b, a) = (samples.get(after)?, samples.get(after.checked_sub(1)?)?);
+    let part = if b.at_s > a.at_s { (told_s - a.at_s) / (b.at_s - a.at_s) } else { 0.0 };
+    let between = |a: f64, b: f64| a + (b - a) * part;
+    let from = (between(a.place_m.0, b.place_m.0), between(a.place_m.1, b.place_m.1));
+    let rest = samples.get(after..)?;
+    let moving = rest.iter().rposition(|sample| sample.speed_mps >= standing_mps)?;
+    let (stood, last) = (rest.get(moving + 1)?, rest.last()?);
+    let distance = (stood.place_m.0 - from.0).hypot(stood.place_m.1 - from.1);
+    #[expect(clippy::cast_possible_truncation, reason = "metres and seconds")]
+    let stop = Stop {
+        speed_mps: between(a.speed_mps, b.speed_mps) as f32,
+        distance_m: distance as f32,
+        time_s: (stood.at_s - told_s) as f32,
+    };
+    (last.at_s - stood.at_s >= 1.0).then_some(stop)
+}
+
 /// Measured stops, slowest first.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(try_from = "Vec<Stop>")]

@@ -2,13 +2,14 @@
 
 use edge_node::ground::polygon::Polygon;
 use edge_node::ground::{Origin, Place};
-use edge_node::interlock::machine::{Demand, Effect, Policy, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Policy, Role, Verb};
 use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::mission::MissionRule;
 use edge_node::interlock::transaction::Outcome;
 use edge_node::vehicle::command::{Circle, Height, Order, Target};
 use edge_node::vehicle::plan::{ABOVE_HOME, Item, JUMP, Plans, SPEED, TAKE_OFF, Verdict, WAYPOINT};
 use edge_node::vehicle::state::Heard;
+use edge_node::vehicle::stop::StopTable;
 use edge_node::vehicle::{Class, Limits, Output};
 use shared::ids::EventId;
 use std::time::Duration;
@@ -366,4 +367,26 @@ fn a_mission_is_held_against_fence_ceiling_speed_and_the_list_of_known_items() {
     }
     // What drives has no height.
     assert_eq!(rule(ROVER).check(&[waypoint(474_005_000, 85_005_000, 400.0)]), Verdict::Good);
+}
+
+#[test]
+fn a_vehicle_without_a_brake_test_moves_only_for_a_supervisor_who_tries_its_brakes() {
+    let mut policy = fenced();
+    policy.vehicles[ROVER].brake = StopTable::default();
+    policy.people = vec![("ann".into(), Role::Supervisor), ("bob".into(), Role::Operator)];
+    let mut rig = ready(policy, false);
+    let to = Verb::GoTo(target(474_005_000, 85_005_000, 0));
+    let untried = |denied: Vec<String>| denied.iter().any(|reason| reason.contains("no brake test"));
+    assert!(untried(rig.ask(ROVER, to)));
+    assert!(rig.ask(ROVER, Verb::Trial)[0].contains("holds its lease"));
+    let lease = EventId(Uuid::now_v7());
+    assert!(rig.ask(ROVER, Verb::Lease(lease)).is_empty());
+    assert!(rig.ask_as("bob", EventId(Uuid::now_v7()), ROVER, Verb::Trial)[0].contains("only a supervisor"));
+    assert!(rig.ask(ROVER, Verb::Trial).is_empty());
+    assert!(rig.ask(ROVER, to).is_empty());
+    assert!(rig.ask(ROVER, Verb::Speed(300)).is_empty());
+    assert!(rig.ask(ROVER, Verb::Speed(2100))[0].contains("found 21"));
+    // It ends with the lease, patrol or not.
+    rig.pass(2500);
+    assert!(untried(rig.ask(ROVER, to)));
 }

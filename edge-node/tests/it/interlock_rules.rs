@@ -7,7 +7,7 @@ use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::command::Order;
 use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Heard, VehicleState};
-use edge_node::vehicle::stop::{Stop, StopTable};
+use edge_node::vehicle::stop::{Sample, Stop, StopTable, measure};
 use proptest::prelude::{prop_assert, proptest};
 
 use crate::rig::{COPTER, ROVER, Rig, policy};
@@ -309,4 +309,31 @@ fn pilot_a_channel_without_a_signal_is_no_switch() {
     (rig.state[COPTER].rc_us[4], rig.state[COPTER].mode) = (u16::MAX, RTL);
     rig.pass(1000);
     assert_eq!((tripped(&rig, "pilot", COPTER), rig.machine.demand(COPTER)), (None, Demand::Return));
+}
+
+/// A stop from 4 m/s with 2 m/s²: 2 s, 4 m, as reports five times a second show it.
+#[test]
+fn a_stop_is_measured_from_the_moment_it_was_told_until_it_stands_for_a_second() {
+    let speed = |t: f64| if t < 1.0 { 4.0 } else { (4.0 - 2.0 * (t - 1.0)).max(0.0) };
+    let east = |t: f64| {
+        if t < 1.0 {
+            4.0 * t
+        } else {
+            let s = (t - 1.0).min(2.0);
+            4.0 + 4.0 * s - s * s
+        }
+    };
+    let sample = |n: u32| {
+        let t = f64::from(n) * 0.2 + 0.07;
+        Sample { at_s: t, place_m: (east(t), 0.0), speed_mps: speed(t) }
+    };
+    let samples: Vec<Sample> = (0..25).map(sample).collect();
+    let stop = measure(&samples, 1.0, 0.1).unwrap();
+    assert!((f64::from(stop.speed_mps) - 4.0).abs() < 0.2, "{stop:?}");
+    assert!((f64::from(stop.distance_m) - 4.0).abs() < 0.15, "{stop:?}");
+    // Seen standing with the first report after it.
+    assert!((2.0..2.25).contains(&f64::from(stop.time_s)), "{stop:?}");
+    assert_eq!(measure(&samples[..18], 1.0, 0.1), None, "it has not stood for a second");
+    assert_eq!(measure(&samples, -1.0, 0.1), None, "told before it was looked at");
+    assert_eq!(measure(&[], 1.0, 0.1), None);
 }

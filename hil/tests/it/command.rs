@@ -1,10 +1,11 @@
 //! What people ask of simulated vehicles, end to end: armed, up, there, around, on a mission that was drawn, measured; with
 //! acks that do not come, a fence that is not the site's, and pymavlink reading what the vehicle holds.
 
+use std::process::Command;
 use std::time::Duration;
 
 use hil::peer::Peer;
-use hil::process::free_udp_port;
+use hil::process::{free_udp_port, output};
 use hil::site::{COPTER_BRAKE, FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
 use hil::wait::eventually;
 use serde_json::{Value, json};
@@ -223,4 +224,55 @@ async fn the_vehicles_fence_is_made_the_sites_and_a_drawn_mission_is_driven_as_p
     wait_for(&site, "no forced command", Duration::from_secs(1), |trace| {
         told(trace, "rover", "MAV_CMD_COMPONENT_ARM_DISARM").iter().all(|c| c["p2"] == 0.0)
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_brake_test_measures_the_stop_table_of_a_rover_that_has_none_and_with_it_the_rover_may_drive() {
+    let (ports, station) = (Ports::free().unwrap(), free_udp_port().unwrap());
+    let with = plan(ports, station, "");
+    let without = Plan { node: with.node.replace(ROVER_BRAKE, ""), ..with.clone() };
+    let mut site = alone(&without, ports);
+    site.start_sim().unwrap();
+    site.start_node().unwrap();
+    // It is ready but for the table.
+    let only_the_table = async || {
+        let reasons = site.readiness("rover").await.map_err(|error| error.to_string())?["reasons"].clone();
+        let reasons: Vec<String> = serde_json::from_value(reasons).unwrap();
+        let left: Vec<&String> =
+            reasons.iter().filter(|r| !r.contains("no brake test") && !r.contains("lease")).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    };
+    eventually("the rover to be ready but for the table", LONG, only_the_table).await.unwrap();
+    site.patrol("rover").await.unwrap();
+    assert!(denied(&site, "rover", json!({ "verb": "resume" })).await.contains("no brake test"));
+    let config = site.folder().join("node.toml");
+    let mut command = Command::new(hil::binaries::built().unwrap().join("edge-node"));
+    command.args([
+        "vehicle",
+        "brake-test",
+        "rover",
+        "--by",
+        "ann",
+        "--to",
+        "47.4006,8.5",
+        "--speeds",
+        "1.5,3",
+        "--json",
+    ]);
+    let found = output(command.arg("--config").arg(&config)).unwrap();
+    let found: Value = serde_json::from_str(found.lines().last().unwrap()).unwrap();
+    let stops = found["brake"].as_array().unwrap();
+    assert_eq!(stops.len(), 2, "{found}");
+    for (stop, speed) in stops.iter().zip([1.5_f64, 3.0]) {
+        // The simulator's rover slows down by 1.25 m/s².
+        let value = |key: &str| stop[key].as_f64().unwrap();
+        let (distance, time) = (speed * speed / 2.5, speed / 1.25);
+        assert!((value("speed_mps") - speed).abs() < 0.1, "{stop}");
+        assert!(
+            (distance * 0.85 - 0.1..distance * 1.15 + 0.4).contains(&value("distance_m")),
+            "{stop}, not {distance}"
+        );
+        assert!((time * 0.9..time * 1.1 + 0.4).contains(&value("time_s")), "{stop}, not {time}");
+    }
+    wait_for_state(&site, "the rover to be held", |state| vehicle(state, "rover")["demand"] == "hold").await;
 }

@@ -20,6 +20,8 @@ pub const MARGIN_M: f64 = 2.0;
 pub const LOWEST_M: f64 = 2.0;
 /// The tightest circle, metres.
 const TIGHTEST_M: f64 = 2.0;
+/// The fastest that brakes are tried at, m/s.
+const TRIAL_MPS: f32 = 20.0;
 /// Corners that a circle is looked at by.
 const CORNERS: u32 = 24;
 
@@ -36,6 +38,8 @@ pub struct Envelope<'a> {
     pub fences: &'a [Fence],
     /// Where metres are counted from.
     pub origin: Option<&'a Origin>,
+    /// Its brakes are being tried: there is no measured speed.
+    pub trial: bool,
     /// Now.
     pub now: Uptime,
 }
@@ -84,7 +88,8 @@ impl Envelope<'_> {
 
     fn speed(&self, cmps: u16) -> Option<String> {
         let (speed, limits) = (f32::from(cmps) / 100.0, self.config.limits);
-        let fastest = limits.speed_mps.unwrap_or(f32::MAX).min(self.config.brake.fastest_mps());
+        let measured = if self.trial { TRIAL_MPS } else { self.config.brake.fastest_mps() };
+        let fastest = limits.speed_mps.unwrap_or(f32::MAX).min(measured);
         let wing = matches!(self.config.class, Class::Plane | Class::Vtol);
         match limits.slowest_mps {
             None if wing => Some("no slowest speed is configured, and a wing stalls".into()),
