@@ -40,8 +40,8 @@ pub fn news(config: &Config, interlock: Interlock, signals: mpsc::Sender<Signal>
     let (zones, cameras) = (config.zones.clone(), config.cameras.clone());
     move |news| {
         let signal = match news {
-            News::Seen { zone, present, captured } => {
-                interlock.tell(Input::Seen { zone, present, captured });
+            News::Seen { zone, present, people, captured } => {
+                interlock.tell(Input::Seen { zone, present, people, captured });
                 None
             }
             News::Zone { zone, turn } => zones.get(zone).filter(|zone| zone.alert).map(|zone| {

@@ -9,6 +9,7 @@ use shared::config::{ConfigError, parse};
 use shared::ids::Name;
 
 use crate::detect::zone::ZoneConfig;
+use crate::ground::calibration::Calibration;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Place};
 use crate::interlock::words::{Role, Rule};
@@ -131,7 +132,8 @@ impl Config {
     /// Where metres are counted from.
     pub fn origin(&self) -> Option<Place> {
         let corner = |fence: &FenceConfig| fence.polygon_deg.first().copied();
-        self.origin_deg.or_else(|| self.fences.first().and_then(corner))
+        let mark = || Some(self.cameras.iter().flat_map(|camera| &camera.ground).next()?.place_deg);
+        self.origin_deg.or_else(|| self.fences.first().and_then(corner)).or_else(mark)
     }
 
     /// Fences that are none, distances that are none.
@@ -149,6 +151,19 @@ impl Config {
                 if !self.vehicles.iter().any(|vehicle| &vehicle.name == name) {
                     let expected = format!("expected the name of a vehicle, found {name}");
                     return wrong(format!("fence[{index}].vehicles[{n}]"), expected);
+                }
+            }
+        }
+        for (index, camera) in self.cameras.iter().enumerate().filter(|(_, camera)| !camera.ground.is_empty()) {
+            let origin = Origin::new(self.origin().unwrap_or(Place { lat_deg: 0.0, lon_deg: 0.0 }));
+            let calibration = match Calibration::new(&camera.ground, &origin) {
+                Ok(calibration) => calibration,
+                Err(problem) => return wrong(format!("camera[{index}].ground"), problem),
+            };
+            for (n, zone) in self.zones.iter().enumerate().filter(|(_, zone)| zone.camera == camera.name) {
+                if zone.on_ground(&calibration).is_none() {
+                    let expected = "expected a zone below the horizon of its camera's ground";
+                    return wrong(format!("zone[{n}].polygon"), expected.into());
                 }
             }
         }

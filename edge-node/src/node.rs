@@ -143,6 +143,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         own: interlock.clone(),
         stop: stop.clone(),
     };
+    for camera in &config.cameras {
+        if let Some(calibration) = policy::calibration(&config, camera) {
+            info!(camera = %camera.name, error_m = calibration.error_m, "camera knows its ground");
+        }
+    }
     for rule in &config.interlock.off {
         warn!(rule = rule.as_str(), "rule is switched off by the configuration");
     }
@@ -277,6 +282,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             min_score: config.model.as_ref().map_or(1.0, |model| model.min_score),
             model,
             cameras: config.cameras.clone(),
+            ground: config.cameras.iter().map(|camera| policy::calibration(&config, camera)).collect(),
             zones: config.zones.clone(),
             mailbox: mailbox.clone(),
             news: Box::new(bridge::news(&config, interlock, signals)),

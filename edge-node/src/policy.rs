@@ -1,12 +1,16 @@
 //! What the interlock enforces and what vehicles' own fences and missions must be, made of the configuration.
 
 use crate::config::Config;
+use crate::detect::zone::ZoneConfig;
 use crate::ground::Origin;
+use crate::ground::calibration::Calibration;
 use crate::ground::polygon::Polygon;
 use crate::interlock::machine::{KeepOut, Policy};
 use crate::interlock::rules::fence::{Fence, Side};
+use crate::interlock::rules::keep_out::Ground;
 use crate::interlock::rules::mission::MissionRule;
 use crate::interlock::rules::separation::Apart;
+use crate::sensor::camera::CameraConfig;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::errands::Wanted;
 use crate::vehicle::plan::{ABOVE_SEA, EXCLUSION, INCLUSION, Item, e7};
@@ -25,6 +29,7 @@ pub fn policy(config: &Config) -> Policy {
             vehicles: rule.vehicles.iter().filter_map(vehicle_index).collect(),
             clear_after: rule.clear_after,
             stale_after: camera.stale_after,
+            ground: ground(config, camera, zone),
         })
     });
     let origin = config.origin().map(Origin::new);
@@ -52,6 +57,17 @@ pub fn policy(config: &Config) -> Policy {
         line: config.interlock.line.is_some(),
         off: config.interlock.off.clone(),
     }
+}
+
+/// Where the picture of a camera lies on the ground, if that was marked; the configuration was checked.
+pub fn calibration(config: &Config, camera: &CameraConfig) -> Option<Calibration> {
+    let origin = Origin::new(config.origin()?);
+    if camera.ground.is_empty() { None } else { Calibration::new(&camera.ground, &origin).ok() }
+}
+
+fn ground(config: &Config, camera: &CameraConfig, zone: &ZoneConfig) -> Option<Ground> {
+    let calibration = calibration(config, camera)?;
+    Some(Ground { zone: zone.on_ground(&calibration)?, error_m: calibration.error_m })
 }
 
 /// What each vehicle's own plans must be, in the order of the configuration.

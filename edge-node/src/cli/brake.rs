@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Node, text};
 use crate::clock;
-use crate::ground::{Origin, Place};
+use crate::ground::{Origin, Place, Point};
 use crate::vehicle::stop::{Sample, Stop, StopTable, measure};
 
 /// The vehicle is looked at this often; it tells where it is five times a second.
@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A speed counts as reached at this part of it.
 const REACHED: f64 = 0.95;
 /// Slower than this it stands, m/s: on the ground, and in the wind.
-const STANDS_MPS: [f64; 2] = [0.1, 0.3];
+const STANDS_MPS: f64 = 0.1;
+const HOVERS_MPS: f64 = 0.3;
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -117,11 +118,14 @@ impl Test<'_> {
         }
         let here = place(&state).context("read where it is")?;
         let height = state.get("relative_alt_m").and_then(Value::as_f64).filter(|_| flies);
-        let (mut stops, mut ends) = (Vec::new(), [there, here].into_iter().cycle());
+        let mut stops = Vec::new();
         for speed in self.args.speeds.clone() {
             let mut worst: Option<Stop> = None;
             for _ in 0..self.args.times {
-                let to = ends.next().unwrap_or(there);
+                // Towards the farther end: a stop may need the whole way.
+                let now = place(&self.look()?).context("read where it is")?;
+                let away = |end: Place| self.point(now).distance(self.point(end));
+                let to = if away(there) >= away(here) { there } else { here };
                 let stop = self.stop(speed, to, height, flies)?;
                 writeln!(
                     std::io::stderr(),
@@ -149,7 +153,7 @@ impl Test<'_> {
         self.carried_out(&json!({ "verb": "speed", "speed_mps": speed }))?;
         let begun = clock::uptime();
         let mut samples: Vec<Sample> = Vec::new();
-        let standing = STANDS_MPS[usize::from(flies)];
+        let standing = if flies { HOVERS_MPS } else { STANDS_MPS };
         let mut told: Option<f64> = None;
         loop {
             ensure!(
@@ -177,12 +181,16 @@ impl Test<'_> {
         }
     }
 
+    fn point(&self, place: Place) -> Point {
+        self.origin.point(place.lat_deg, place.lon_deg)
+    }
+
     fn sample(&self, state: &Value, last: Option<&Sample>) -> Option<Sample> {
         let age = state.get("position_age_ms")?.as_f64()? / 1000.0;
         let (at_s, place) = (seconds() - age, place(state)?);
         // The same report again, its age told a little differently.
         let new = last.is_none_or(|last| at_s - last.at_s > 0.04);
-        let point = self.origin.point(place.lat_deg, place.lon_deg);
+        let point = self.point(place);
         let speed_mps = state.get("speed_mps")?.as_f64()?;
         new.then_some(Sample { at_s, place_m: (point.east, point.north), speed_mps })
     }

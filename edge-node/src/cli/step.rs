@@ -10,6 +10,7 @@ use shared::units::Uptime;
 use uuid::Uuid;
 
 use crate::clock;
+use crate::ground::people::People;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Place};
 use crate::interlock::machine::{Effect, Input, KeepOut, Machine, Policy, Verb};
@@ -40,6 +41,7 @@ fn policy() -> anyhow::Result<Policy> {
         vehicles: all.clone(),
         clear_after: second,
         stale_after: second,
+        ground: None,
     };
     let vehicle = |n: usize| -> anyhow::Result<VehicleConfig> {
         let text = format!(
@@ -85,7 +87,9 @@ fn input(n: usize, now: Uptime) -> Input {
             };
             Input::Vehicle(Report { vehicle, state, heard: Heard::State })
         }
-        zone if zone < VEHICLES + ZONES => Input::Seen { zone: zone - VEHICLES, present: false, captured: now },
+        zone if zone < VEHICLES + ZONES => {
+            Input::Seen { zone: zone - VEHICLES, present: false, people: People::default(), captured: now }
+        }
         _ => Input::Tick,
     }
 }

@@ -14,8 +14,10 @@ use tracing::{info, warn};
 use super::Detection;
 use super::model::Model;
 use super::track::{Change, Tracker};
-use super::zone::{Confirmation, LIKELY, Presence, Turn, ZoneConfig};
+use super::zone::{Confirmation, LIKELY, Presence, Turn, ZoneConfig, feet};
 use crate::clock;
+use crate::ground::calibration::Calibration;
+use crate::ground::people::People;
 use crate::health::{Metrics, Of};
 use crate::journal::Journal;
 use crate::sensor::camera::CameraConfig;
@@ -65,6 +67,8 @@ pub enum News {
         zone: usize,
         /// Whether somebody confirmed is in it on this very frame.
         present: bool,
+        /// Where they stand.
+        people: People,
         /// When the frame was captured.
         captured: Uptime,
     },
@@ -90,6 +94,8 @@ pub struct Worker {
     pub model: Model,
     /// Cameras.
     pub cameras: Vec<CameraConfig>,
+    /// Where the picture of each camera lies on the ground, where that is known.
+    pub ground: Vec<Option<Calibration>>,
     /// Zones of all cameras.
     pub zones: Vec<ZoneConfig>,
     /// Least score of a detection.
@@ -165,9 +171,14 @@ impl Worker {
                 zone.labels.iter().any(|l| l == label) && zone.holds(&d.box_xyxy_px, size)
             };
             let best = found.iter().filter(counts).map(|d| d.score).fold(0.0, f32::max);
+            let mut people = People::default();
+            let ground = self.ground.get(frame.camera).and_then(Option::as_ref);
+            for one in found.iter().filter(counts).filter(|d| d.score >= LIKELY) {
+                people.add(ground.and_then(|ground| ground.place(feet(&one.box_xyxy_px, size)?)));
+            }
             let (confirmation, presence) = camera.presence.entry(*index).or_default();
             let present = confirmation.step(best);
-            (self.news)(News::Seen { zone: *index, present, captured: frame.captured });
+            (self.news)(News::Seen { zone: *index, present, people, captured: frame.captured });
             if let Some(turn) = presence.step(present, zone.clear_after, now) {
                 turns.push((*index, turn));
             }

@@ -7,7 +7,8 @@ use shared::ids::Name;
 use shared::units::Uptime;
 
 use crate::ground::Point;
-use crate::ground::polygon::{contains, crossing};
+use crate::ground::calibration::Calibration;
+use crate::ground::polygon::{Polygon, contains, crossing};
 
 /// One zone of a camera's picture.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +30,9 @@ pub struct ZoneConfig {
     #[serde(default)]
     pub alert: bool,
 }
+
+/// A box that reaches below this part of the picture's height is cut off.
+const CUT_OFF: f32 = 0.995;
 
 fn person() -> Vec<String> {
     vec!["person".into()]
@@ -60,9 +64,22 @@ impl ZoneConfig {
         contains(self.corners(), point([x, y]))
     }
 
+    /// Where it is on the ground; `None`: it reaches the horizon.
+    pub fn on_ground(&self, calibration: &Calibration) -> Option<Polygon> {
+        let place = |[x, y]: &[f32; 2]| calibration.place([f64::from(*x), f64::from(*y)]);
+        self.polygon.iter().map(place).collect::<Option<Vec<_>>>().map(Polygon::of_points)
+    }
+
     fn corners(&self) -> impl Iterator<Item = Point> + Clone + '_ {
         self.polygon.iter().copied().map(point)
     }
+}
+
+/// Where somebody's feet are in the picture; `None`: they are cut off by its edge, so the place is not known.
+pub fn feet([left, _, right, bottom]: &[f32; 4], size: (u32, u32)) -> Option<[f64; 2]> {
+    let (width, height) = (size.0.max(1) as f32, size.1.max(1) as f32);
+    let (x, y) = ((left + right) / 2.0 / width, bottom / height);
+    ((0.0..=1.0).contains(&x) && (0.0..CUT_OFF).contains(&y)).then_some([f64::from(x), f64::from(y)])
 }
 
 /// The picture as a plane.

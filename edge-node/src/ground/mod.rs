@@ -4,6 +4,8 @@
 //! less than half a metre.
 
 pub mod polygon;
+pub mod calibration;
+pub mod people;
 
 use serde::{Deserialize, Serialize};
 

@@ -42,6 +42,16 @@ impl Polygon {
         }
     }
 
+    /// A polygon of points that somebody has made sure of: a zone of a picture on its ground.
+    pub fn of_points(corners: Vec<Point>) -> Self {
+        Self(corners)
+    }
+
+    /// Metres from a point to it; none within.
+    pub fn distance(&self, at: Point) -> f64 {
+        if self.contains(at) { 0.0 } else { self.edge_distance(at) }
+    }
+
     fn sides(&self) -> impl Iterator<Item = (Point, Point)> + Clone + '_ {
         sides(self.0.iter().copied())
     }

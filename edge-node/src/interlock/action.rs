@@ -35,7 +35,8 @@ const BRAKE_TIME: Duration = Duration::from_secs(6);
 const STEPS: usize = 4;
 
 /// The orders that carry out a demand, first choice first (INTERLOCKS, "Demand -> DO_SET_MODE").
-const fn orders(class: Class, demand: Demand) -> [Option<Order>; STEPS] {
+const fn orders(sight: &Sight, demand: Demand) -> [Option<Order>; STEPS] {
+    let class = sight.class;
     const fn mode(mode: u32) -> Option<Order> {
         Some(Order::Mode(mode))
     }
@@ -43,6 +44,11 @@ const fn orders(class: Class, demand: Demand) -> [Option<Order>; STEPS] {
     let (disarm, still) = (Some(Order::Disarm), Some(Order::GuidedStill(class.guided())));
     match (class, demand) {
         (_, Demand::None) => [None; STEPS],
+        // A plane that has no slowest speed has none to be limited to.
+        (Class::Plane | Class::Vtol, Demand::Limit) if sight.slow_cmps == 0 => [hold, None, None, None],
+        (Class::Rover, Demand::Limit) => [Some(Order::Speed(sight.slow_cmps)), hold, disarm, None],
+        (Class::Copter, Demand::Limit) => [Some(Order::Speed(sight.slow_cmps)), hold, still, land],
+        (_, Demand::Limit) => [Some(Order::Speed(sight.slow_cmps)), hold, None, None],
         (Class::Rover, _) => [hold, disarm, None, None],
         (Class::Copter, Demand::Hold) => [hold, still, land, None],
         (Class::Copter | Class::Px4Copter, Demand::Return) => [home, land, None, None],
@@ -94,6 +100,8 @@ pub struct Action {
     acked: bool,
     /// Since when packets come; a heartbeat may still be on its way.
     heard: Option<Uptime>,
+    /// The mode in which it was told its speed.
+    in_mode: Option<u32>,
     obey: Obey,
 }
 
@@ -109,7 +117,17 @@ pub struct Todo {
 impl Action {
     /// Begins to carry out a demand.
     pub const fn new(demand: Demand, now: Uptime) -> Self {
-        Self { demand, since: now, step: 0, step_since: now, sent: None, acked: false, heard: None, obey: Obey::NEW }
+        Self {
+            demand,
+            since: now,
+            step: 0,
+            step_since: now,
+            sent: None,
+            acked: false,
+            heard: None,
+            in_mode: None,
+            obey: Obey::NEW,
+        }
     }
 
     /// The demand.
@@ -123,14 +141,17 @@ impl Action {
     }
 
     /// The order in force.
-    pub fn order(&self, class: Class) -> Option<Order> {
-        orders(class, self.demand).get(self.step).copied().flatten()
+    pub fn order(&self, sight: &Sight) -> Option<Order> {
+        orders(sight, self.demand).get(self.step).copied().flatten()
     }
 
     /// Time passed: what to send.
     pub fn tick(&mut self, sight: &Sight, now: Uptime) -> Todo {
-        let Some(order) = self.order(sight.class) else { return Todo::default() };
+        let Some(order) = self.order(sight) else { return Todo::default() };
         let state = sight.state;
+        if matches!(order, Order::Speed(_)) && !self.may_be_slowed(sight) {
+            return Todo::default();
+        }
         if state.packet_at.is_none() {
             // Never heard: there is no address to send to.
             return Todo::default();
@@ -164,12 +185,13 @@ impl Action {
             }
             let next = self.next_step(order, done, sight, now);
             // The last action is repeated for as long as it is not shown.
-            if let Some(todo) = next.and_then(|why| self.advance(sight.class, why, now)) {
+            if let Some(todo) = next.and_then(|why| self.advance(sight, why, now)) {
                 return todo;
             }
         }
         let period = if silent { REPEAT_SILENT } else { REPEAT };
-        let quiet = done && !first && !silent && sight.class.flies();
+        // A speed is a setting: set once in each mode.
+        let quiet = done && !first && !silent && (sight.class.flies() || matches!(order, Order::Speed(_)));
         if quiet || self.sent.is_some_and(|at| now.since(at) < period) {
             return Todo::default();
         }
@@ -178,14 +200,15 @@ impl Action {
     }
 
     /// The vehicle answered `command`; `accepted`: it took it.
-    pub fn answered(&mut self, class: Class, command: u16, accepted: bool, now: Uptime) -> Todo {
-        let Some(order) = self.order(class).filter(|order| order.command() == command && self.sent.is_some()) else {
+    pub fn answered(&mut self, sight: &Sight, command: u16, accepted: bool, now: Uptime) -> Todo {
+        let class = sight.class;
+        let Some(order) = self.order(sight).filter(|order| order.command() == command && self.sent.is_some()) else {
             return Todo::default();
         };
         self.acked |= accepted;
         // After landing comes disarming, on the ground only: a refused LAND is repeated.
         let stays = self.demand == Demand::Stop && order == Order::Mode(class.land()) && class.hovers();
-        let next = if accepted || stays { None } else { self.advance(class, Why::Refused, now) };
+        let next = if accepted || stays { None } else { self.advance(sight, Why::Refused, now) };
         next.unwrap_or_default()
     }
 
@@ -197,12 +220,22 @@ impl Action {
         Todo { send: Some(order), began: Some((order, Why::NotAccepted)) }
     }
 
+    /// Whether it goes by itself, where a speed means something; in another mode than before it is told anew.
+    fn may_be_slowed(&mut self, sight: &Sight) -> bool {
+        let goes = matches!(sight.class.meaning(sight.state.mode), Meaning::Auto | Meaning::Guided);
+        if !goes || self.in_mode != Some(sight.state.mode) {
+            (self.sent, self.acked) = (None, false);
+        }
+        self.in_mode = goes.then_some(sight.state.mode);
+        goes
+    }
+
     fn begin_step(&mut self, now: Uptime) {
         (self.step_since, self.sent, self.acked, self.obey) = (now, Some(now), false, Obey::NEW);
     }
 
-    fn advance(&mut self, class: Class, why: Why, now: Uptime) -> Option<Todo> {
-        let order = orders(class, self.demand).get(self.step + 1).copied().flatten()?;
+    fn advance(&mut self, sight: &Sight, why: Why, now: Uptime) -> Option<Todo> {
+        let order = orders(sight, self.demand).get(self.step + 1).copied().flatten()?;
         self.step += 1;
         self.begin_step(now);
         Some(Todo { send: Some(order), began: Some((order, why)) })
@@ -225,6 +258,7 @@ impl Action {
             Order::Disarm => !sight.state.armed,
             Order::LandStart => self.acked && meaning == Meaning::Auto,
             Order::StayHere => self.acked && meaning == Meaning::Hold,
+            Order::Speed(_) => self.acked,
             // No demand orders anything else.
             _ => false,
         }

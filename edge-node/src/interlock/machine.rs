@@ -8,22 +8,21 @@ use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
-use super::fixed::Text;
 use super::permit::{Asking, decide};
 use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
-use super::rules::keep_out::Watch;
+use super::rules::keep_out::{Near, Watch};
 use super::rules::node::Loop;
 use super::rules::separation::Track;
 use super::vehicle::{Around, Told, Vehicle};
 pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Source, Verb};
 use crate::vehicle::VehicleConfig;
 
-/// One zone's watch, and what is wrong in it since when.
+/// One zone's watch, and what it means for each of its vehicles.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Zone {
     watch: Watch,
-    tripped: Option<(Text, Uptime)>,
+    near: Vec<Near>,
 }
 
 /// The machine.
@@ -44,7 +43,8 @@ impl Machine {
     pub fn new(policy: Policy, latched: Latched, now: Uptime) -> Self {
         let mut vehicles: Vec<Vehicle> = (0..policy.vehicles.len()).map(Vehicle::new).collect();
         wait_for_a_command(&policy, &latched, &mut vehicles);
-        let zones = vec![Zone { watch: Watch::NEW, tripped: None }; policy.keep_out.len()];
+        let zone = |rule: &KeepOut| Zone { watch: Watch::new(), near: vec![Near::default(); rule.vehicles.len()] };
+        let zones = policy.keep_out.iter().map(zone).collect();
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
         Self { policy, estop, pass: Loop::default(), vehicles, zones, tracks }
@@ -74,22 +74,23 @@ impl Machine {
     /// The strongest demand on a vehicle.
     pub fn demand(&self, vehicle: usize) -> Demand {
         let zones = self.policy.keep_out.iter().zip(&self.zones);
-        let mut held = zones.filter(|(rule, zone)| zone.tripped.is_some() && rule.vehicles.contains(&vehicle));
         let (Some(config), Some(own)) = (self.policy.vehicles.get(vehicle), self.vehicles.get(vehicle)) else {
             return Demand::None;
         };
-        let keep_out = held.next().map_or(Demand::None, |_| of_class(config.class, Demand::Hold));
+        let near = zones.flat_map(|(rule, zone)| rule.vehicles.iter().zip(&zone.near));
+        let near = near.filter(|(of, _)| **of == vehicle).filter_map(|(_, near)| near.hazard());
+        let keep_out = near.map(|(demand, _)| of_class(config.class, demand)).fold(Demand::None, Demand::max);
         own.demand(config).max(keep_out)
     }
 
     /// Every rule on every vehicle it concerns.
     pub fn rules(&self) -> Vec<RuleView> {
         let keep_out = self.policy.keep_out.iter().zip(&self.zones).flat_map(|(rule, zone)| {
-            rule.vehicles.iter().map(|vehicle| RuleView {
+            rule.vehicles.iter().zip(&zone.near).map(|(vehicle, near)| RuleView {
                 rule: Rule::KeepOut.as_str(),
                 vehicle: *vehicle,
-                reason: zone.tripped.map(|(why, _)| format!("{} in zone {}", why.0, rule.zone)),
-                since: zone.tripped.map(|(_, since)| since),
+                reason: near.hazard().map(|(_, why)| format!("{why} in zone {}", rule.zone)),
+                since: near.since(),
                 clears: Rule::KeepOut.clears(),
             })
         });
@@ -149,11 +150,11 @@ impl Machine {
                     vehicle.hear(report, config, now, out);
                 }
             }
-            Input::Seen { zone, present, captured } => {
+            Input::Seen { zone, present, people, captured } => {
                 let watching = self.policy.keep_out.iter().zip(&mut self.zones);
                 watching
                     .filter(|(rule, _)| rule.zone_index == zone)
-                    .for_each(|(_, state)| state.watch.saw(present, captured));
+                    .for_each(|(_, state)| state.watch.saw(present, people, captured));
             }
             Input::Request { id, vehicle, verb, by } => self.request(id, vehicle, (verb, by), now, out),
         }
@@ -204,21 +205,17 @@ impl Machine {
     fn judge(&mut self, now: Uptime, out: &mut Vec<Effect>) {
         let off = self.policy.off.contains(&Rule::KeepOut);
         for (rule, zone) in self.policy.keep_out.iter().zip(&mut self.zones) {
-            let hazard = zone.watch.hazard(rule, now).filter(|_| !off);
-            let before = zone.tripped.take();
-            // A person seen while blind is the same trip, with a better reason.
-            zone.tripped = hazard.map(|why| (Text(why), before.map_or(now, |(_, since)| since)));
-            if hazard.is_some() == before.is_some() {
-                continue;
-            }
-            for vehicle in &rule.vehicles {
-                out.push(Effect::Rule {
-                    tripped: hazard.is_some(),
-                    rule: Rule::KeepOut.as_str(),
-                    vehicle: *vehicle,
-                    demand: Demand::Hold,
-                    reason: format!("{} in zone {}", hazard.unwrap_or(Rule::KeepOut.cleared()), rule.zone),
-                });
+            let threat = zone.watch.threat(rule, now).filter(|_| !off);
+            for (index, near) in rule.vehicles.iter().zip(&mut zone.near) {
+                let of = self.policy.vehicles.get(*index).zip(self.vehicles.get(*index));
+                let Some((config, vehicle)) = of else { continue };
+                if near.judge(rule, self.policy.origin.as_ref(), threat.as_ref(), &vehicle.sight(config), now) {
+                    let hazard = near.hazard();
+                    let (demand, why) = hazard.unwrap_or((Demand::None, Rule::KeepOut.cleared()));
+                    let reason = format!("{why} in zone {}", rule.zone);
+                    let (tripped, rule) = (hazard.is_some(), Rule::KeepOut.as_str());
+                    out.push(Effect::Rule { tripped, rule, vehicle: *index, demand, reason });
+                }
             }
         }
         if let (Some(origin), true) = (&self.policy.origin, self.policy.apart.is_some()) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
+use crate::vehicle::VehicleConfig;
 use crate::vehicle::class::{Class, Meaning};
 use crate::vehicle::command::Order;
 use crate::vehicle::state::VehicleState;
@@ -31,9 +32,16 @@ pub struct Sight<'a> {
     pub stops: &'a StopTable,
     /// What it said.
     pub state: &'a VehicleState,
+    /// How fast it may go near people, centimetres a second; zero: it cannot go slowly.
+    pub slow_cmps: u16,
 }
 
-impl Sight<'_> {
+impl<'a> Sight<'a> {
+    /// Of a vehicle.
+    pub fn new(config: &'a VehicleConfig, state: &'a VehicleState) -> Self {
+        Self { class: config.class, stops: &config.brake, state, slow_cmps: config.slow_cmps() }
+    }
+
     /// Whether it says now that it stands on the ground. What drives always does.
     pub fn on_ground(&self, now: Uptime) -> bool {
         !self.class.flies() || self.state.landed_at.is_some_and(|at| now.since(at) < FRESH)
@@ -51,6 +59,11 @@ impl Sight<'_> {
         let (_, seconds) = self.stops.needs(self.stops.fastest_mps().max(self.state.speed_mps));
         Duration::from_secs_f32(seconds.clamp(1.0, 120.0))
     }
+}
+
+/// What a limited speed may become: a quarter more, and noise; m/s.
+fn over_limit(cmps: u16) -> f32 {
+    f32::from(cmps) / 100.0 * 1.25 + 0.5
 }
 
 /// What was seen since the vehicle showed the order in force.
@@ -78,7 +91,12 @@ impl Obey {
             // What cannot stop has no profile: it circles.
             _ if sight.class == Class::Plane => false,
             _ => {
-                let allowed = sight.stops.profile_mps(from, now.since(since).as_secs_f32());
+                let after_s = now.since(since).as_secs_f32();
+                let allowed = match order {
+                    // It slows down more gently than it stops.
+                    Order::Speed(cmps) => sight.stops.profile_mps(from, after_s / 2.0).max(over_limit(cmps)),
+                    _ => sight.stops.profile_mps(from, after_s),
+                };
                 self.over(speed > allowed + if sight.class.flies() { GUST_MPS } else { 0.0 }, now)
             }
         }

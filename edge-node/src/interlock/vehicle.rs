@@ -126,8 +126,8 @@ impl Vehicle {
     }
 
     /// As its action and its rules see it.
-    pub const fn sight<'a>(&'a self, config: &'a VehicleConfig) -> Sight<'a> {
-        Sight { class: config.class, stops: &config.brake, state: &self.state }
+    pub fn sight<'a>(&'a self, config: &'a VehicleConfig) -> Sight<'a> {
+        Sight::new(config, &self.state)
     }
 
     fn trips(&self) -> impl Iterator<Item = (&'static str, &'static str, &Trip)> {
@@ -264,7 +264,7 @@ impl Vehicle {
         }
         if let Some(at) = beat {
             self.beats.came(at);
-            let sight = Sight { class: config.class, stops: &config.brake, state: &self.state };
+            let sight = Sight::new(config, &self.state);
             self.autonomy.heartbeat(&sight, now);
             if !self.state.armed && sight.on_ground(now) && self.asked != Demand::Hold {
                 // It came home, or down.
@@ -279,7 +279,7 @@ impl Vehicle {
             return;
         }
         if let Some(mut action) = self.action.filter(|_| ours) {
-            let todo = action.answered(config.class, command, result == ACCEPTED, now);
+            let todo = action.answered(&self.sight(config), command, result == ACCEPTED, now);
             self.action = Some(action);
             self.tell(action.demand(), todo, now, out);
         }
@@ -287,7 +287,7 @@ impl Vehicle {
 
     fn find(&mut self, rule: Rule, config: &VehicleConfig, around: &Around, now: Uptime) -> Hazard {
         let tripped = self.trip(rule);
-        let sight = Sight { class: config.class, stops: &config.brake, state: &self.state };
+        let sight = Sight::new(config, &self.state);
         match rule {
             Rule::Link => link::hazard(&self.state, &self.beats, tripped, now),
             Rule::Foreign => self.autonomy.foreign(),

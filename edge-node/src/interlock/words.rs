@@ -10,19 +10,23 @@ use super::action::Why;
 pub use super::rule::Rule;
 use super::rules::estop::{Latched, Scope};
 use super::rules::fence::Fence;
+use super::rules::keep_out::Ground;
 use super::rules::separation::Apart;
 use super::transaction::Outcome;
 use crate::ground::Origin;
+use crate::ground::people::People;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::{Circle, Height, Order, Target};
 use crate::vehicle::state::Report;
 
-/// What a vehicle must do now, weakest to strongest. Limit comes with the rules that need it.
+/// What a vehicle must do now, weakest to strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, Hash)]
 pub enum Demand {
     /// Nothing.
     #[default]
     None,
+    /// Go slowly.
+    Limit,
     /// Stand still.
     Hold,
     /// Go home.
@@ -38,6 +42,7 @@ impl Demand {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Limit => "limit",
             Self::Hold => "hold",
             Self::Return => "return",
             Self::Land => "land",
@@ -59,6 +64,8 @@ pub struct KeepOut {
     pub clear_after: Duration,
     /// A frame older than this is no evidence.
     pub stale_after: Duration,
+    /// Where the zone is on the ground; without it a person in it holds every vehicle of the rule.
+    pub ground: Option<Ground>,
 }
 
 /// What somebody may do.
@@ -271,6 +278,8 @@ pub enum Input {
         zone: usize,
         /// Whether somebody is in it.
         present: bool,
+        /// Where they stand.
+        people: People,
         /// When the frame was captured.
         captured: Uptime,
     },

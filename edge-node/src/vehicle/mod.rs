@@ -97,6 +97,8 @@ pub struct Limits {
     pub speed_mps: Option<f32>,
     /// The slowest, m/s: what a wing needs to stay up, and some.
     pub slowest_mps: Option<f32>,
+    /// How fast near people, m/s; without it 1 m/s, and never less than the slowest.
+    pub near_mps: Option<f32>,
     /// The highest, metres above home; without it 120 m, which most countries allow. Ceilings of fences hold too.
     pub height_m: Option<f32>,
 }
@@ -144,11 +146,24 @@ impl VehicleConfig {
         self.mode_channel.unwrap_or_else(|| self.class.mode_channel())
     }
 
+    /// How fast it goes near people, centimetres a second; zero: a wing whose slowest speed is not known.
+    pub fn slow_cmps(&self) -> u16 {
+        let wing = matches!(self.class, Class::Plane | Class::Vtol);
+        let near = self.limits.near_mps.unwrap_or(1.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 60 m/s")]
+        match self.limits.slowest_mps {
+            None if wing => 0,
+            slowest => (near.max(slowest.unwrap_or(0.0)) * 100.0) as u16,
+        }
+    }
+
     /// What of its limits and outputs cannot be, and what was expected.
     pub fn problem(&self) -> Option<(String, String)> {
-        let Limits { speed_mps, slowest_mps, height_m } = self.limits;
+        let Limits { speed_mps, slowest_mps, height_m, near_mps } = self.limits;
         let within = |value: Option<f32>, most: f32| value.is_none_or(|value| value > 0.0 && value <= most);
-        if !within(speed_mps, 60.0) || !within(slowest_mps, 60.0) || slowest_mps > speed_mps.or(slowest_mps) {
+        if ![speed_mps, slowest_mps, near_mps].iter().all(|speed| within(*speed, 60.0))
+            || slowest_mps > speed_mps.or(slowest_mps)
+        {
             let found = self.limits;
             return Some(("limits".into(), format!("expected slowest_mps <= speed_mps, up to 60, found {found:?}")));
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use edge_node::ground::people::People;
 use edge_node::interlock::machine::{Demand, Effect, Input, Machine, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::Class;
@@ -73,6 +74,7 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
         2 => (0usize..3, any::<bool>(), captured).prop_map(|(zone, present, captured)| Input::Seen {
             zone,
             present,
+            people: People::default(),
             captured
         }),
         4 => (0usize..4, verb()).prop_map(|(vehicle, verb)| Input::Request {
@@ -126,7 +128,7 @@ proptest! {
         }
         let before = [machine.demand(ROVER), machine.demand(COPTER)];
         let hazards =
-            [Input::Press { source: Source::Console, by: String::new(), scope: Scope::Site }, Input::Seen { zone: 0, present: true, captured: now }];
+            [Input::Press { source: Source::Console, by: String::new(), scope: Scope::Site }, Input::Seen { zone: 0, present: true, people: People::default(), captured: now }];
         for hazard in hazards {
             let mut worse = machine.clone();
             worse.step(hazard, now, &mut Vec::new());

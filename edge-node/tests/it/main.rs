@@ -23,6 +23,7 @@ mod interlock_estop;
 mod interlock_ground;
 mod interlock_lease;
 mod interlock_model;
+mod interlock_near;
 mod interlock_properties;
 mod interlock_rules;
 mod journal;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use edge_node::ground::people::People;
 use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::vehicle::audit::Audit;
@@ -51,6 +52,7 @@ pub fn policy() -> Policy {
             vehicles: vec![ROVER, COPTER],
             clear_after: Duration::from_secs(2),
             stale_after: Duration::from_secs(1),
+            ground: None,
         }],
         supervisor_sysid: 255,
         ..Policy::default()
@@ -84,6 +86,7 @@ pub struct Rig {
     pub obeys: bool,
     pub watched: bool,
     pub present: bool,
+    pub people: People,
     pub landed: bool,
     /// Whether it knows where it is.
     pub fixed: bool,
@@ -123,6 +126,7 @@ impl Rig {
             obeys: true,
             watched: true,
             present: false,
+            people: People::default(),
             landed: false,
             fixed: true,
             slows: true,
@@ -189,7 +193,7 @@ impl Rig {
                 self.hear(COPTER, Heard::Heartbeat);
             }
             if n % 5 == 0 && self.watched {
-                self.give(Input::Seen { zone: 0, present: self.present, captured: self.now });
+                self.give(Input::Seen { zone: 0, present: self.present, people: self.people, captured: self.now });
             }
             self.give(Input::Tick);
         }

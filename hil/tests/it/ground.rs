@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use hil::site::{Plan, Ports};
 use hil::wait::eventually;
 use serde_json::Value;
 
 use crate::interlock::{go, site, told, tripped, vehicle, vehicles, wait_for_state};
+use crate::radio::{alone, link, pinned, simulated};
 
 const DO_SET_MODE: &str = "MAV_CMD_DO_SET_MODE";
 /// Metres of a degree of longitude at home (see the simulator: a sphere), and home.
@@ -97,4 +99,55 @@ async fn readiness_names_every_reason_at_once() {
     ] {
         assert!(reasons.iter().any(|reason| reason.starts_with(wanted)), "{wanted}: {reasons:?}");
     }
+}
+
+/// Marks of a picture so that the person of 000000001490.jpg stands at 47.4, 8.5: forty metres a picture's width and height.
+fn marks() -> String {
+    let mark = |(x, y): (f64, f64)| {
+        let (north, east) = ((0.766 - y) * 40.0, (x - 0.741) * 40.0);
+        format!("{{ image = [{x}, {y}], place_deg = [{}, {}] }}", 47.4 + north / 111_170.0, 8.5 + east / 75_400.0)
+    };
+    [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)].map(mark).join(", ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_on_a_calibrated_ground_holds_the_rover_beside_them_and_not_the_one_three_hundred_metres_away() {
+    let test = "a_person_on_a_calibrated_ground_holds_the_rover_beside_them_and_not_the_one_three_hundred_metres_away";
+    let Some(media) = hil::media::or_skip(test) else { return };
+    let pictures = tempfile::tempdir().unwrap();
+    std::fs::copy(media.join("coco64/images/000000001490.jpg"), pictures.path().join("surfer.jpg")).unwrap();
+    let ports = Ports::free().unwrap();
+    let mut node = link("radio", &format!("udpin:127.0.0.1:{}", ports.link), "");
+    let mut sim = String::new();
+    for (name, sysid, home) in [("near", 1, "47.4"), ("far", 2, "47.403")] {
+        node.push_str(&pinned(name, sysid, "\"radio\""));
+        let rover = simulated(name, sysid, &format!("\"127.0.0.1:{}\"", ports.link), "");
+        sim.push_str(&rover.replace("home = [47.4, 8.5]", &format!("home = [{home}, 8.5]")));
+    }
+    node.push_str(&format!(
+        "\n[[camera]]\nname = \"beach\"\nsource = \"folder:{}\"\nrepeat = true\nground = [{}]\n\n\
+         [[zone]]\nname = \"beach\"\ncamera = \"beach\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\n\
+         [[keep_out]]\nzone = \"beach\"\nvehicles = [\"near\", \"far\"]\nclear_after = \"2s\"\n",
+        pictures.path().display(),
+        marks()
+    ));
+    let mut site = alone(&Plan { node, sim, model: true, ..Plan::default() }, ports);
+    site.start_sim().unwrap();
+    site.start_node().unwrap();
+    go(&site, &["far"]).await;
+    let state = wait_for_state(&site, "the person", |state| tripped(state, "keep-out", "near")).await;
+    assert_eq!(vehicle(&state, "near")["demand"], "hold", "{state}");
+    wait_for_state(&site, "the near rover to stand", |state| vehicle(state, "near")["speed_mps"] == 0.0).await;
+    let reasons = site.readiness("near").await.unwrap()["reasons"].to_string();
+    assert!(reasons.contains("keep-out: person in zone beach"), "{reasons}");
+    // The far one goes on: forty metres, with the person in the picture all the while.
+    let gone = |state: &Value| {
+        let place = vehicle(state, "far")["position_deg"][1].as_f64().unwrap_or(0.0);
+        assert_eq!(vehicle(state, "far")["demand"], "none", "{state}");
+        (place - 8.5) * 75_400.0
+    };
+    let from = gone(&site.state().await.unwrap());
+    wait_for_state(&site, "the far rover to go on", |state| gone(state) - from > 25.0).await;
+    let state = site.state().await.unwrap();
+    assert!(tripped(&state, "keep-out", "near") && !tripped(&state, "keep-out", "far"), "{state}");
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use shared::ids::Name;
 
+use crate::ground::calibration::Mark;
+
 /// One camera.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +30,9 @@ pub struct CameraConfig {
     /// Without a frame for this time the camera is stale.
     #[serde(default = "default_stale", with = "shared::config::duration")]
     pub stale_after: Duration,
+    /// Where four points or more of its picture are on the map; the camera stands still.
+    #[serde(default)]
+    pub ground: Vec<Mark>,
 }
 
 fn default_period() -> Duration {
