@@ -43,7 +43,7 @@ impl Machine {
     pub fn new(policy: Policy, latched: Latched, now: Uptime) -> Self {
         let mut vehicles: Vec<Vehicle> = (0..policy.vehicles.len()).map(Vehicle::new).collect();
         wait_for_a_command(&policy, &latched, &mut vehicles);
-        let zone = |rule: &KeepOut| Zone { watch: Watch::new(), near: vec![Near::default(); rule.vehicles.len()] };
+        let zone = |rule: &KeepOut| Zone { watch: Watch::unseen(), near: vec![Near::default(); rule.vehicles.len()] };
         let zones = policy.keep_out.iter().map(zone).collect();
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];

@@ -227,7 +227,6 @@ impl Source {
 
 /// What happens to the machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a box would ask for memory with each report")]
 pub enum Input {
     /// Time passed.
     Tick,

@@ -29,6 +29,12 @@ pub struct Parameter {
     pub value: f64,
 }
 
+/// A message to the vehicle: number and payload.
+pub type Question = (u32, Vec<u8>);
+
+/// All of them, or how many came of how many.
+pub type Ended = Result<Vec<Parameter>, String>;
+
 /// What is being read.
 #[derive(Debug)]
 pub struct Listing {
@@ -72,7 +78,7 @@ impl Listing {
     ///
     /// # Errors
     /// How many came of how many, when no more do.
-    pub fn tick(&mut self, now: Uptime) -> Result<Vec<(u32, Vec<u8>)>, Result<Vec<Parameter>, String>> {
+    pub fn tick(&mut self, now: Uptime) -> Result<Vec<Question>, Ended> {
         if self.count.is_some_and(|count| self.found.len() >= usize::from(count)) {
             return Err(Ok(std::mem::take(&mut self.found).into_values().collect()));
         }

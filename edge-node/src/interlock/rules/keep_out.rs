@@ -59,7 +59,7 @@ pub struct Watch {
 
 impl Watch {
     /// No frame was seen: a zone begins as stale.
-    pub fn new() -> Self {
+    pub fn unseen() -> Self {
         let people = People::default();
         Self { last_frame: Uptime(0), last_present: None, people, stale: true, back_since: None }
     }
@@ -152,7 +152,8 @@ impl Near {
             None => (0.0, 1.0),
         };
         // What is no number is near.
-        let near = [radius, 2.0 * radius].map(|reach| !(distance >= reach));
+        let near =
+            [radius, 2.0 * radius].map(|reach| distance.partial_cmp(&reach).is_none_or(std::cmp::Ordering::is_lt));
         for (last, near) in self.last.iter_mut().zip(near) {
             *last = if near { Some(now) } else { last.filter(|at| now.since(*at) <= rule.clear_after) };
         }

@@ -67,7 +67,7 @@ impl MissionRule {
     fn is_height(&self, item: &Item) -> bool {
         let ceilings = self.fences.iter().filter_map(|fence| fence.ceiling_m).map(|ceiling| ceiling - 1.0);
         let highest = ceilings.fold(self.config.limits.height_m(), f32::min);
-        let lowest = if item.command == TAKE_OFF { 0.5 } else { LOWEST_M as f32 };
-        matches!(item.frame, ABOVE_HOME | 6) && (lowest..=highest).contains(&item.height_m)
+        let lowest = if item.command == TAKE_OFF { 0.5 } else { LOWEST_M };
+        matches!(item.frame, ABOVE_HOME | 6) && (lowest..=f64::from(highest)).contains(&f64::from(item.height_m))
     }
 }
