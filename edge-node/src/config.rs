@@ -13,7 +13,7 @@ use crate::ground::calibration::Calibration;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Place};
 use crate::interlock::words::{Role, Rule};
-use crate::interlock::{FenceConfig, InterlockConfig, KeepOutConfig, PersonConfig};
+use crate::interlock::{FenceConfig, InterlockConfig, KeepOutConfig, PersonConfig, WeatherConfig};
 use crate::journal::limits::Limits;
 use crate::media::MediaConfig;
 use crate::sensor::camera::CameraConfig;
@@ -72,6 +72,9 @@ pub struct Config {
     pub fences: Vec<FenceConfig>,
     /// Where metres are counted from, latitude and longitude; without it the first corner of the first fence.
     pub origin_deg: Option<Place>,
+    /// Readings that keep aircraft on the ground.
+    #[serde(default)]
+    pub weather: Vec<WeatherConfig>,
     /// Keep-out rules.
     #[serde(default, rename = "keep_out")]
     pub keep_out: Vec<KeepOutConfig>,
@@ -227,6 +230,17 @@ impl Config {
         }
         if self.interlock.off.contains(&Rule::Asked) {
             return wrong("interlock.off".into(), "expected a rule: what a person asks for is none".into());
+        }
+        for (index, rule) in self.weather.iter().enumerate() {
+            if !rule.most.is_finite() || !(1..=600).contains(&rule.silent_after.as_secs()) {
+                let expected = "expected a number for most, and 1s to 10m for silent_after";
+                return wrong(format!("weather[{index}]"), expected.into());
+            }
+            let stranger = |name: &&Name| !self.vehicles.iter().any(|vehicle| &&vehicle.name == name);
+            if let Some(name) = rule.vehicles.iter().find(stranger) {
+                let expected = format!("expected names of vehicles, found {name}");
+                return wrong(format!("weather[{index}].vehicles"), expected);
+            }
         }
         for (index, rule) in self.keep_out.iter().enumerate() {
             if rule.clear_after < Duration::from_millis(500) {

@@ -19,5 +19,7 @@ pub mod console;
 pub mod config;
 pub mod policy;
 pub mod bridge;
+pub mod stages;
+pub mod watch;
 pub mod node;
 pub mod cli;

@@ -6,14 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
 use shared::config::ConfigError;
 use shared::event::{NodeStarted, NodeStopped, Payload};
-use shared::units::Uptime;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +29,7 @@ use crate::detect::worker::{CameraView, Worker};
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
-use crate::interlock::machine::{Machine, Source};
+use crate::interlock::machine::{Input, Machine, Source};
 use crate::interlock::rules::estop::Scope;
 use crate::interlock::{latch, line, recorder};
 use crate::journal::scrub;
@@ -40,6 +38,7 @@ use crate::media::Media;
 use crate::policy;
 use crate::sensor::camera::capture::Capture;
 use crate::sensor::frame::Mailbox;
+use crate::stages::{Stages, join};
 use crate::uplink::downlink::Downlink;
 use crate::uplink::driver::{Uplink, View as UplinkView};
 use crate::uplink::identity::{self, Files};
@@ -50,6 +49,7 @@ use crate::vehicle::hub::{Hub, TASKS};
 use crate::vehicle::link;
 use crate::vehicle::signing::{self, Pace};
 use crate::vehicle::state::VehicleState;
+use crate::watch as node_watch;
 
 /// Workers of the runtime: HTTP and uplink are waiting most of the time.
 const RUNTIME_THREADS: usize = 2;
@@ -58,35 +58,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time the journal has for its last commit even when a stage used up the deadline.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-
-/// Named threads that must all live as long as the node.
-struct Stages {
-    threads: Vec<(String, JoinHandle<()>)>,
-    ended: Sender<String>,
-}
-
-/// Tells that a stage has ended, however it did.
-struct Ended(Sender<String>, String);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // Nobody listens once the node is stopping.
-        let _ = self.0.send(std::mem::take(&mut self.1));
-    }
-}
-
-impl Stages {
-    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-        let (ended, stage) = (self.ended.clone(), name.to_owned());
-        let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
-            // Sent when dropped: a stage that panics ends the node as one that returns does.
-            let _ended = Ended(ended, stage);
-            run();
-        });
-        self.threads.push((name.to_owned(), thread.with_context(|| format!("start {name}"))?));
-        Ok(())
-    }
-}
 
 /// Runs the node until SIGINT or SIGTERM.
 ///
@@ -100,10 +71,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let (stop_tasks, stopping) = watch::channel(false);
     let (ended, endings) = channel();
-    let mut stages = Stages { threads: Vec::new(), ended: ended.clone() };
+    let mut stages = Stages::new(ended.clone());
     // The links end after the safety thread, which holds what moves before it ends.
-    let (mut last, stop_last) =
-        (Stages { threads: Vec::new(), ended: ended.clone() }, Arc::new(AtomicBool::new(false)));
+    let (mut last, stop_last) = (Stages::new(ended), Arc::new(AtomicBool::new(false)));
 
     let names: Vec<_> = config.vehicles.iter().map(|vehicle| vehicle.name.clone()).collect();
     let latched = latch::at_start(&config.data, &names)?;
@@ -205,6 +175,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let scrubbed = (config.data.clone(), config.journal.scrub);
     tasks.spawn_on(scrub::run(scrubbed, acks.clone(), metrics.clone(), stopping.clone()), runtime.handle());
+
+    let (folder, headroom, told) = (config.data.clone(), config.interlock.headroom_bytes(), interlock.clone());
+    let looks =
+        node_watch::run(folder, headroom, journal.clone(), move |ill| told.tell(Input::Node(ill)), stopping.clone());
+    tasks.spawn_on(futures_util::FutureExt::map(looks, Ok), runtime.handle());
 
     let (uplink_show, uplink_view) = watch::channel(UplinkView::default());
     if let Some(relay) = config.relay.clone() {
@@ -312,9 +287,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     stop.store(true, Ordering::Relaxed);
     stop_tasks.send_replace(true);
     let deadline = clock::uptime().plus(STOP_DEADLINE);
-    join(stages.threads, deadline);
+    stages.join(deadline);
     stop_last.store(true, Ordering::Relaxed);
-    join(last.threads, deadline);
+    last.join(deadline);
     drop(journal);
     tasks.abort_all();
     runtime.shutdown_timeout(deadline.since(clock::uptime()));
@@ -362,29 +337,6 @@ fn wait_for_end(runtime: &Runtime, tasks: &mut Tasks, endings: &std::sync::mpsc:
             }
         }
     })
-}
-
-/// Waits for the stages, at most until the deadline; names those that hang.
-fn join(threads: Vec<(String, JoinHandle<()>)>, deadline: Uptime) {
-    let (done, finished) = channel();
-    let names: Vec<String> = threads.iter().map(|(name, _)| name.clone()).collect();
-    for (name, thread) in threads {
-        let done = done.clone();
-        std::thread::spawn(move || {
-            let _ = thread.join();
-            let _ = done.send(name);
-        });
-    }
-    let mut left = names;
-    while !left.is_empty() {
-        match finished.recv_timeout(deadline.since(clock::uptime())) {
-            Ok(name) => left.retain(|other| *other != name),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                error!(stages = left.join(", "), "stages do not stop");
-                return;
-            }
-        }
-    }
 }
 
 /// Loads everything a configuration names, without running it.

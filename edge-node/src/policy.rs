@@ -10,6 +10,7 @@ use crate::interlock::rules::fence::{Fence, Side};
 use crate::interlock::rules::keep_out::Ground;
 use crate::interlock::rules::mission::MissionRule;
 use crate::interlock::rules::separation::Apart;
+use crate::interlock::rules::weather::Weather;
 use crate::sensor::camera::CameraConfig;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::errands::Wanted;
@@ -45,7 +46,18 @@ pub fn policy(config: &Config) -> Policy {
             ceiling_m: fence.ceiling_m,
         })
     });
+    let weather = config.weather.iter().map(|rule| Weather {
+        sensor: rule.sensor.clone(),
+        most: rule.most,
+        silent_after: rule.silent_after,
+        vehicles: (0..config.vehicles.len())
+            .filter(|index| {
+                rule.vehicles.is_empty() || rule.vehicles.iter().filter_map(vehicle_index).any(|own| own == *index)
+            })
+            .collect(),
+    });
     Policy {
+        weather: weather.collect(),
         vehicles: config.vehicles.clone(),
         keep_out: keep_out.collect(),
         people: config.people.iter().map(|person| (person.name.clone(), person.role)).collect(),

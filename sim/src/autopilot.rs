@@ -148,7 +148,8 @@ impl Autopilot {
         self.act_alone();
         let alone = self.miss_station();
         self.body.step(self.wish(), dt);
-        if self.config.class == Class::Copter && self.mode == mode::COPTER_LAND && self.body.landed() {
+        let down = [mode::COPTER_LAND, mode::COPTER_RTL].contains(&self.mode) && self.body.landed();
+        if self.config.class == Class::Copter && down {
             self.armed = false;
         }
         let due: Vec<u32> = self.streams.iter().filter(|(_, s)| s.next_s <= self.time_s).map(|(id, _)| *id).collect();

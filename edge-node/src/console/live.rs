@@ -16,7 +16,7 @@ use shared::units::Uptime;
 
 use super::{Console, Shared};
 use crate::clock;
-use crate::interlock::vehicle::Told;
+use crate::interlock::commands::Told;
 
 /// The page is told this often: smooth for the eye, cheap for the box.
 const PERIOD: Duration = Duration::from_millis(250);

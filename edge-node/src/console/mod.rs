@@ -22,7 +22,7 @@ use crate::detect::worker::CameraView;
 use crate::health::Metrics;
 use crate::interlock::clerk::View as InterlockView;
 use crate::interlock::driver::Interlock;
-use crate::interlock::machine::Policy;
+use crate::interlock::machine::{Input, Policy};
 use crate::journal::Journal;
 use crate::media::{Media, http as media_http};
 use crate::sensor::http::{Ingest, router as ingest_router};
@@ -75,7 +75,13 @@ type Shared = Arc<Console>;
 
 /// All routes.
 pub fn router(console: Console) -> Router {
-    let ingest = Ingest { journal: console.journal.clone(), metrics: console.metrics.clone() };
+    let (interlock, weather) = (console.interlock.clone(), console.policy.weather.clone());
+    let reading = move |sensor: &str, value: f64| {
+        let watched = weather.iter().enumerate().filter(|(_, rule)| rule.sensor == sensor);
+        watched.for_each(|(weather, _)| interlock.tell(Input::Reading { weather, value }));
+    };
+    let (journal, metrics) = (console.journal.clone(), console.metrics.clone());
+    let ingest = Ingest { journal, metrics, reading: Arc::new(reading) };
     let (media, journal, metrics) = (console.media.clone(), console.journal.clone(), console.metrics.clone());
     let taking = media_http::Taking { media, journal, metrics };
     let history = history::History { node: console.node.clone(), folder: console.folder.clone() };

@@ -74,6 +74,8 @@ pub enum Why {
     NotObeyed,
     /// The vehicle has stopped enough for the next.
     Stopped,
+    /// Somebody is where it would land.
+    Below,
 }
 
 impl Why {
@@ -85,6 +87,7 @@ impl Why {
             Self::NotAccepted => "not accepted",
             Self::NotObeyed => "not obeyed",
             Self::Stopped => "stopped",
+            Self::Below => "somebody is below",
         }
     }
 }
@@ -180,6 +183,9 @@ impl Action {
                 // What was shown before was another stop.
                 self.obey = Obey::NEW;
             }
+            if sight.class.hovers() && stop && sight.below && self.step == 1 && !sight.on_ground(now) {
+                return self.wait_above(sight, now);
+            }
             if sight.class.hovers() && order == Order::Disarm && !sight.on_ground(now) {
                 return self.back_to_land(sight.class, now);
             }
@@ -210,6 +216,14 @@ impl Action {
         let stays = self.demand == Demand::Stop && order == Order::Mode(class.land()) && class.hovers();
         let next = if accepted || stays { None } else { self.advance(sight, Why::Refused, now) };
         next.unwrap_or_default()
+    }
+
+    /// Somebody has come to where it would land: it holds again until they are gone.
+    fn wait_above(&mut self, sight: &Sight, now: Uptime) -> Todo {
+        self.step = 0;
+        self.begin_step(now);
+        let order = Order::Mode(sight.class.hold());
+        Todo { send: Some(order), began: Some((order, Why::Below)) }
     }
 
     /// What was taken for the ground was not, or is no longer said: LAND again.
@@ -277,7 +291,7 @@ impl Action {
             (Class::Rover, Demand::Stop, 0) => late(STOP_ACCEPT),
             (class, Demand::Stop, 0) if done && class.hovers() => {
                 let slow = sight.speed_now(now).is_some_and(|speed| speed < SLOW);
-                (slow || in_all >= BRAKE_TIME).then_some(Why::Stopped)
+                (!sight.below && (slow || in_all >= BRAKE_TIME)).then_some(Why::Stopped)
             }
             // Never disarm in the air; unknown counts as airborne.
             (class, Demand::Stop, 1) if class.hovers() => {

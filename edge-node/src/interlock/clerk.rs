@@ -7,9 +7,9 @@ use shared::event::{Occurred, Payload};
 use shared::ids::TraceId;
 use tokio::sync::{mpsc, watch};
 
+use super::commands::Told;
 use super::machine::RuleView;
 use super::rules::estop::Latched;
-use super::vehicle::Told;
 use crate::alert::Signal;
 use crate::clock::Stamp;
 use crate::health::Metrics;

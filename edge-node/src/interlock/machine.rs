@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
+use super::commands::Told;
 use super::permit::{Asking, decide};
 use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
-use super::rules::keep_out::{Near, Watch};
+use super::rules::keep_out::{self, Near, Watch};
 use super::rules::node::Loop;
 use super::rules::separation::Track;
-use super::vehicle::{Around, Told, Vehicle};
+use super::rules::weather::Gauge;
+use super::vehicle::{Around, Vehicle};
 pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Source, Verb};
 use crate::vehicle::VehicleConfig;
 
@@ -34,8 +36,10 @@ pub struct Machine {
     pass: Loop,
     vehicles: Vec<Vehicle>,
     zones: Vec<Zone>,
-    /// Made anew with each input, in place.
+    /// Made anew with each input, in place: where vehicles are and go, and whether somebody is where each would land.
     tracks: Vec<Option<Track>>,
+    below: Vec<bool>,
+    gauges: Vec<Gauge>,
 }
 
 impl Machine {
@@ -47,7 +51,8 @@ impl Machine {
         let zones = policy.keep_out.iter().map(zone).collect();
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
-        Self { policy, estop, pass: Loop::default(), vehicles, zones, tracks }
+        let (below, gauges) = (vec![false; policy.vehicles.len()], vec![Gauge::new(now); policy.weather.len()]);
+        Self { policy, estop, pass: Loop::default(), vehicles, zones, tracks, below, gauges }
     }
 
     /// The same state under another policy, which a stored one must be given.
@@ -104,7 +109,7 @@ impl Machine {
 
     /// The last command of a vehicle that was permitted.
     pub fn told(&self, vehicle: usize) -> Option<Told> {
-        self.vehicles.get(vehicle).and_then(|own| own.told)
+        self.vehicles.get(vehicle).and_then(Vehicle::told)
     }
 
     /// Takes an input; appends what must be done.
@@ -143,6 +148,12 @@ impl Machine {
                     out.push(Effect::LatchReleased { by, scope, pressed });
                 }
             }
+            Input::Reading { weather, value } => {
+                if let (Some(rule), Some(gauge)) = (self.policy.weather.get(weather), self.gauges.get_mut(weather)) {
+                    gauge.read(rule, value, now);
+                }
+            }
+            Input::Node(ill) => self.pass.look(ill, now),
             Input::Ending => self.vehicles.iter_mut().for_each(Vehicle::hold),
             Input::Vehicle(report) => {
                 let config = self.policy.vehicles.get(report.vehicle);
@@ -160,7 +171,10 @@ impl Machine {
         }
         self.judge(now, out);
         for index in 0..self.vehicles.len() {
-            let (demand, around) = (self.demand(index), around(&self.policy, &self.tracks, &self.pass, now));
+            let (demand, around) = (
+                self.demand(index),
+                around((&self.policy, &self.tracks), (&self.gauges, &self.below), &self.pass, now),
+            );
             if let (Some(config), Some(vehicle)) = (self.policy.vehicles.get(index), self.vehicles.get_mut(index)) {
                 vehicle.act(config, demand, &around, now, out);
             }
@@ -204,12 +218,21 @@ impl Machine {
 
     fn judge(&mut self, now: Uptime, out: &mut Vec<Effect>) {
         let off = self.policy.off.contains(&Rule::KeepOut);
+        self.below.fill(false);
         for (rule, zone) in self.policy.keep_out.iter().zip(&mut self.zones) {
             let threat = zone.watch.threat(rule, now).filter(|_| !off);
+            let origin = self.policy.origin.as_ref();
             for (index, near) in rule.vehicles.iter().zip(&mut zone.near) {
                 let of = self.policy.vehicles.get(*index).zip(self.vehicles.get(*index));
                 let Some((config, vehicle)) = of else { continue };
-                if near.judge(rule, self.policy.origin.as_ref(), threat.as_ref(), &vehicle.sight(config), now) {
+                let sight = vehicle.sight(config);
+                // What has no battery left lands wherever it is.
+                let lands = sight.state.battery_pct.is_some_and(|charge| charge < config.battery.land_pct);
+                if let Some(below) = self.below.get_mut(*index) {
+                    *below |=
+                        !lands && threat.is_some_and(|threat| keep_out::below(rule, origin, &threat, &sight, now));
+                }
+                if near.judge(rule, origin, threat.as_ref(), &sight, now) {
                     let hazard = near.hazard();
                     let (demand, why) = hazard.unwrap_or((Demand::None, Rule::KeepOut.cleared()));
                     let reason = format!("{why} in zone {}", rule.zone);
@@ -225,7 +248,7 @@ impl Machine {
                 *track = known.or(track.map(Track::lost));
             }
         }
-        let around = around(&self.policy, &self.tracks, &self.pass, now);
+        let around = around((&self.policy, &self.tracks), (&self.gauges, &self.below), &self.pass, now);
         for (index, (config, vehicle)) in self.policy.vehicles.iter().zip(&mut self.vehicles).enumerate() {
             vehicle.judge(config, self.estop.latched().holds(index), &around, now, out);
         }
@@ -238,13 +261,18 @@ impl Machine {
             true => self.rules().into_iter().filter(|rule| rule.vehicle == index).collect(),
             false => Vec::new(),
         };
+        let watched = self.policy.keep_out.iter().zip(&self.zones).filter(|(rule, _)| rule.vehicles.contains(&index));
+        let stale: Vec<&str> = match verb.moves() || verb == Verb::Ready {
+            true => watched.filter(|(_, zone)| zone.watch.is_stale()).map(|(rule, _)| rule.zone.as_str()).collect(),
+            false => Vec::new(),
+        };
         let config: Option<&VehicleConfig> = self.policy.vehicles.get(index);
         let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(index)) else {
             let reasons = vec!["unknown vehicle".into()];
             out.push(Effect::Decided { id, vehicle: index, reasons, kept: true });
             return;
         };
-        let asking = Asking { policy: &self.policy, index, config, rules: &rules, by: &by, now };
+        let asking = Asking { policy: &self.policy, index, config, rules: &rules, stale: &stale, by: &by, now };
         let decision = decide(verb, &asking, vehicle);
         if let Some(steps) = decision.steps {
             vehicle.begin(id, (verb.as_str(), steps), now, out);
@@ -267,6 +295,11 @@ fn wait_for_a_command(policy: &Policy, latched: &Latched, vehicles: &mut [Vehicl
     }
 }
 
-fn around<'a>(policy: &'a Policy, tracks: &'a [Option<Track>], pass: &Loop, now: Uptime) -> Around<'a> {
-    Around { policy, tracks, node: pass.hazard(now), on_time: pass.on_time(now) }
+fn around<'a>(
+    (policy, tracks): (&'a Policy, &'a [Option<Track>]),
+    (gauges, below): (&'a [Gauge], &'a [bool]),
+    pass: &Loop,
+    now: Uptime,
+) -> Around<'a> {
+    Around { policy, tracks, gauges, below, node: pass.hazard(now), on_time: pass.on_time(now) }
 }

@@ -6,12 +6,14 @@
 
 pub mod rule;
 pub mod fixed;
+pub mod verb;
 pub mod words;
 pub mod obey;
 pub mod rules;
 pub mod acks;
 pub mod action;
 pub mod transaction;
+pub mod commands;
 pub mod vehicle;
 pub mod permit;
 pub mod machine;
@@ -48,15 +50,24 @@ pub struct InterlockConfig {
     pub off: Vec<Rule>,
     /// Room for recordings of what the interlock takes, MiB; none are made for 0.
     pub recording_mib: Option<u16>,
+    /// Nothing begins to move with less room on the disk than this, MiB; 100 without it.
+    pub headroom_mib: Option<u16>,
 }
 
 impl InterlockConfig {
+    /// Room that the disk should have left, in bytes.
+    pub fn headroom_bytes(&self) -> u64 {
+        u64::from(self.headroom_mib.unwrap_or(HEADROOM_MIB)) << 20
+    }
+
     /// Room for recordings in bytes: some days of two vehicles.
     pub fn recording_bytes(&self) -> u64 {
         u64::from(self.recording_mib.unwrap_or(RECORDING_MIB)) << 20
     }
 }
 
+/// Room on the disk where the configuration says nothing, MiB.
+const HEADROOM_MIB: u16 = 100;
 /// Room for recordings where the configuration says nothing, MiB.
 const RECORDING_MIB: u16 = 256;
 
@@ -85,6 +96,26 @@ pub struct PersonConfig {
     pub name: String,
     /// What the person may do.
     pub role: Role,
+}
+
+/// A reading that keeps aircraft on the ground, and brings them home.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeatherConfig {
+    /// Sensor, as its readings name it.
+    pub sensor: String,
+    /// More than this is too much, in the sensor's unit.
+    pub most: f64,
+    /// Without a reading for this time it counts as silent.
+    #[serde(default = "default_silent", with = "shared::config::duration")]
+    pub silent_after: Duration,
+    /// Vehicles it is for; all that fly without any.
+    #[serde(default)]
+    pub vehicles: Vec<Name>,
+}
+
+fn default_silent() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// Stop vehicles while somebody is in a zone.

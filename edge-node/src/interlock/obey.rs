@@ -32,6 +32,8 @@ pub struct Sight<'a> {
     pub stops: &'a StopTable,
     /// What it said.
     pub state: &'a VehicleState,
+    /// Somebody may be where it would land.
+    pub below: bool,
     /// How fast it may go near people, centimetres a second; zero: it cannot go slowly.
     pub slow_cmps: u16,
 }
@@ -39,7 +41,7 @@ pub struct Sight<'a> {
 impl<'a> Sight<'a> {
     /// Of a vehicle.
     pub fn new(config: &'a VehicleConfig, state: &'a VehicleState) -> Self {
-        Self { class: config.class, stops: &config.brake, state, slow_cmps: config.slow_cmps() }
+        Self { class: config.class, stops: &config.brake, state, below: false, slow_cmps: config.slow_cmps() }
     }
 
     /// Whether it says now that it stands on the ground. What drives always does.

@@ -33,6 +33,8 @@ pub struct Asking<'a> {
     pub config: &'a VehicleConfig,
     /// Every rule that concerns the vehicle, where it shall move.
     pub rules: &'a [RuleView],
+    /// Its zones whose camera shows nothing fresh.
+    pub stale: &'a [&'a str],
     /// Who.
     pub by: &'a str,
     /// Now.
@@ -131,9 +133,18 @@ fn against(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     let old = |at: Uptime| asking.now.since(at) > CHARGE_FRESH;
     let charge = vehicle.state.battery_pct.is_none() || vehicle.state.battery_at.is_none_or(old);
     let charge = charge.then(|| "readiness: its battery does not tell its charge".to_owned());
+    let cameras = asking.stale.iter().map(|zone| format!("readiness: no fresh pictures of zone {zone}"));
+    let cameras = cameras.filter(|_| !asking.policy.off.contains(&Rule::KeepOut));
     let audit = vehicle.state.audit.reasons(asking.config.class, asking.policy.supervisor_sysid);
     let audit = audit.chain(plans(verb, asking, vehicle)).filter(|_| !asking.policy.off.contains(&Rule::Audit));
-    authority(asking, vehicle).into_iter().chain(table).chain(charge).chain(audit).chain(tripped).collect()
+    authority(asking, vehicle)
+        .into_iter()
+        .chain(table)
+        .chain(charge)
+        .chain(audit)
+        .chain(tripped)
+        .chain(cameras)
+        .collect()
 }
 
 /// What begins motion: nobody and no rule is against it, and it leads nowhere that is not allowed.

@@ -28,6 +28,8 @@ pub enum Rule {
     Position,
     /// Its own failsafes are not set up: denies motion, demands nothing.
     Audit,
+    /// Wind, and what else keeps aircraft down.
+    Weather,
     /// This node is not well.
     Node,
 }
@@ -47,6 +49,7 @@ impl Rule {
             Self::Energy => "energy",
             Self::Position => "position",
             Self::Audit => "audit",
+            Self::Weather => "weather",
             Self::Node => "node",
         }
     }
@@ -64,7 +67,8 @@ impl Rule {
             Self::Energy => "disarmed on the ground, and charged",
             Self::Position => "five seconds of a good position",
             Self::Audit => "parameters as they must be",
-            Self::Node => "ten seconds on time",
+            Self::Weather => "a minute of readings that are not too much",
+            Self::Node => "ten seconds in which it is well",
         }
     }
 
@@ -80,6 +84,7 @@ impl Rule {
             Self::Energy => "charged",
             Self::Position => "known again",
             Self::Audit => "set up",
+            Self::Weather => "good again",
             Self::Node => "is well",
         }
     }

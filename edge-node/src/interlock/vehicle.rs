@@ -8,15 +8,16 @@ use shared::units::Uptime;
 
 use super::acks::Acks;
 use super::action::{Action, Todo, Why};
-use super::fixed::Text;
+use super::commands::{Commands, Told, wire};
 use super::obey::Sight;
 use super::rules::autonomy::{Autonomy, of_class};
 use super::rules::lease::{self, Lease};
 use super::rules::link::{self, Beats};
 use super::rules::separation::{self, Track};
 use super::rules::trip::Trip;
-use super::rules::{Hazard, energy, fence, position};
-use super::transaction::{Outcome, Steps, Transaction, Turn};
+use super::rules::weather::Gauge;
+use super::rules::{Hazard, energy, fence, position, worse};
+use super::transaction::Steps;
 use super::words::{Demand, Effect, Policy, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::command::{
@@ -31,7 +32,7 @@ const ORDERS: [u16; 7] =
 /// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).
 const BEAT: Duration = Duration::from_millis(500);
 /// A vehicle's own rules, in the order in which they are shown.
-const OWN: [Rule; 10] = [
+const OWN: [Rule; 11] = [
     Rule::Link,
     Rule::Foreign,
     Rule::Pilot,
@@ -41,6 +42,7 @@ const OWN: [Rule; 10] = [
     Rule::Separation,
     Rule::Energy,
     Rule::Position,
+    Rule::Weather,
     Rule::Node,
 ];
 /// Why everything stands.
@@ -53,21 +55,14 @@ pub struct Around<'a> {
     pub policy: &'a Policy,
     /// Where the vehicles are and go, where that is known.
     pub tracks: &'a [Option<Track>],
+    /// What the weather's sensors said.
+    pub gauges: &'a [Gauge],
+    /// Whether somebody is where each vehicle would land.
+    pub below: &'a [bool],
     /// What is wrong with this node.
     pub node: Hazard,
     /// Whether the safety loop is on time.
     pub on_time: bool,
-}
-
-/// The last command that was permitted.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Told {
-    /// Request id.
-    pub id: EventId,
-    /// What it was.
-    pub verb: Text,
-    /// How it ended, and why, for people; `None`: it is on its way.
-    pub ended: Option<(Text, Text)>,
 }
 
 /// One vehicle.
@@ -81,10 +76,7 @@ pub struct Vehicle {
     /// What it does by itself.
     pub autonomy: Autonomy,
     action: Option<Action>,
-    /// A command that moves it, and one that does not.
-    transactions: [Option<Transaction>; 2],
-    /// The last command.
-    pub told: Option<Told>,
+    commands: Commands,
     /// It may move without a brake test until then.
     trial: Option<Uptime>,
     acks: Acks,
@@ -109,8 +101,7 @@ impl Vehicle {
             lease: Lease::default(),
             autonomy: Autonomy::default(),
             action: None,
-            transactions: [None; 2],
-            told: None,
+            commands: Commands::default(),
             trial: None,
             acks: Acks::default(),
             beats: Beats::default(),
@@ -183,44 +174,12 @@ impl Vehicle {
 
     /// A command that somebody asked for and that is permitted, in the place of any before it.
     pub fn begin(&mut self, id: EventId, command: (&'static str, Steps), now: Uptime, out: &mut Vec<Effect>) {
-        let (verb, steps) = command;
-        let aside = steps.iter().flatten().any(|order| order.is_aside());
-        let mut transactions = self.transactions;
-        let [moving, other] = &mut transactions;
-        let slot = if aside { other } else { moving };
-        if slot.is_some() {
-            self.take(slot, Turn::Ended(Outcome::Cancelled("another command came")), now, out);
-        }
-        *slot = Some(Transaction::new(id, verb, steps, now));
-        self.told = Some(Told { id, verb: Text(verb), ended: None });
-        self.transactions = transactions;
+        self.commands.begin(id, command, now, &mut wire(self.index, &mut self.acks, &mut self.autonomy, out));
     }
 
-    /// What a command's next turn is.
-    fn take(&mut self, slot: &mut Option<Transaction>, turn: Turn, now: Uptime, out: &mut Vec<Effect>) {
-        match (turn, *slot) {
-            (Turn::Send(order, before), _) => {
-                if !order.is_aside() {
-                    self.acks.sent(before == 0, now);
-                }
-                if let Some(mode) = order.mode() {
-                    self.autonomy.ordered(mode, now);
-                }
-                out.push(match before {
-                    0 => Effect::Send(self.index, order),
-                    before => Effect::Again(self.index, order, before),
-                });
-            }
-            (Turn::Ended(outcome), Some(ended)) => {
-                let (id, verb) = ended.of();
-                *slot = None;
-                if let Some(told) = self.told.as_mut().filter(|told| told.id == id) {
-                    told.ended = Some((Text(outcome.as_str()), Text(outcome.detail())));
-                }
-                out.push(Effect::Ended { id, vehicle: self.index, verb, outcome });
-            }
-            _ => {}
-        }
+    /// The last command.
+    pub const fn told(&self) -> Option<Told> {
+        self.commands.told()
     }
 
     /// Commands go on, or are given up: nothing moves it that a rule, its pilot or the end of a lease is against.
@@ -231,27 +190,9 @@ impl Vehicle {
             Demand::None => Some("nobody answers for it any more"),
             _ => Some("the interlock demands otherwise"),
         };
-        let mut transactions = self.transactions;
-        for slot in &mut transactions {
-            let Some(transaction) = slot.as_mut() else { continue };
-            let turn = match against.filter(|_| transaction.moves()) {
-                Some(why) => Turn::Ended(Outcome::Cancelled(why)),
-                None => transaction.tick(&self.sight(config), now),
-            };
-            self.take(slot, turn, now, out);
-        }
-        self.transactions = transactions;
-    }
-
-    fn answered(&mut self, ack: (u16, u8), ours: bool, now: Uptime, out: &mut Vec<Effect>) {
-        let (command, result) = ack;
-        let mut transactions = self.transactions;
-        for slot in &mut transactions {
-            if let Some(turn) = slot.as_mut().map(|transaction| transaction.answered(command, result, ours, now)) {
-                self.take(slot, turn, now, out);
-            }
-        }
-        self.transactions = transactions;
+        let sight = Sight::new(config, &self.state);
+        let mut wire = wire(self.index, &mut self.acks, &mut self.autonomy, out);
+        self.commands.tick(&sight, against, now, &mut wire);
     }
 
     /// It was heard.
@@ -274,7 +215,8 @@ impl Vehicle {
         let Heard::Ack { command, result, .. } = report.heard else { return };
         let counts = ORDERS.contains(&command) && result != IN_PROGRESS;
         let ours = !counts || self.acks.came();
-        self.answered((command, result), ours, now, out);
+        let mut wire = wire(self.index, &mut self.acks, &mut self.autonomy, out);
+        self.commands.answered((command, result), ours, now, &mut wire);
         if !counts {
             return;
         }
@@ -293,6 +235,10 @@ impl Vehicle {
             Rule::Foreign => self.autonomy.foreign(),
             Rule::Pilot => self.autonomy.pilot(),
             Rule::Lease => lease::hazard(&self.lease, &sight, tripped, now),
+            // Nothing lands on anybody.
+            Rule::Asked if self.asked == Demand::Land && around.below.get(self.index) == Some(&true) => {
+                Some((Demand::Hold, "somebody is where it would land, or nobody can see: it waits"))
+            }
             Rule::Asked => (self.asked != Demand::None).then_some((self.asked, "an operator asked for it")),
             Rule::Fence => around.policy.origin.as_ref().and_then(|origin| {
                 self.fence.hazard((self.index, &around.policy.fences, origin), &sight, tripped, now)
@@ -303,6 +249,13 @@ impl Vehicle {
             Rule::Energy => self.energy.hazard(&config.battery, &sight, tripped, now),
             Rule::Position => self.position.hazard(&sight, tripped, now),
             Rule::Node => around.node,
+            Rule::Weather if config.class.flies() => {
+                let flies = self.state.armed && !sight.on_ground(now);
+                let rules = around.policy.weather.iter().zip(around.gauges);
+                let own = rules.filter(|(rule, _)| rule.vehicles.contains(&self.index));
+                own.fold(None, |found, (rule, gauge)| worse(gauge.hazard(rule, flies, now), found))
+            }
+            Rule::Weather => None,
             Rule::KeepOut | Rule::Audit => None,
         }
     }
@@ -348,7 +301,8 @@ impl Vehicle {
         let begun = self.action.is_some_and(|action| action.begun());
         let waits = !self.estop.tripped() && begun && self.autonomy.unsettled(now);
         if let Some(mut action) = self.action.filter(|_| !waits) {
-            let todo = action.tick(&self.sight(config), now);
+            let below = around.below.get(self.index).is_some_and(|below| *below);
+            let todo = action.tick(&Sight { below, ..self.sight(config) }, now);
             self.action = Some(action);
             self.tell(demand, todo, now, out);
         }
@@ -373,11 +327,7 @@ impl Vehicle {
 
     fn tell(&mut self, demand: Demand, todo: Todo, now: Uptime, out: &mut Vec<Effect>) {
         if let Some(order) = todo.send {
-            self.acks.sent(todo.began.is_some(), now);
-            if let Some(mode) = order.mode() {
-                self.autonomy.ordered(mode, now);
-            }
-            out.push(Effect::Send(self.index, order));
+            wire(self.index, &mut self.acks, &mut self.autonomy, out).send(order, todo.began.is_some(), now);
         }
         if let Some((order, why)) = todo.began {
             out.push(Effect::Demanded { vehicle: self.index, demand, order: Some(order), why });

@@ -11,12 +11,15 @@ pub use super::rule::Rule;
 use super::rules::estop::{Latched, Scope};
 use super::rules::fence::Fence;
 use super::rules::keep_out::Ground;
+use super::rules::node::Ill;
 use super::rules::separation::Apart;
+use super::rules::weather::Weather;
 use super::transaction::Outcome;
+pub use super::verb::Verb;
 use crate::ground::Origin;
 use crate::ground::people::People;
 use crate::vehicle::VehicleConfig;
-use crate::vehicle::command::{Circle, Height, Order, Target};
+use crate::vehicle::command::Order;
 use crate::vehicle::state::Report;
 
 /// What a vehicle must do now, weakest to strongest.
@@ -97,6 +100,8 @@ pub struct Policy {
     pub fences: Vec<Fence>,
     /// How far vehicles keep apart.
     pub apart: Option<Apart>,
+    /// Readings that keep aircraft on the ground.
+    pub weather: Vec<Weather>,
     /// Whether the site has a hardware line.
     pub line: bool,
     /// Rules that are switched off.
@@ -108,92 +113,6 @@ impl Policy {
     pub fn role(&self, name: &str) -> Option<Role> {
         let known = self.people.iter().find(|(known, _)| known == name).map(|(_, role)| *role);
         known.or((self.people.is_empty() && !name.trim().is_empty()).then_some(Role::Supervisor))
-    }
-}
-
-/// What a person may ask of a vehicle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
-    /// Stand still. Like the next two it is never denied for lease, link, readiness, node or authority.
-    Hold,
-    /// Go home.
-    Return,
-    /// Land.
-    Land,
-    /// Motors off, on the ground.
-    Disarm,
-    /// Go on with the mission.
-    Resume,
-    /// Whether it could; changes nothing.
-    Ready,
-    /// What the vehicle does on its own, or its pilot, has ended: a supervisor says so.
-    Clear,
-    /// Become the one who answers for it, under this number.
-    Lease(EventId),
-    /// Still there.
-    Renew(EventId),
-    /// Answer for it no longer.
-    Leave(EventId),
-    /// Let it do its mission alone for this time.
-    Patrol(Duration),
-    /// Not any longer.
-    EndPatrol,
-    /// Motors on, standing.
-    Arm,
-    /// Up to a height, here.
-    TakeOff(Height),
-    /// To a place.
-    GoTo(Target),
-    /// Around a place.
-    Orbit(Target, Circle),
-    /// This fast from now on, centimetres a second.
-    Speed(u16),
-    /// Its camera looks there: hundredths of a degree, down is negative, zero ahead.
-    Point {
-        /// Pitch.
-        pitch_cdeg: i16,
-        /// Yaw.
-        yaw_cdeg: i16,
-    },
-    /// Another mission instead of its own.
-    Plan,
-    /// A supervisor measures how it stops: for a while it needs no brake test to move.
-    Trial,
-    /// One of its outputs, by its place in the configuration, on or off.
-    Output(u8, bool),
-}
-
-impl Verb {
-    /// Whether it begins motion, or lets it begin.
-    pub const fn moves(self) -> bool {
-        matches!(self, Self::Resume | Self::Arm | Self::TakeOff(_) | Self::GoTo(_) | Self::Orbit(..) | Self::Speed(_))
-    }
-
-    /// For events.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hold => "hold",
-            Self::Return => "return",
-            Self::Land => "land",
-            Self::Disarm => "disarm",
-            Self::Resume => "resume",
-            Self::Ready => "ready",
-            Self::Clear => "clear",
-            Self::Lease(_) => "lease",
-            Self::Renew(_) => "renew",
-            Self::Leave(_) => "leave",
-            Self::Patrol(_) => "patrol",
-            Self::EndPatrol => "end patrol",
-            Self::Arm => "arm",
-            Self::TakeOff(_) => "take-off",
-            Self::GoTo(_) => "go-to",
-            Self::Orbit(..) => "orbit",
-            Self::Speed(_) => "speed",
-            Self::Point { .. } => "point",
-            Self::Output(..) => "output",
-            Self::Plan => "mission",
-            Self::Trial => "brake-test",
-        }
     }
 }
 
@@ -267,6 +186,15 @@ pub enum Input {
         /// Who reset.
         by: String,
     },
+    /// A sensor that is watched was read: its place in the policy, its value.
+    Reading {
+        /// Index of the rule.
+        weather: usize,
+        /// Value, in the sensor's unit.
+        value: f64,
+    },
+    /// Somebody has looked how the node is.
+    Node(Ill),
     /// The node ends on purpose: what moves is held, since nobody will watch it.
     Ending,
     /// A vehicle was heard.

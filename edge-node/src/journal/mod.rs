@@ -97,6 +97,10 @@ pub struct Counts {
     pub offered_lost: AtomicU64,
     /// Events lost with a failed commit, after their caller was told or could not be.
     pub failed: AtomicU64,
+    /// Since when something waits for its commit, microseconds since boot; 0 while nothing does.
+    pub stuck_since: AtomicU64,
+    /// When a commit last failed, microseconds since boot; 0: never.
+    pub failed_at: AtomicU64,
 }
 
 impl Journal {

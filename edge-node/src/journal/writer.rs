@@ -179,7 +179,11 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
             state.kept_bytes = 0;
         }
         if !state.pending.is_empty() && (waited_for || due || full || retry || closed) {
+            let _ = state.counts.stuck_since.compare_exchange(0, now.0.max(1), Ordering::Relaxed, Ordering::Relaxed);
             state.commit(now);
+            if state.kept.is_empty() {
+                state.counts.stuck_since.store(0, Ordering::Relaxed);
+            }
         }
         state.look_after(errands, now, closed);
         if closed {
@@ -281,6 +285,7 @@ impl State {
 
     fn failed(&mut self, requests: Vec<Request>, reason: &str, now: Uptime) {
         self.retry_at = now.plus(REOPEN);
+        self.counts.failed_at.store(now.0.max(1), Ordering::Relaxed);
         for mut request in requests {
             let bytes = request.record.bytes.len();
             let room = self.kept.len() < KEPT_MAX && self.kept_bytes + bytes <= KEPT_BYTES;

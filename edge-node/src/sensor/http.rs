@@ -1,5 +1,7 @@
 //! Events from outside over HTTP: CloudEvents in JSON, acknowledged after the commit. `console` mounts the router.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -25,6 +27,8 @@ pub struct Ingest {
     pub journal: Journal,
     /// Counters.
     pub metrics: Metrics,
+    /// Told of each reading by its sensor's name, before it is kept.
+    pub reading: Arc<dyn Fn(&str, f64) + Send + Sync>,
 }
 
 /// What an event from outside must have.
@@ -55,6 +59,9 @@ async fn accept(State(ingest): State<Ingest>, body: Bytes) -> Response {
         Ok(parts) => parts,
         Err(detail) => return refused("not an event", StatusCode::BAD_REQUEST, detail),
     };
+    if let Payload::SensorReading(reading) = &payload {
+        (ingest.reading)(&reading.sensor, reading.value);
+    }
     let mut event = ingest.journal.event(subject, payload);
     event.trace_id = Some(trace.unwrap_or_else(|| ingest.journal.trace()));
     event.event_id = event_id.unwrap_or(event.event_id);

@@ -26,6 +26,7 @@ mod interlock_model;
 mod interlock_near;
 mod interlock_properties;
 mod interlock_rules;
+mod interlock_weather;
 mod journal;
 mod links;
 mod mavlink;

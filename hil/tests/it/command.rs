@@ -276,3 +276,42 @@ async fn a_brake_test_measures_the_stop_table_of_a_rover_that_has_none_and_with_
     }
     wait_for_state(&site, "the rover to be held", |state| vehicle(state, "rover")["demand"] == "hold").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gust_brings_the_copter_home_and_its_silence_keeps_it_down() {
+    let (ports, station) = (Ports::free().unwrap(), free_udp_port().unwrap());
+    let mut plan = plan(ports, station, "");
+    plan.node.push_str("\n[[weather]]\nsensor = \"mast\"\nmost = 12\nsilent_after = \"5s\"\n");
+    let mut site = alone(&plan, ports);
+    site.start_sim().unwrap();
+    site.start_node().unwrap();
+    site.patrol("copter").await.unwrap();
+    let wind = async |value: f64| {
+        let data = json!({ "sensor": "mast", "value": value, "unit": "m/s" });
+        let event = json!({ "type": "sensor.reading", "subject": "sensor/mast", "data": data });
+        assert_eq!(site.post("/api/v1/events", &event).await.unwrap().0, 202);
+    };
+    let blowing = async {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            wind(6.0).await;
+        }
+    };
+    let fly = async {
+        assert_eq!(done(&site, "copter", json!({ "verb": "arm" })).await.0, "done");
+        assert_eq!(done(&site, "copter", json!({ "verb": "take-off", "height_m": 6 })).await.0, "done");
+        let high = |state: &Value| vehicle(state, "copter")["relative_alt_m"].as_f64().is_some_and(|alt| alt > 5.5);
+        wait_for_state(&site, "the copter to be up", high).await;
+    };
+    tokio::select! {
+        () = fly => {}
+        () = blowing => {}
+    }
+    wind(15.0).await;
+    wait_for(&site, "RTL", Duration::from_secs(2), |trace| {
+        told(trace, "copter", "MAV_CMD_DO_SET_MODE").iter().any(|c| c["p2"] == 6.0)
+    });
+    wait_for_state(&site, "the copter to be down", |state| vehicle(state, "copter")["armed"] == false).await;
+    assert!(denied(&site, "copter", json!({ "verb": "arm" })).await.contains("weather"));
+}

@@ -23,6 +23,8 @@ const REACTION_S: f64 = 0.25;
 const WALK_MPS: f64 = 1.6;
 /// A vehicle's own position may be wrong by this much, metres.
 const POSITION_ERROR_M: f64 = 2.0;
+/// Nobody may be this near to where something lands, metres.
+const LANDING_M: f64 = 5.0;
 /// A vehicle's position older than this is none.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -62,6 +64,11 @@ impl Watch {
     pub fn unseen() -> Self {
         let people = People::default();
         Self { last_frame: Uptime(0), last_present: None, people, stale: true, back_since: None }
+    }
+
+    /// Whether its camera shows nothing fresh.
+    pub const fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// A frame was looked at.
@@ -165,6 +172,15 @@ impl Near {
         self.speed_mps = if demand == Some(Demand::Hold) { speed } else { 0.0 };
         demand
     }
+}
+
+/// Whether somebody may be where a vehicle would land: within five metres and what is not known of places. A blind camera is
+/// somebody everywhere in its zone. Without a calibration nobody knows, and it lands.
+pub fn below(rule: &KeepOut, origin: Option<&Origin>, threat: &Threat, sight: &Sight, now: Uptime) -> bool {
+    let (Some(ground), Some(origin)) = (&rule.ground, origin) else { return false };
+    let Some(at) = place(sight, origin, now) else { return false };
+    let walked = WALK_MPS * now.since(threat.captured).as_secs_f64();
+    distance(ground, threat, at) < LANDING_M + POSITION_ERROR_M + ground.error_m + walked
 }
 
 /// Where it is, if that is known now.

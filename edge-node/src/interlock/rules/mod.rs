@@ -14,6 +14,7 @@ pub mod envelope;
 pub mod mission;
 pub mod separation;
 pub mod energy;
+pub mod weather;
 pub mod node;
 
 use super::words::Demand;

@@ -1,0 +1,129 @@
+//! The commands of one vehicle that people gave: one that moves it and one that does not, and how the last one went.
+
+use serde::{Deserialize, Serialize};
+use shared::ids::EventId;
+use shared::units::Uptime;
+
+use super::acks::Acks;
+use super::fixed::Text;
+use super::obey::Sight;
+use super::rules::autonomy::Autonomy;
+use super::transaction::{Outcome, Steps, Transaction, Turn};
+use super::words::Effect;
+use crate::vehicle::command::Order;
+
+/// The last command that was permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Request id.
+    pub id: EventId,
+    /// What it was.
+    pub verb: Text,
+    /// How it ended, and why, for people; `None`: it is on its way.
+    pub ended: Option<(Text, Text)>,
+}
+
+/// Where orders go out, and what is remembered of each.
+pub struct Wire<'a> {
+    index: usize,
+    acks: &'a mut Acks,
+    autonomy: &'a mut Autonomy,
+    out: &'a mut Vec<Effect>,
+}
+
+/// Of a vehicle, by its index.
+pub const fn wire<'a>(
+    index: usize,
+    acks: &'a mut Acks,
+    autonomy: &'a mut Autonomy,
+    out: &'a mut Vec<Effect>,
+) -> Wire<'a> {
+    Wire { index, acks, autonomy, out }
+}
+
+impl Wire<'_> {
+    /// An order goes out; `new`: it is another one than before.
+    pub fn send(&mut self, order: Order, new: bool, now: Uptime) {
+        self.remember(order, new, now);
+        self.out.push(Effect::Send(self.index, order));
+    }
+
+    /// The same order of a command, sent so often before.
+    fn send_again(&mut self, order: Order, before: u8, now: Uptime) {
+        self.remember(order, false, now);
+        self.out.push(Effect::Again(self.index, order, before));
+    }
+
+    fn remember(&mut self, order: Order, new: bool, now: Uptime) {
+        if !order.is_aside() {
+            self.acks.sent(new, now);
+        }
+        if let Some(mode) = order.mode() {
+            self.autonomy.ordered(mode, now);
+        }
+    }
+}
+
+/// The commands of one vehicle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Commands {
+    /// One that moves it, and one that does not.
+    slots: [Option<Transaction>; 2],
+    told: Option<Told>,
+}
+
+impl Commands {
+    /// The last one.
+    pub const fn told(&self) -> Option<Told> {
+        self.told
+    }
+
+    /// A command begins, in the place of any before it of its sort; it is sent once the rules have been looked at.
+    pub fn begin(&mut self, id: EventId, command: (&'static str, Steps), now: Uptime, wire: &mut Wire) {
+        let (verb, steps) = command;
+        let aside = steps.iter().flatten().any(|order| order.is_aside());
+        let [moving, other] = &mut self.slots;
+        let slot = if aside { other } else { moving };
+        take(slot, &mut self.told, Turn::Ended(Outcome::Cancelled("another command came")), now, wire);
+        *slot = Some(Transaction::new(id, verb, steps, now));
+        self.told = Some(Told { id, verb: Text(verb), ended: None });
+    }
+
+    /// Time passed. `against`: why nothing may move it now.
+    pub fn tick(&mut self, sight: &Sight, against: Option<&'static str>, now: Uptime, wire: &mut Wire) {
+        for slot in &mut self.slots {
+            let Some(transaction) = slot.as_mut() else { continue };
+            let turn = match against.filter(|_| transaction.moves()) {
+                Some(why) => Turn::Ended(Outcome::Cancelled(why)),
+                None => transaction.tick(sight, now),
+            };
+            take(slot, &mut self.told, turn, now, wire);
+        }
+    }
+
+    /// The vehicle answered: command and MAV_RESULT. `ours`: the ack belongs to what was sent last.
+    pub fn answered(&mut self, ack: (u16, u8), ours: bool, now: Uptime, wire: &mut Wire) {
+        for slot in &mut self.slots {
+            if let Some(turn) = slot.as_mut().map(|transaction| transaction.answered(ack.0, ack.1, ours, now)) {
+                take(slot, &mut self.told, turn, now, wire);
+            }
+        }
+    }
+}
+
+/// What a command's next turn is.
+fn take(slot: &mut Option<Transaction>, told: &mut Option<Told>, turn: Turn, now: Uptime, wire: &mut Wire) {
+    match (turn, *slot) {
+        (Turn::Send(order, 0), _) => wire.send(order, true, now),
+        (Turn::Send(order, before), _) => wire.send_again(order, before, now),
+        (Turn::Ended(outcome), Some(ended)) => {
+            let (id, verb) = ended.of();
+            *slot = None;
+            if let Some(told) = told.as_mut().filter(|told| told.id == id) {
+                told.ended = Some((Text(outcome.as_str()), Text(outcome.detail())));
+            }
+            wire.out.push(Effect::Ended { id, vehicle: wire.index, verb, outcome });
+        }
+        _ => {}
+    }
+}
