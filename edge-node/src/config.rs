@@ -51,6 +51,9 @@ pub struct Config {
     /// Sizes of the store of pictures and clips.
     #[serde(default)]
     pub media: MediaConfig,
+    /// Room for what is said on the links, MiB; nothing is kept of it for 0.
+    #[serde(default = "default_tlog")]
+    pub tlog_mib: u16,
     /// Where events go; without it they stay here.
     pub relay: Option<RelayConfig>,
     /// What looks at pictures; needed where there is a camera.
@@ -99,6 +102,11 @@ pub struct ModelConfig {
 fn default_sysid() -> u8 {
     // Not 255 or 254: ground stations use those, and ArduPilot's failsafe compares only the system id.
     245
+}
+
+fn default_tlog() -> u16 {
+    // Some hours of two vehicles.
+    256
 }
 
 fn default_supervisor() -> u8 {

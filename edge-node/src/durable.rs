@@ -4,7 +4,7 @@
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file that one holder at a time has locked (flock).
 #[derive(Debug)]
@@ -64,6 +64,35 @@ pub fn remove(folder: &Path, name: &str) -> std::io::Result<()> {
 /// The disk's.
 pub fn private_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Files of a folder that end so, in the order of their names.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn files(folder: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == extension)).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// Removes the first of a folder's files until so many bytes more fit into its quota.
+///
+/// # Errors
+/// The disk's.
+pub fn make_room(folder: &Path, extension: &str, quota: u64, more: u64) -> std::io::Result<()> {
+    let files = files(folder, extension)?;
+    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let mut total: u64 = files.iter().map(size).sum();
+    for path in files {
+        if total + more <= quota {
+            break;
+        }
+        total -= size(&path).min(total);
+        std::fs::remove_file(&path)?;
+    }
+    Ok(())
 }
 
 fn sync(folder: &Path) -> std::io::Result<()> {

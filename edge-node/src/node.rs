@@ -49,6 +49,7 @@ use crate::vehicle::hub::{Hub, TASKS};
 use crate::vehicle::link;
 use crate::vehicle::signing::{self, Pace};
 use crate::vehicle::state::VehicleState;
+use crate::vehicle::tlog;
 use crate::watch as node_watch;
 
 /// Workers of the runtime: HTTP and uplink are waiting most of the time.
@@ -140,6 +141,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         let (signatures, folder, stop) = (signatures.clone(), config.data.clone(), stop.clone());
         stages.spawn("signing-time", move || signing::keep(&signatures, &folder, &stop))?;
     }
+    let (tlog, scribe) = tlog::tlog(&config.data, u64::from(config.tlog_mib) << 20);
+    if let Some(scribe) = scribe.filter(|_| !config.links.is_empty()) {
+        last.spawn("tlog", move || scribe.run())?;
+    }
     let hub = Hub {
         fleet: Fleet::new(
             config.vehicles.clone(),
@@ -156,6 +161,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         waiting,
         pace: Pace::new(signatures, clock::uptime()),
         view: vehicle_show,
+        tlog,
         journal: journal.clone(),
         metrics: metrics.clone(),
         stop: stop_last.clone(),

@@ -20,12 +20,13 @@ use super::machine::Machine;
 use super::recording::{Head, Step, VERSION, outcome, trace, write_block};
 use super::words::{Effect, Input};
 use crate::clock::Stamp;
-use crate::durable::private_folder;
+use crate::durable::{self, make_room, private_folder};
 
 /// Steps waiting to be written: a second of 16 vehicles.
 const QUEUE: usize = 1024;
 /// Folder of the recordings, in the data folder.
 pub const FOLDER: &str = "recordings";
+const EXTENSION: &str = "rec";
 /// One file, and the bytes that are packed together.
 const FILE_BYTES: u64 = 8 << 20;
 const BLOCK: usize = 256 << 10;
@@ -176,7 +177,7 @@ impl Scribe {
     }
 
     fn begin(&self, machine: &Machine, first: u64, at: Uptime) -> anyhow::Result<Page> {
-        let path = self.folder.join(format!("{:016x}-{first:012}.rec", self.run));
+        let path = self.folder.join(format!("{:016x}-{first:012}.{EXTENSION}", self.run));
         let file = File::options().create_new(true).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("make {}", path.display()))?;
         self.head(file, machine, first, at).inspect_err(|_| {
@@ -202,17 +203,7 @@ impl Scribe {
     /// Makes room for one file more: the oldest go first.
     fn keep_quota(&self) -> anyhow::Result<()> {
         private_folder(&self.folder).context("make the folder of recordings")?;
-        let files = files(&self.folder)?;
-        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        let mut total: u64 = files.iter().map(size).sum();
-        for path in files {
-            if total + self.file_bytes() <= self.quota {
-                break;
-            }
-            total -= size(&path).min(total);
-            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
-        Ok(())
+        make_room(&self.folder, EXTENSION, self.quota, self.file_bytes()).context("make room for a recording")
     }
 }
 
@@ -233,15 +224,10 @@ fn run_of(path: &Path) -> Option<u64> {
     u64::from_str_radix(path.file_name()?.to_str()?.split('-').next()?, 16).ok()
 }
 
-/// The recordings of a folder, oldest first.
+/// The recordings of a folder, oldest first: names begin with the time of the run and go on with the number of the step.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "rec"));
-    // Names begin with the time of the run and go on with the number of the step.
-    files.sort();
-    Ok(files)
+    durable::files(folder, EXTENSION).with_context(|| format!("read {}", folder.display()))
 }

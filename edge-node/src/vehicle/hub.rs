@@ -20,6 +20,7 @@ use super::gate::Wish;
 use super::signing::Pace;
 use super::state::{Report, VehicleState};
 use super::stations::Reply;
+use super::tlog::Tlog;
 use super::way::Way;
 use super::{LinkConfig, VehicleConfig};
 use crate::clock;
@@ -85,6 +86,8 @@ pub struct Hub {
     pub pace: Pace,
     /// Where the console looks.
     pub view: watch::Sender<Vec<VehicleState>>,
+    /// Keeps what is said on the links.
+    pub tlog: Tlog,
     /// Takes samples and what vehicles say.
     pub journal: Journal,
     /// Counters.
@@ -121,6 +124,7 @@ impl Hub {
                     if let Some(waiting) = self.waiting.get(link) {
                         waiting.fetch_sub(1, Ordering::Relaxed);
                     }
+                    self.tlog.keep(packets.iter().map(|packet| &packet.raw[..]), clock::utc());
                     // When they came, not when there was time for them.
                     self.fleet.hear(link, &way, &packets, at, &mut acts);
                 }
@@ -183,6 +187,7 @@ impl Hub {
             Act::Send(way, packet) => {
                 // A full or unreachable way is the link's silence, which the vehicle's age shows.
                 way.ordinary(&packet);
+                self.tlog.keep(std::iter::once(&packet[..]), clock::utc());
             }
             Act::Sample(vehicle) => self.sample(vehicle),
             Act::Said { vehicle, severity, text } => {

@@ -30,6 +30,7 @@ pub mod errands;
 pub mod craft;
 pub mod ends;
 pub mod fleet;
+pub mod tlog;
 pub mod hub;
 
 use std::collections::BTreeMap;
