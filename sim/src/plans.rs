@@ -1,5 +1,6 @@
-//! Missions and fences that are uploaded and read back (<https://mavlink.io/en/services/mission.html>), as ArduPilot does it:
-//! an upload that is not finished changes nothing, and the first item of a mission is home, whatever was sent. Pure.
+//! Missions and fences that are uploaded and read back (<https://mavlink.io/en/services/mission.html>), as ArduPilot does it: a
+//! fence whose upload is not finished stays as it was, a mission is replaced item by item, and its first item is home, whatever
+//! was sent. Pure.
 
 use mavlink::dialects::ardupilotmega::{
     MISSION_ACK_DATA, MISSION_COUNT_DATA, MISSION_ITEM_INT_DATA, MISSION_REQUEST_INT_DATA, MavCmd, MavMessage,
@@ -72,6 +73,9 @@ impl Plans {
                     };
                     return (vec![ack(from, count.mission_type, result)], false);
                 }
+                if count.mission_type == MavMissionType::MAV_MISSION_TYPE_MISSION {
+                    self.mission.truncate(usize::from(count.count));
+                }
                 let upload = Upload { kind: count.mission_type, count: count.count, items: Vec::new(), heard_s: now_s };
                 self.upload = Some(upload);
                 self.next(from)
@@ -84,6 +88,12 @@ impl Plans {
                 // Another than the one that was asked for is asked for again.
                 if usize::from(item.seq) == upload.items.len() {
                     upload.items.push(item.clone());
+                    if item.mission_type == MavMissionType::MAV_MISSION_TYPE_MISSION {
+                        match self.mission.get_mut(usize::from(item.seq)) {
+                            Some(old) => *old = item.clone(),
+                            None => self.mission.push(item.clone()),
+                        }
+                    }
                 }
                 self.next(from)
             }

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use edge_node::ground::people::People;
 use edge_node::ground::polygon::Polygon;
-use edge_node::ground::{Origin, Place};
+use edge_node::ground::{Origin, Place, Point};
 use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Rule, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::interlock::rules::fence::{Fence, Side};
+use edge_node::interlock::rules::keep_out::Ground;
+use edge_node::interlock::rules::node::Ill;
 use edge_node::interlock::rules::separation::Apart;
+use edge_node::interlock::rules::weather::Weather;
 use edge_node::vehicle::codec::parse;
 use edge_node::vehicle::command::{Circle, Height, Order, Target};
+use edge_node::vehicle::plan::{Plans, Verdict};
 use edge_node::vehicle::state::Report;
 use edge_node::vehicle::state::{Estimate, Heard, VehicleState};
 use edge_node::vehicle::{Class, VehicleConfig};
@@ -27,17 +31,19 @@ fn policy() -> Policy {
         let text = format!("name = \"{class}\"\nclass = \"{class}\"\nsysid = {sysid}\nlinks = [\"l\"]\n{brake}");
         toml::from_str(&text).unwrap()
     };
+    let origin = Origin::new(Place { lat_deg: 47.4, lon_deg: 8.5 });
+    let yard = [(47.3999, 8.4999), (47.3999, 8.5001), (47.4001, 8.5001), (47.4001, 8.4999)];
+    let yard = yard.map(|(lat_deg, lon_deg)| Place { lat_deg, lon_deg });
     let zone = KeepOut {
         zone: "z".into(),
         zone_index: 0,
         vehicles: vec![0, 1],
         clear_after: Duration::from_secs(2),
         stale_after: Duration::from_secs(1),
-        ground: None,
+        ground: Some(Ground { zone: Polygon::new(&yard, &origin).unwrap(), error_m: 1.0 }),
     };
     let classes = ["rover", "copter", "plane", "vtol", "px4-copter"];
     let vehicles = classes.iter().zip(1..).map(|(class, sysid)| vehicle(class, sysid)).collect();
-    let origin = Origin::new(Place { lat_deg: 47.4, lon_deg: 8.5 });
     let corners = [(47.39, 8.49), (47.39, 8.51), (47.41, 8.51), (47.41, 8.49)];
     let corners = corners.map(|(lat_deg, lon_deg)| Place { lat_deg, lon_deg });
     let fence = Fence {
@@ -53,6 +59,12 @@ fn policy() -> Policy {
         fences: vec![fence],
         origin: Some(origin),
         apart: Some(Apart { metres: 5.0 }),
+        weather: vec![Weather {
+            sensor: "wind".into(),
+            most: 100.0,
+            silent_after: Duration::from_secs(10),
+            vehicles: vec![1, 2, 3, 4],
+        }],
         line: true,
         two_person: true,
         off: vec![Rule::Audit],
@@ -77,6 +89,7 @@ fn well(machine: &mut Machine, states: &mut [VehicleState], time: &mut Uptime) {
             let north = f64::from(u8::try_from(vehicle).unwrap()) * 1e-3;
             *state = VehicleState {
                 battery_pct: Some(80),
+                plans: Plans { fence: Verdict::Good, mission: Verdict::Good },
                 position_deg: Some((47.4 + north, 8.5)),
                 battery_at: now,
                 heartbeat_at: now,
@@ -157,12 +170,14 @@ pub fn interlock(mut data: &[u8]) {
             6 if which % 2 == 0 => inputs.push(Input::Reset { id, by, scope: Scope::Site }),
             6 => inputs.push(Input::Confirm { id, by }),
             7 => inputs.push(Input::Released { press: u64::from(*which), by }),
-            8 => inputs.push(Input::Seen {
-                zone: usize::from(which % 2),
-                present: which % 3 == 0,
-                people: People::default(),
-                captured: now,
-            }),
+            8 => {
+                let (mut people, east) = (People::default(), f64::from(*wait) - 100.0);
+                (0..which % 11).for_each(|n| people.add(Some(Point { east, north: f64::from(n) * 5.0 })));
+                let (zone, present) = (usize::from(which % 2), which % 3 == 0);
+                inputs.push(Input::Seen { zone, present, people, captured: now });
+                inputs.push(Input::Node(Ill { disk: which % 16 == 0, ..Ill::default() }));
+                inputs.push(Input::Reading { weather: usize::from(which % 2), value: f64::from(*wait) });
+            }
             _ => {
                 let verbs = verbs(lease, *which);
                 let verb = verbs[usize::from(*wait) % verbs.len()];

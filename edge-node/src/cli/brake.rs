@@ -17,6 +17,8 @@ use crate::vehicle::stop::{Sample, Stop, StopTable, measure};
 const LOOK: Duration = Duration::from_millis(50);
 /// The lease is renewed this often.
 const RENEW: Duration = Duration::from_millis(500);
+/// Between two commands.
+const PAUSE: Duration = Duration::from_millis(250);
 /// A speed is reached within this time, a stop ends within it, a command is answered within it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A speed counts as reached at this part of it.
@@ -52,6 +54,8 @@ struct Test<'a> {
     client: Client,
     lease: String,
     renewed: shared::units::Uptime,
+    /// When it was last told something.
+    commanded: shared::units::Uptime,
     origin: Origin,
 }
 
@@ -64,7 +68,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let client = Client::new(&args.node)?;
     let leased = client.post(&path(args, "lease"), &json!({ "by": args.by }))?;
     let lease = leased.get("lease").and_then(Value::as_str).context("read the lease")?.to_owned();
-    let mut test = Test { args, client, lease, renewed: clock::uptime(), origin: Origin::new(args.to) };
+    let mut test = Test {
+        args,
+        client,
+        lease,
+        renewed: clock::uptime(),
+        commanded: clock::uptime(),
+        origin: Origin::new(args.to),
+    };
     let found = test.run(args.to);
     // Whatever happened it stands before the lease ends.
     let held = test.command(&json!({ "verb": "hold" }));
@@ -223,7 +234,12 @@ impl Test<'_> {
 
     /// Asks for a command, and waits until the vehicle has carried it out.
     fn carried_out(&mut self, command: &Value) -> anyhow::Result<()> {
+        // The node takes five a second.
+        while clock::uptime().since(self.commanded) < PAUSE {
+            self.look()?;
+        }
         let (id, begun) = (self.command(command)?, clock::uptime());
+        self.commanded = begun;
         while clock::uptime().since(begun) < PATIENCE {
             let last = self.look()?.get("command").cloned().unwrap_or_default();
             let outcome = text(&last, "outcome");

@@ -183,6 +183,9 @@ fn drawn_one(step: Step, config: &VehicleConfig, count: usize) -> Result<Item, S
             within("lon_deg", lon_deg, -180.0..=180.0)?;
             let (height_m, wait) =
                 (within("height_m", height_m, -500.0..=10_000.0)?, within("wait_s", wait_s, 0.0..=3600.0)?);
+            if wait.fract() != 0.0 {
+                return Err(format!("wait_s: expected whole seconds, found {wait_s}"));
+            }
             // What circles waits by another command.
             let command = if config.class == Class::Plane && wait > 0.0 { LOITER_TIME } else { WAYPOINT };
             let (lat_e7, lon_e7) = (e7(lat_deg), e7(lon_deg));

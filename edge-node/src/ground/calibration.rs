@@ -12,6 +12,10 @@ use super::{Origin, Place, Point};
 const MARKS_MAX: usize = 64;
 /// A mark may be wrong by this much at most, metres: more, and one of them is not where it was said to be.
 const ERROR_MAX_M: f64 = 5.0;
+/// What one of four marks may be wrong by, metres.
+const UNSEEN_M: f64 = 1.0;
+/// A mark, and a person's feet, are found in the picture to this part of its height.
+const BLUR: f64 = 0.003;
 /// Unknowns of a homography.
 const UNKNOWNS: usize = 8;
 /// A pivot smaller than this: the marks do not span a plane.
@@ -32,7 +36,7 @@ pub struct Mark {
 pub struct Calibration {
     /// Row by row.
     matrix: [[f64; 3]; 3],
-    /// The worst mark is wrong by this much, metres.
+    /// What a place may be wrong by, metres: the worst mark, and what a few pixels mean at the farthest.
     pub error_m: f64,
 }
 
@@ -92,13 +96,39 @@ impl Calibration {
             let off = (at.east - ground[0]).hypot(at.north - ground[1]);
             worst = if off > worst.1 { (n, off) } else { worst };
         }
-        found.error_m = worst.1;
+        // Four marks always agree: nothing shows that one of them is wrong.
+        let unseen = if marks.len() == 4 { UNSEEN_M } else { 0.0 };
+        found.error_m = worst.1 + unseen + found.blur(&seen);
+        if found.is_mirrored() {
+            return Err("expected marks as a camera above its ground sees them, these are mirrored".into());
+        }
         match worst {
             (n, off) if off > ERROR_MAX_M || !off.is_finite() => {
                 Err(format!("expected marks that agree within {ERROR_MAX_M} m, mark {n} is off by {off:.1} m"))
             }
             _ => Ok(found),
         }
+    }
+
+    /// What a few pixels up or down mean, at the worst of these points; metres.
+    fn blur(&self, seen: &[[f64; 2]]) -> f64 {
+        let moved = |[x, y]: [f64; 2]| {
+            let at = self.place([x, y])?;
+            let there =
+                [y - BLUR, y + BLUR].map(|y| self.place([x, y]).map_or(f64::INFINITY, |there| at.distance(there)));
+            Some(there.into_iter().fold(0.0, f64::max))
+        };
+        seen.iter().filter_map(|point| moved(*point)).fold(0.0, f64::max)
+    }
+
+    /// Whether left is right on the ground: a picture's height counts downwards, so a true one turns the other way round.
+    fn is_mirrored(&self) -> bool {
+        let [a, b, c] = self.matrix;
+        let minor = |n: usize, m: usize| {
+            let at = |row: [f64; 3], column: usize| row.get(column).copied().unwrap_or(0.0);
+            at(b, n) * at(c, m) - at(b, m) * at(c, n)
+        };
+        a[0] * minor(1, 2) - a[1] * minor(0, 2) + a[2] * minor(0, 1) >= 0.0
     }
 
     /// Where a point of the picture is; `None`: at the horizon or above it, or so far that it is no place of a site.

@@ -35,6 +35,11 @@ impl People {
         self.anywhere || self.count == 0
     }
 
+    /// Places that are known.
+    pub fn places(&self) -> impl Iterator<Item = Point> + '_ {
+        self.at.iter().take(usize::from(self.count)).copied()
+    }
+
     /// Metres from a point to the nearest whose place is known.
     pub fn distance(&self, from: Point) -> Option<f64> {
         let known = self.at.iter().take(usize::from(self.count));

@@ -1,9 +1,13 @@
-//! Which acks answer the order in force.
+//! Which acks answer the order in force: by command number, since an ack of another command is never one of this.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
+
+use crate::vehicle::command::{
+    ARM_DISARM, DO_CHANGE_SPEED, DO_LAND_START, DO_ORBIT, DO_REPOSITION, DO_SET_MODE, NAV_TAKEOFF,
+};
 
 /// An ack that has not come after this time will not come.
 const ACK_LIFE: Duration = Duration::from_secs(3);
@@ -38,5 +42,20 @@ impl Acks {
         self.awaited = self.awaited.saturating_sub(1);
         self.of_older = self.of_older.saturating_sub(1);
         !older
+    }
+}
+
+/// Commands that carry orders which move a vehicle, or stop it.
+const COMMANDS: [u16; 7] =
+    [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION, NAV_TAKEOFF, DO_ORBIT, DO_CHANGE_SPEED];
+
+/// The acks of each of them.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct AckBook([Acks; COMMANDS.len()]);
+
+impl AckBook {
+    /// The acks of a command; `None`: it carries no such order.
+    pub fn of(&mut self, command: u16) -> Option<&mut Acks> {
+        self.0.get_mut(COMMANDS.iter().position(|known| *known == command)?)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
-use super::obey::{Obey, Sight};
+use super::obey::{Obey, Sight, over_limit};
 use super::rules::link::HEARTBEAT as SILENT;
 use super::words::Demand;
 use crate::vehicle::class::{Class, Meaning, px4, px4_auto};
@@ -48,16 +48,19 @@ const fn orders(sight: &Sight, demand: Demand) -> [Option<Order>; STEPS] {
         (Class::Plane | Class::Vtol, Demand::Limit) if sight.slow_cmps == 0 => [hold, None, None, None],
         (Class::Rover, Demand::Limit) => [Some(Order::Speed(sight.slow_cmps)), hold, disarm, None],
         (Class::Copter, Demand::Limit) => [Some(Order::Speed(sight.slow_cmps)), hold, still, land],
+        (Class::Px4Copter, Demand::Limit) => [Some(Order::Speed(sight.slow_cmps)), Some(Order::StayHere), land, None],
         (_, Demand::Limit) => [Some(Order::Speed(sight.slow_cmps)), hold, None, None],
         (Class::Rover, _) => [hold, disarm, None, None],
         (Class::Copter, Demand::Hold) => [hold, still, land, None],
         (Class::Copter | Class::Px4Copter, Demand::Return) => [home, land, None, None],
         (Class::Copter | Class::Vtol | Class::Px4Copter, Demand::Land) => [land, None, None, None],
-        (Class::Copter | Class::Vtol | Class::Px4Copter, Demand::Stop) => [hold, land, disarm, None],
+        (Class::Copter | Class::Vtol, Demand::Stop) => [hold, land, disarm, None],
+        (Class::Px4Copter, Demand::Stop) => [Some(Order::StayHere), land, disarm, None],
         (Class::Plane | Class::Vtol, Demand::Hold) => [hold, None, None, None],
         (Class::Plane | Class::Vtol, Demand::Return) => [home, None, None, None],
         (Class::Plane, Demand::Land | Demand::Stop) => [Some(Order::LandStart), land, home, None],
-        (Class::Px4Copter, Demand::Hold) => [hold, Some(Order::StayHere), mode(px4_auto(px4::LAND)), None],
+        // PX4 goes to a place in the mode in which it stands: that mode alone would stop nothing.
+        (Class::Px4Copter, Demand::Hold) => [Some(Order::StayHere), hold, mode(px4_auto(px4::LAND)), None],
     }
 }
 
@@ -108,6 +111,16 @@ pub struct Action {
     obey: Obey,
 }
 
+/// What a limit means for a vehicle now.
+enum Slowing {
+    /// It is told.
+    Tell,
+    /// It stands, or is slow enough.
+    Watch,
+    /// It goes in a way that no speed limits.
+    Cannot,
+}
+
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Todo {
@@ -152,8 +165,12 @@ impl Action {
     pub fn tick(&mut self, sight: &Sight, now: Uptime) -> Todo {
         let Some(order) = self.order(sight) else { return Todo::default() };
         let state = sight.state;
-        if matches!(order, Order::Speed(_)) && !self.may_be_slowed(sight) {
-            return Todo::default();
+        if let Order::Speed(cmps) = order {
+            match self.slowing(cmps, sight, now) {
+                Slowing::Tell => {}
+                Slowing::Watch => return Todo::default(),
+                Slowing::Cannot => return self.advance(sight, Why::NotAccepted, now).unwrap_or_default(),
+            }
         }
         if state.packet_at.is_none() {
             // Never heard: there is no address to send to.
@@ -197,7 +214,8 @@ impl Action {
         }
         let period = if silent { REPEAT_SILENT } else { REPEAT };
         // A speed is a setting: set once in each mode.
-        let quiet = done && !first && !silent && (sight.class.flies() || matches!(order, Order::Speed(_)));
+        let settled = sight.class.flies() && !self.still_stopping(order, sight, now);
+        let quiet = done && !first && !silent && (settled || matches!(order, Order::Speed(_)));
         if quiet || self.sent.is_some_and(|at| now.since(at) < period) {
             return Todo::default();
         }
@@ -234,14 +252,33 @@ impl Action {
         Todo { send: Some(order), began: Some((order, Why::NotAccepted)) }
     }
 
-    /// Whether it goes by itself, where a speed means something; in another mode than before it is told anew.
-    fn may_be_slowed(&mut self, sight: &Sight) -> bool {
-        let goes = matches!(sight.class.meaning(sight.state.mode), Meaning::Auto | Meaning::Guided);
-        if !goes || self.in_mode != Some(sight.state.mode) {
+    /// What a limit means for it now: it is told its speed once in each mode in which it goes by itself; what goes otherwise
+    /// cannot be slowed, only held.
+    fn slowing(&mut self, cmps: u16, sight: &Sight, now: Uptime) -> Slowing {
+        let mode = sight.state.mode;
+        let speed = sight.speed_now(now).unwrap_or(f32::MAX);
+        let goes = match sight.class.meaning(mode) {
+            Meaning::Auto | Meaning::Guided => true,
+            // PX4 goes to a place in the mode in which it stands.
+            Meaning::Hold => sight.class == Class::Px4Copter && speed > over_limit(cmps),
+            Meaning::Land => false,
+            Meaning::Return | Meaning::Other if sight.state.armed && speed > over_limit(cmps) => {
+                return Slowing::Cannot;
+            }
+            Meaning::Return | Meaning::Other => false,
+        };
+        if !goes || self.in_mode != Some(mode) {
             (self.sent, self.acked) = (None, false);
         }
-        self.in_mode = goes.then_some(sight.state.mode);
-        goes
+        self.in_mode = goes.then_some(mode);
+        // Nothing is made faster by it.
+        let slow = self.sent.is_none() && speed <= f32::from(cmps) / 100.0;
+        if goes && !slow { Slowing::Tell } else { Slowing::Watch }
+    }
+
+    /// Whether it shows a mode in which it may still be on its way: the order is more than the mode.
+    fn still_stopping(&self, order: Order, sight: &Sight, now: Uptime) -> bool {
+        matches!(order, Order::GuidedStill(_)) && sight.speed_now(now).is_none_or(|speed| speed >= SLOW)
     }
 
     fn begin_step(&mut self, now: Uptime) {

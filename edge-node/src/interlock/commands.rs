@@ -1,16 +1,21 @@
 //! The commands of one vehicle that people gave: one that moves it and one that does not, and how the last one went.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
-use super::acks::Acks;
+use super::acks::AckBook;
 use super::fixed::Text;
 use super::obey::Sight;
 use super::rules::autonomy::Autonomy;
 use super::transaction::{Outcome, Steps, Transaction, Turn};
 use super::words::Effect;
 use crate::vehicle::command::Order;
+
+/// Between two commands of one sort at least.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The last command that was permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,7 +31,7 @@ pub struct Told {
 /// Where orders go out, and what is remembered of each.
 pub struct Wire<'a> {
     index: usize,
-    acks: &'a mut Acks,
+    acks: &'a mut AckBook,
     autonomy: &'a mut Autonomy,
     out: &'a mut Vec<Effect>,
 }
@@ -34,7 +39,7 @@ pub struct Wire<'a> {
 /// Of a vehicle, by its index.
 pub const fn wire<'a>(
     index: usize,
-    acks: &'a mut Acks,
+    acks: &'a mut AckBook,
     autonomy: &'a mut Autonomy,
     out: &'a mut Vec<Effect>,
 ) -> Wire<'a> {
@@ -55,8 +60,8 @@ impl Wire<'_> {
     }
 
     fn remember(&mut self, order: Order, new: bool, now: Uptime) {
-        if !order.is_aside() {
-            self.acks.sent(new, now);
+        if let Some(acks) = self.acks.of(order.command()) {
+            acks.sent(new, now);
         }
         if let Some(mode) = order.mode() {
             self.autonomy.ordered(mode, now);
@@ -70,9 +75,31 @@ pub struct Commands {
     /// One that moves it, and one that does not.
     slots: [Option<Transaction>; 2],
     told: Option<Told>,
+    /// When one of each sort last began.
+    begun: [Option<Uptime>; 2],
+    /// Arming did not succeed, and nobody has been told.
+    unarmed: bool,
 }
 
 impl Commands {
+    /// Whether one of these steps would come too soon after another: whoever asks without end must not fill the line that
+    /// demands go out on. Motors off come too soon only while they are being switched off.
+    pub fn too_soon(&self, steps: &Steps, now: Uptime) -> bool {
+        let aside = steps.iter().flatten().any(|order| order.is_aside());
+        let ([moving, other], [moved, switched]) = (&self.slots, self.begun);
+        let (slot, begun) = if aside { (other, switched) } else { (moving, moved) };
+        let lately = begun.is_some_and(|at| now.since(at) < PAUSE);
+        match steps.first() {
+            Some(Some(Order::Disarm)) => lately && slot.is_some_and(|running| !running.moves()),
+            _ => lately,
+        }
+    }
+
+    /// Whether arming did not succeed since this was last asked.
+    pub fn arming_failed(&mut self) -> bool {
+        std::mem::take(&mut self.unarmed)
+    }
+
     /// The last one.
     pub const fn told(&self) -> Option<Told> {
         self.told
@@ -86,6 +113,8 @@ impl Commands {
         let slot = if aside { other } else { moving };
         take(slot, &mut self.told, Turn::Ended(Outcome::Cancelled("another command came")), now, wire);
         *slot = Some(Transaction::new(id, verb, steps, now));
+        let [moved, switched] = &mut self.begun;
+        *(if aside { switched } else { moved }) = Some(now);
         self.told = Some(Told { id, verb: Text(verb), ended: None });
     }
 
@@ -93,10 +122,12 @@ impl Commands {
     pub fn tick(&mut self, sight: &Sight, against: Option<&'static str>, now: Uptime, wire: &mut Wire) {
         for slot in &mut self.slots {
             let Some(transaction) = slot.as_mut() else { continue };
+            let arming = transaction.arms();
             let turn = match against.filter(|_| transaction.moves()) {
                 Some(why) => Turn::Ended(Outcome::Cancelled(why)),
                 None => transaction.tick(sight, now),
             };
+            self.unarmed |= arming && matches!(turn, Turn::Ended(outcome) if outcome != Outcome::Done);
             take(slot, &mut self.told, turn, now, wire);
         }
     }
@@ -104,7 +135,9 @@ impl Commands {
     /// The vehicle answered: command and MAV_RESULT. `ours`: the ack belongs to what was sent last.
     pub fn answered(&mut self, ack: (u16, u8), ours: bool, now: Uptime, wire: &mut Wire) {
         for slot in &mut self.slots {
+            let arming = slot.is_some_and(|transaction| transaction.arms());
             if let Some(turn) = slot.as_mut().map(|transaction| transaction.answered(ack.0, ack.1, ours, now)) {
+                self.unarmed |= arming && matches!(turn, Turn::Ended(outcome) if outcome != Outcome::Done);
                 take(slot, &mut self.told, turn, now, wire);
             }
         }

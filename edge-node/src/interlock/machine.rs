@@ -227,7 +227,9 @@ impl Machine {
                 let Some((config, vehicle)) = of else { continue };
                 let sight = vehicle.sight(config);
                 // What has no battery left lands wherever it is.
-                let lands = sight.state.battery_pct.is_some_and(|charge| charge < config.battery.land_pct);
+                let empty = sight.state.battery_pct.is_some_and(|charge| charge < config.battery.land_pct);
+                // Nor is what its autopilot has decided made weaker.
+                let lands = empty || vehicle.autonomy.foreign().is_some_and(|(demand, _)| demand == Demand::Land);
                 if let Some(below) = self.below.get_mut(*index) {
                     *below |=
                         !lands && threat.is_some_and(|threat| keep_out::below(rule, origin, &threat, &sight, now));

@@ -64,7 +64,7 @@ impl<'a> Sight<'a> {
 }
 
 /// What a limited speed may become: a quarter more, and noise; m/s.
-fn over_limit(cmps: u16) -> f32 {
+pub fn over_limit(cmps: u16) -> f32 {
     f32::from(cmps) / 100.0 * 1.25 + 0.5
 }
 

@@ -60,6 +60,14 @@ impl Decision {
 
 /// Decides, and changes what is the vehicle's own: its lease, and what it was asked for.
 pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let decision = judge(verb, asking, vehicle);
+    match decision.steps {
+        Some(steps) if vehicle.too_soon(&steps, asking.now) => Decision::denied("it was asked a moment ago"),
+        _ => decision,
+    }
+}
+
+fn judge(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let Some(role) = asking.policy.role(asking.by) else {
         return Decision::denied(format!("authority: {:?} is nobody of this site", asking.by));
     };
@@ -75,7 +83,7 @@ pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         Verb::Trial => trial(role, asking, vehicle),
         Verb::Point { pitch_cdeg, yaw_cdeg } => aside(Order::Point { pitch_cdeg, yaw_cdeg }, asking, vehicle),
         Verb::Output(number, on) => match asking.config.outputs.values().nth(usize::from(number)) {
-            Some(output) => Decision { steps: Some([Some(output.order(on)), None]), ..Decision::default() },
+            Some(output) => Decision { steps: Some([Some(output.order(on)), None, None]), ..Decision::default() },
             None => Decision::denied("envelope: it has no such output"),
         },
         Verb::Ready => Decision { reasons: against(Verb::Resume, asking, vehicle), ..Decision::default() },
@@ -112,7 +120,7 @@ fn disarm(asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         // Disarming leaves AUTO set: armed again it would drive off.
         vehicle.ask(Demand::Hold);
     }
-    Decision { steps: reasons.is_empty().then_some([Some(Order::Disarm), None]), reasons, ..Decision::default() }
+    Decision { steps: reasons.is_empty().then_some([Some(Order::Disarm), None, None]), reasons, ..Decision::default() }
 }
 
 /// Why this person may not move it.
@@ -136,7 +144,7 @@ fn against(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
     let cameras = asking.stale.iter().map(|zone| format!("readiness: no fresh pictures of zone {zone}"));
     let cameras = cameras.filter(|_| !asking.policy.off.contains(&Rule::KeepOut));
     let audit = vehicle.state.audit.reasons(asking.config.class, asking.policy.supervisor_sysid);
-    let audit = audit.chain(plans(verb, asking, vehicle)).filter(|_| !asking.policy.off.contains(&Rule::Audit));
+    let audit = audit.filter(|_| !asking.policy.off.contains(&Rule::Audit)).chain(plans(verb, asking, vehicle));
     authority(asking, vehicle)
         .into_iter()
         .chain(table)
@@ -153,7 +161,13 @@ fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let Asking { policy, index, config, now, .. } = *asking;
     let (sight, origin) = (vehicle.sight(config), policy.origin.as_ref());
     let trial = vehicle.on_trial(now);
-    reasons.extend(Envelope { index, config, sight, fences: &policy.fences, origin, trial, now }.reasons(verb));
+    let envelope = Envelope { index, config, sight, fences: &policy.fences, origin, trial, now };
+    reasons.extend(envelope.reasons(verb));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 60 m/s")]
+    let fastest = Some(Order::Speed(match trial {
+        true => config.slow_cmps(),
+        false => (envelope.fastest_mps() * 100.0) as u16,
+    }));
     if !reasons.is_empty() {
         return Decision { reasons, ..Decision::default() };
     }
@@ -164,20 +178,21 @@ fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let guided = Some(Order::Mode(config.class.guided()));
     let steps = match verb {
         // It is armed standing: what drives in HOLD, a copter where it takes off from.
-        Verb::Arm if config.class == Class::Copter => [guided, Some(Order::Arm)],
-        Verb::Arm => [Some(Order::Mode(config.class.hold())), Some(Order::Arm)],
-        Verb::TakeOff(above) if config.class == Class::Px4Copter => [Some(Order::TakeOff(height(above))), None],
-        Verb::TakeOff(above) => [guided, Some(Order::TakeOff(height(above)))],
+        Verb::Arm if config.class == Class::Copter => [guided, Some(Order::Arm), None],
+        Verb::Arm => [Some(Order::Mode(config.class.hold())), Some(Order::Arm), None],
+        Verb::TakeOff(above) if config.class == Class::Px4Copter => [Some(Order::TakeOff(height(above))), None, None],
+        Verb::TakeOff(above) => [guided, Some(Order::TakeOff(height(above))), None],
         Verb::GoTo(mut target) => {
             target.height = height(target.height);
-            [guided, Some(Order::GoTo(target))]
+            // Each new place begins with the autopilot's own speed.
+            [guided, Some(Order::GoTo(target)), fastest]
         }
         Verb::Orbit(mut target, circle) => {
             target.height = height(target.height);
-            [guided, Some(Order::Orbit(target, circle))]
+            [guided, Some(Order::Orbit(target, circle)), None]
         }
-        Verb::Speed(cmps) => [Some(Order::Speed(cmps)), None],
-        _ => [Some(Order::Mode(config.class.auto())), None],
+        Verb::Speed(cmps) => [Some(Order::Speed(cmps)), None, None],
+        _ => [Some(Order::Mode(config.class.auto())), None, None],
     };
     if !matches!(verb, Verb::Speed(_)) {
         vehicle.ask(Demand::None);
@@ -200,7 +215,7 @@ fn trial(role: Role, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let reasons: Vec<String> = [
         (role < Role::Supervisor).then_some("authority: only a supervisor tries how it stops"),
         (!held).then_some("lease: whoever tries it holds its lease"),
-        (asking.config.class == Class::Plane).then_some("envelope: a plane does not stop"),
+        matches!(asking.config.class, Class::Plane | Class::Vtol).then_some("envelope: a plane does not stop"),
     ]
     .into_iter()
     .flatten()
@@ -209,7 +224,7 @@ fn trial(role: Role, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     if !reasons.is_empty() {
         return Decision { reasons, ..Decision::default() };
     }
-    vehicle.try_until(asking.now.plus(TRIAL));
+    vehicle.try_until(asking.now.plus(TRIAL), asking.now);
     Decision { lease: Some(("brake-test", Some(TRIAL))), ..Decision::default() }
 }
 
@@ -228,7 +243,7 @@ fn plans(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
 fn aside(order: Order, asking: &Asking, vehicle: &Vehicle) -> Decision {
     match vehicle.lease.holder(asking.now) {
         Some(holder) if holder != asking.by => Decision::denied(format!("authority: {holder} holds the lease")),
-        _ => Decision { steps: Some([Some(order), None]), ..Decision::default() },
+        _ => Decision { steps: Some([Some(order), None, None]), ..Decision::default() },
     }
 }
 

@@ -21,7 +21,7 @@ const PROGRESS: Duration = Duration::from_secs(30);
 /// What was taken shows within this time.
 const SHOWS: Duration = Duration::from_secs(3);
 /// Steps of one command.
-pub const STEPS: usize = 2;
+pub const STEPS: usize = 3;
 
 /// The orders of one command, in turn.
 pub type Steps = [Option<Order>; STEPS];
@@ -119,6 +119,11 @@ impl Transaction {
         !self.steps.iter().flatten().all(|order| order.is_aside() || *order == Order::Disarm)
     }
 
+    /// Whether it is to switch its motors on.
+    pub fn arms(&self) -> bool {
+        self.steps.contains(&Some(Order::Arm))
+    }
+
     fn order(&self) -> Option<Order> {
         self.steps.get(self.at).copied().flatten()
     }
@@ -146,11 +151,11 @@ impl Transaction {
             return Turn::Wait;
         }
         match result {
+            // Of a command before it: its own answer is still to come.
+            _ if !ours => {}
             // What comes next is sent when the rules have been looked at.
             ACCEPTED => self.stage = Stage::Taken(now),
             IN_PROGRESS => self.stage = Stage::Works(now),
-            // Of a command before it: its own answer is still to come.
-            _ if !ours => {}
             // It is asked again, as after silence.
             TEMPORARILY_REJECTED if self.tries < TRIES => self.stage = Stage::Waits,
             _ => return Turn::Ended(Outcome::Refused(result)),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
-use super::acks::Acks;
+use super::acks::{AckBook, Acks};
 use super::action::{Action, Todo, Why};
 use super::commands::{Commands, Told, wire};
 use super::obey::Sight;
@@ -20,15 +20,9 @@ use super::rules::{Hazard, energy, fence, position, worse};
 use super::transaction::Steps;
 use super::words::{Demand, Effect, Policy, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
-use crate::vehicle::command::{
-    ARM_DISARM, DO_CHANGE_SPEED, DO_LAND_START, DO_ORBIT, DO_REPOSITION, DO_SET_MODE, NAV_TAKEOFF,
-};
 use crate::vehicle::message::{ACCEPTED, IN_PROGRESS};
 use crate::vehicle::state::{Heard, Report, VehicleState};
 
-/// Commands that carry orders which move it, or stop it.
-const ORDERS: [u16; 7] =
-    [DO_SET_MODE, ARM_DISARM, DO_LAND_START, DO_REPOSITION, NAV_TAKEOFF, DO_ORBIT, DO_CHANGE_SPEED];
 /// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).
 const BEAT: Duration = Duration::from_millis(500);
 /// A vehicle's own rules, in the order in which they are shown.
@@ -78,8 +72,8 @@ pub struct Vehicle {
     action: Option<Action>,
     commands: Commands,
     /// It may move without a brake test until then.
-    trial: Option<Uptime>,
-    acks: Acks,
+    trial: Option<(EventId, Uptime)>,
+    acks: AckBook,
     beats: Beats,
     fence: fence::Watch,
     position: position::Watch,
@@ -103,7 +97,7 @@ impl Vehicle {
             action: None,
             commands: Commands::default(),
             trial: None,
-            acks: Acks::default(),
+            acks: AckBook::default(),
             beats: Beats::default(),
             fence: fence::Watch::default(),
             position: position::Watch::default(),
@@ -164,17 +158,22 @@ impl Vehicle {
 
     /// Whether somebody tries how it stops: whoever holds its lease.
     pub fn on_trial(&self, now: Uptime) -> bool {
-        self.trial.is_some_and(|until| now < until) && self.lease.holder(now).is_some()
+        self.trial.is_some_and(|(lease, until)| now < until && self.lease.held(now) == Some(lease))
     }
 
-    /// Lets it be tried until then.
-    pub fn try_until(&mut self, until: Uptime) {
-        self.trial = Some(until);
+    /// Lets it be tried until then, under the lease that is live now and no other.
+    pub fn try_until(&mut self, until: Uptime, now: Uptime) {
+        self.trial = self.lease.held(now).map(|lease| (lease, until));
     }
 
     /// A command that somebody asked for and that is permitted, in the place of any before it.
     pub fn begin(&mut self, id: EventId, command: (&'static str, Steps), now: Uptime, out: &mut Vec<Effect>) {
         self.commands.begin(id, command, now, &mut wire(self.index, &mut self.acks, &mut self.autonomy, out));
+    }
+
+    /// Whether a command comes too soon after another.
+    pub fn too_soon(&self, steps: &Steps, now: Uptime) -> bool {
+        self.commands.too_soon(steps, now)
     }
 
     /// The last command.
@@ -193,6 +192,10 @@ impl Vehicle {
         let sight = Sight::new(config, &self.state);
         let mut wire = wire(self.index, &mut self.acks, &mut self.autonomy, out);
         self.commands.tick(&sight, against, now, &mut wire);
+        if self.commands.arming_failed() && !config.class.flies() {
+            // What waited for a command waits on: somebody else may arm it in the mode that it is in.
+            self.hold();
+        }
     }
 
     /// It was heard.
@@ -213,8 +216,9 @@ impl Vehicle {
             }
         }
         let Heard::Ack { command, result, .. } = report.heard else { return };
-        let counts = ORDERS.contains(&command) && result != IN_PROGRESS;
-        let ours = !counts || self.acks.came();
+        let acks = self.acks.of(command).filter(|_| result != IN_PROGRESS);
+        let counts = acks.is_some();
+        let ours = acks.is_none_or(Acks::came);
         let mut wire = wire(self.index, &mut self.acks, &mut self.autonomy, out);
         self.commands.answered((command, result), ours, now, &mut wire);
         if !counts {

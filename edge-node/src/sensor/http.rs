@@ -20,6 +20,9 @@ use uuid::Uuid;
 use crate::health::{Metrics, Of};
 use crate::journal::{Journal, JournalError};
 
+/// Told a sensor's name and value.
+pub type Heard = Arc<dyn Fn(&str, f64) + Send + Sync>;
+
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Ingest {
@@ -28,7 +31,7 @@ pub struct Ingest {
     /// Counters.
     pub metrics: Metrics,
     /// Told of each reading by its sensor's name, before it is kept.
-    pub reading: Arc<dyn Fn(&str, f64) + Send + Sync>,
+    pub reading: Heard,
 }
 
 /// What an event from outside must have.

@@ -225,7 +225,9 @@ impl Order {
             }
             Self::TakeOff(height) => [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, height.metres(class)],
             // The speed it has, the yaw it likes.
-            Self::GoTo(_) => [-1.0, CHANGE_MODE, 0.0, f32::NAN, 0.0, 0.0, 0.0],
+            Self::GoTo(_) if class == Class::Px4Copter => [-1.0, CHANGE_MODE, 0.0, f32::NAN, 0.0, 0.0, 0.0],
+            // It shows GUIDED already: one that comes late must not take it out of what stops it.
+            Self::GoTo(_) => [-1.0, 0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0],
             Self::Orbit(_, circle) => {
                 // Looking at the place, for ever.
                 [f32::from(circle.radius_cm) / 100.0, f32::from(circle.speed_cmps) / 100.0, 0.0, 0.0, 0.0, 0.0, 0.0]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
+use super::class::Meaning;
 use super::codec::{Packet, Writer};
 use super::command::{request_parameter, request_stream};
-use super::errands::{Errands, Out, Wish};
+use super::errands::{Doing, Errands, Out, Wish};
 use super::message::{
     EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT, RC_CHANNELS,
     SYS_STATUS,
@@ -87,7 +88,8 @@ impl Craft {
         if !here {
             self.errands.begin_anew();
         }
-        self.errands.tick(here.then_some(!self.state.armed || stands), now, out);
+        let drives = self.state.armed && class.meaning(self.state.mode) == Meaning::Auto;
+        self.errands.tick(here.then_some(Doing { still: !self.state.armed || stands, drives }), now, out);
         self.note();
     }
 

@@ -57,6 +57,15 @@ pub enum Found {
     Params(Vec<Parameter>),
 }
 
+/// What the vehicle does, as far as its plans are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doing {
+    /// It is disarmed, or stands on the ground: its fence may change.
+    pub still: bool,
+    /// It is on its mission: that may not change.
+    pub drives: bool,
+}
+
 /// What must be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Out {
@@ -142,8 +151,8 @@ impl Errands {
         }
     }
 
-    /// Time passed. `still`: it is disarmed, or stands on the ground, so its fence may change; `None`: it is not heard.
-    pub fn tick(&mut self, still: Option<bool>, now: Uptime, out: &mut Vec<Out>) {
+    /// Time passed. `doing`: what it does; `None`: it is not heard.
+    pub fn tick(&mut self, doing: Option<Doing>, now: Uptime, out: &mut Vec<Out>) {
         out.extend(self.clock.tick(now).map(|(id, payload)| Out::Say(id, payload)));
         if let Some((listing, id)) = &mut self.listing {
             match listing.tick(now) {
@@ -155,14 +164,15 @@ impl Errands {
             }
         }
         if self.running.is_none() {
-            self.start(still, now);
+            self.start(doing, now, out);
         }
         if let Some(turn) = self.running.as_mut().and_then(|(transfer, _)| transfer.tick(now)) {
             self.turn(turn, now, out);
         }
     }
 
-    fn start(&mut self, still: Option<bool>, now: Uptime) {
+    fn start(&mut self, doing: Option<Doing>, now: Uptime, out: &mut Vec<Out>) {
+        let still = doing.is_some_and(|doing| doing.still);
         let due = |at: Option<Uptime>| at.is_none_or(|at| now >= at);
         let [fence, mission] = self.due;
         match self.waiting.front() {
@@ -177,14 +187,20 @@ impl Errands {
                 self.waiting.pop_front();
                 self.running = Some((Transfer::read(kind, self.ids, now), Cause::Read(id)));
             }
+            // It was asked before what is asked now is known.
+            Some((id, Wish::Write(_))) if doing.is_none_or(|doing| doing.drives) => {
+                out.push(Out::Answer(*id, Err("it is on its mission, or not heard".into())));
+                self.waiting.pop_front();
+            }
             Some((id, Wish::Write(items))) => {
                 let (id, items) = (*id, items.clone());
                 self.waiting.pop_front();
+                self.plans.mission = Verdict::Half;
                 let transfer = Transfer::write(Kind::Mission, items.clone(), self.ids, now);
                 self.running = Some((transfer, Cause::Write(id, items)));
             }
-            None if still.is_none() => {}
-            None if self.plans.fence == Verdict::Other && still == Some(true) && due(fence) => self.mend(now),
+            None if doing.is_none() => {}
+            None if self.plans.fence == Verdict::Other && still && due(fence) => self.mend(now),
             None if !self.wanted.fence.is_empty() && due(fence) => self.look(Kind::Fence, false, now),
             None if due(mission) => self.look(Kind::Mission, false, now),
             None => {}
@@ -228,7 +244,6 @@ impl Errands {
                 out.push(Out::Answer(id, Ok(Found::Items(items))));
             }
             (Cause::Write(id, items), Done::Taken) => {
-                self.plans.mission = Verdict::Unknown;
                 self.running = Some((Transfer::read(Kind::Mission, self.ids, now), Cause::Back(id, items)));
             }
             (Cause::Back(id, sent), Done::Read(items)) => {
@@ -241,8 +256,14 @@ impl Errands {
             }
             (cause, Done::Failed(why)) => {
                 self.again(kind, now.plus(RETRY));
-                if let Cause::Read(id) | Cause::Write(id, _) | Cause::Back(id, _) = cause {
-                    out.push(Out::Answer(id, Err(why)));
+                match (cause, kind) {
+                    (Cause::Read(id) | Cause::Write(id, _) | Cause::Back(id, _), _) => {
+                        out.push(Out::Answer(id, Err(why)))
+                    }
+                    // What cannot be read is not known; what was half written stays so.
+                    (_, Kind::Mission) if self.plans.mission != Verdict::Half => self.plans.mission = Verdict::Unknown,
+                    (_, Kind::Mission) => {}
+                    (_, Kind::Fence) => self.plans.fence = Verdict::Unknown,
                 }
             }
             // A transfer that reads ends with what it read, one that writes with what was taken.

@@ -150,7 +150,9 @@ impl VehicleConfig {
     /// How fast it goes near people, centimetres a second; zero: a wing whose slowest speed is not known.
     pub fn slow_cmps(&self) -> u16 {
         let wing = matches!(self.class, Class::Plane | Class::Vtol);
-        let near = self.limits.near_mps.unwrap_or(1.0);
+        // Never faster than it may go at all; what was not measured moves only on trial.
+        let fastest = if self.brake.is_empty() { f32::MAX } else { self.brake.fastest_mps() };
+        let near = self.limits.near_mps.unwrap_or(1.0).min(fastest).min(self.limits.speed_mps.unwrap_or(f32::MAX));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 60 m/s")]
         match self.limits.slowest_mps {
             None if wing => 0,

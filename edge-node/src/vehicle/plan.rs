@@ -155,6 +155,8 @@ pub enum Verdict {
     Good,
     /// It is another than it must be.
     Other,
+    /// It is being replaced, or that was not finished: an autopilot may hold half of each.
+    Half,
     /// This item is none that Picket knows.
     Item(u16),
     /// The way to this item leaves the fence.
@@ -171,6 +173,7 @@ impl std::fmt::Display for Verdict {
             Self::Unknown => f.write_str("was not read yet"),
             Self::Good => f.write_str("is as it must be"),
             Self::Other => f.write_str("is not the site's"),
+            Self::Half => f.write_str("is being replaced, or that was not finished"),
             Self::Item(n) => write!(f, "has an item that is not known, number {n}"),
             Self::Outside(n) => write!(f, "leaves the fence on the way to item {n}"),
             Self::High(n) => write!(f, "is too high, or not above home, at item {n}"),

@@ -31,7 +31,8 @@ pub struct Sample {
     pub speed_mps: f64,
 }
 
-/// A stop as samples show it: from the moment it was told, between two samples, until the first of a second of standing.
+/// A stop as samples show it: from the moment it was told, between two samples, until the first of a second of standing,
+/// and the farthest it came.
 /// `None`: it does not stand yet, or was told outside the samples. `standing_mps`: slower than this it stands.
 pub fn measure(samples: &[Sample], told_s: f64, standing_mps: f64) -> Option<Stop> {
     let after = samples.iter().position(|sample| sample.at_s >= told_s)?;
@@ -42,7 +43,9 @@ pub fn measure(samples: &[Sample], told_s: f64, standing_mps: f64) -> Option<Sto
     let rest = samples.get(after..)?;
     let moving = rest.iter().rposition(|sample| sample.speed_mps >= standing_mps)?;
     let (stood, last) = (rest.get(moving + 1)?, rest.last()?);
-    let distance = (stood.place_m.0 - from.0).hypot(stood.place_m.1 - from.1);
+    // The farthest that it came: what drifts back was there.
+    let away = |sample: &Sample| (sample.place_m.0 - from.0).hypot(sample.place_m.1 - from.1);
+    let distance = rest.iter().map(away).fold(0.0, f64::max);
     #[expect(clippy::cast_possible_truncation, reason = "metres and seconds")]
     let stop = Stop {
         speed_mps: between(a.speed_mps, b.speed_mps) as f32,

@@ -81,10 +81,13 @@ impl Transfer {
 
     /// Time passed.
     pub fn tick(&mut self, now: Uptime) -> Option<Turn> {
+        if now.since(self.begun) >= WHOLE {
+            return Some(self.fail("it does not come to an end"));
+        }
         if self.tries > 0 && now.since(self.at) < AGAIN {
             return None;
         }
-        if self.tries >= TRIES || now.since(self.begun) >= WHOLE {
+        if self.tries >= TRIES {
             return Some(self.fail("it does not answer"));
         }
         (self.tries, self.at) = (self.tries + 1, now);
@@ -103,7 +106,7 @@ impl Transfer {
             MISSION_REQUEST | MISSION_REQUEST_INT if self.is_mine(fields.u8(2), fields.u8(4)) => {
                 self.asked(fields.u16(0), now)
             }
-            MISSION_ACK if self.is_mine(fields.u8(0), fields.u8(3)) => Some(self.acked(fields.u8(2))),
+            MISSION_ACK if self.is_mine(fields.u8(0), fields.u8(3)) => self.acked(fields.u8(2)),
             _ => None,
         }
     }
@@ -161,10 +164,11 @@ impl Transfer {
         Some(self.say(MISSION_ITEM_INT, payload, now))
     }
 
-    fn acked(&self, result: u8) -> Turn {
-        match (&self.job, result) {
+    fn acked(&self, result: u8) -> Option<Turn> {
+        let turn = match (&self.job, result) {
             (Job::Write(_), TAKEN) => Turn::Done(None, Done::Taken),
-            (Job::Read(..), TAKEN) => self.fail("it acknowledged what was not sent"),
+            // Of what was written before, once more.
+            (Job::Read(..), TAKEN) => return None,
             // MAV_MISSION_RESULT.
             (_, 3) => self.fail("it does not know such plans"),
             (_, 4) => self.fail("it has no room"),
@@ -172,6 +176,7 @@ impl Transfer {
             (_, 14) => self.fail("it does not take it now"),
             (_, 15) => self.fail("it cancelled it"),
             (_, result) => self.fail(&format!("it refused it with MAV_MISSION_RESULT {result}")),
-        }
+        };
+        Some(turn)
     }
 }

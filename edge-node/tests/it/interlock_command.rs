@@ -4,10 +4,8 @@ use edge_node::ground::polygon::Polygon;
 use edge_node::ground::{Origin, Place};
 use edge_node::interlock::machine::{Demand, Effect, Policy, Role, Verb};
 use edge_node::interlock::rules::fence::{Fence, Side};
-use edge_node::interlock::rules::mission::MissionRule;
 use edge_node::interlock::transaction::Outcome;
 use edge_node::vehicle::command::{Circle, Height, Order, Target};
-use edge_node::vehicle::plan::{ABOVE_HOME, Item, JUMP, Plans, SPEED, TAKE_OFF, Verdict, WAYPOINT};
 use edge_node::vehicle::state::Heard;
 use edge_node::vehicle::stop::StopTable;
 use edge_node::vehicle::{Class, Limits, Output};
@@ -23,12 +21,12 @@ fn height(metres: i32) -> Height {
     Height { above_home_cm: metres * 100, home_cm: 0 }
 }
 
-fn target(lat_e7: i32, lon_e7: i32, metres: i32) -> Target {
+pub fn target(lat_e7: i32, lon_e7: i32, metres: i32) -> Target {
     Target { lat_e7, lon_e7, height: height(metres) }
 }
 
 /// A site of 220 by 150 metres around where the vehicles are, 50 metres high.
-fn fenced() -> Policy {
+pub fn fenced() -> Policy {
     let corners = [(47.399, 8.499), (47.399, 8.501), (47.401, 8.501), (47.401, 8.499)];
     let corners = corners.map(|(lat_deg, lon_deg)| Place { lat_deg, lon_deg });
     let origin = Origin::new(corners[0]);
@@ -46,7 +44,7 @@ fn fenced() -> Policy {
 }
 
 /// Both stand inside, nothing is tripped, somebody answers for them. The copter hovers unless it is `landed`.
-fn ready(policy: Policy, landed: bool) -> Rig {
+pub fn ready(policy: Policy, landed: bool) -> Rig {
     let mut rig = Rig::begin(policy);
     for state in &mut rig.state {
         (state.position_deg, state.speed_mps, state.velocity_mps) = (Some((47.4, 8.5)), 0.0, (0.0, 0.0));
@@ -103,6 +101,8 @@ fn an_answer_ends_a_command_and_a_refusal_says_why() {
     let mut rig = ready(fenced(), false);
     rig.ask(COPTER, Verb::Speed(300));
     ack(&mut rig, COPTER, 178, 0);
+    assert!(rig.ask(COPTER, Verb::Speed(200))[0].contains("a moment ago"), "nobody fills the line");
+    rig.pass(200);
     rig.ask(COPTER, Verb::Speed(200));
     ack(&mut rig, COPTER, 178, 4);
     assert_eq!(ended(&rig), [("speed", Outcome::Done), ("speed", Outcome::Refused(4))]);
@@ -253,6 +253,7 @@ fn a_newer_command_takes_the_place_of_an_older_one_but_a_siren_does_not() {
     rig.ask(COPTER, Verb::Speed(300));
     rig.ask(COPTER, Verb::Output(0, true));
     assert_eq!(ended(&rig), []);
+    rig.pass(200);
     rig.ask(COPTER, Verb::Speed(200));
     assert_eq!(ended(&rig), [("speed", Outcome::Cancelled("another command came"))]);
     assert!(rig.orders(COPTER).contains(&Order::Relay(1, true)));
@@ -296,80 +297,6 @@ fn disarming_is_carried_out_while_it_is_held() {
 }
 
 #[test]
-fn its_own_fence_must_be_the_sites_and_its_mission_one_that_may_be_driven() {
-    let mut rig = ready(fenced(), false);
-    for (plans, verbs) in [
-        (
-            Plans { fence: Verdict::Unknown, mission: Verdict::Good },
-            vec![Verb::Resume, Verb::GoTo(target(474_005_000, 85_005_000, 20))],
-        ),
-        (Plans { fence: Verdict::Other, mission: Verdict::Good }, vec![Verb::Resume, Verb::Arm]),
-        (Plans { fence: Verdict::Good, mission: Verdict::Unknown }, vec![Verb::Resume]),
-        (Plans { fence: Verdict::Good, mission: Verdict::Outside(3) }, vec![Verb::Resume, Verb::Ready]),
-    ] {
-        rig.state[COPTER].plans = plans;
-        rig.pass(200);
-        for verb in verbs {
-            let denied = rig.ask(COPTER, verb);
-            assert!(denied.iter().any(|reason| reason.contains("readiness: its ")), "{plans:?} {verb:?}: {denied:?}");
-        }
-    }
-    // Sent somewhere it does not drive its mission.
-    assert!(rig.ask(COPTER, Verb::GoTo(target(474_005_000, 85_005_000, 20))).is_empty());
-    rig.state[COPTER].plans = Plans { fence: Verdict::Good, mission: Verdict::Good };
-    rig.pass(200);
-    assert!(rig.ask(COPTER, Verb::Resume).is_empty());
-    // What is on its mission gets no other one.
-    rig.pass(200);
-    assert!(rig.ask(COPTER, Verb::Plan)[0].contains("hold it first"));
-    rig.ask(COPTER, Verb::Hold);
-    rig.pass(400);
-    assert!(rig.ask(COPTER, Verb::Plan).is_empty());
-    assert!(rig.ask_as("", EventId(Uuid::now_v7()), COPTER, Verb::Plan)[0].contains("authority"));
-}
-
-fn waypoint(lat_e7: i32, lon_e7: i32, height_m: f32) -> Item {
-    Item { frame: ABOVE_HOME, height_m, lat_e7, lon_e7, ..Item::order(WAYPOINT, [0.0; 4]) }
-}
-
-#[test]
-fn a_mission_is_held_against_fence_ceiling_speed_and_the_list_of_known_items() {
-    let policy = fenced();
-    let rule = |vehicle: usize| MissionRule::new(vehicle, &policy.vehicles[vehicle], &policy);
-    let (here, there) = (waypoint(474_000_000, 85_000_000, 20.0), waypoint(474_005_000, 85_005_000, 20.0));
-    let good = [
-        Item { height_m: 10.0, frame: ABOVE_HOME, ..Item::order(TAKE_OFF, [0.0; 4]) },
-        here,
-        there,
-        Item::order(JUMP, [1.0, -1.0, 0.0, 0.0]),
-    ];
-    assert_eq!(rule(COPTER).check(&good), Verdict::Good);
-    assert_eq!(rule(COPTER).check(&[]), Verdict::Good);
-    let bad = [
-        (waypoint(474_050_000, 85_000_000, 20.0), Verdict::Outside(2)),
-        (waypoint(474_005_000, 85_005_000, 49.5), Verdict::High(2)),
-        (waypoint(474_005_000, 85_005_000, f32::NAN), Verdict::High(2)),
-        (Item { frame: 0, ..there }, Verdict::High(2)),
-        (Item { params: [f32::INFINITY, 0.0, 0.0, 0.0], ..there }, Verdict::Item(2)),
-        (waypoint(0, 0, 20.0), Verdict::Item(2)),
-        (Item::order(SPEED, [1.0, 9.0, -1.0, 0.0]), Verdict::Fast(2)),
-        (Item::order(SPEED, [1.0, f32::NAN, -1.0, 0.0]), Verdict::Fast(2)),
-        (Item::order(JUMP, [-1.0, 3.0, 0.0, 0.0]), Verdict::Item(2)),
-        // Servos, relays, termination, scripts, splines.
-        (Item::order(183, [1.0, 1900.0, 0.0, 0.0]), Verdict::Item(2)),
-        (Item::order(181, [0.0, 1.0, 0.0, 0.0]), Verdict::Item(2)),
-        (Item::order(185, [1.0, 0.0, 0.0, 0.0]), Verdict::Item(2)),
-        (Item::order(42_702, [0.0; 4]), Verdict::Item(2)),
-        (Item { command: 82, ..there }, Verdict::Item(2)),
-    ];
-    for (item, verdict) in bad {
-        assert_eq!(rule(COPTER).check(&[here, item]), verdict, "{item:?}");
-    }
-    // What drives has no height.
-    assert_eq!(rule(ROVER).check(&[waypoint(474_005_000, 85_005_000, 400.0)]), Verdict::Good);
-}
-
-#[test]
 fn a_vehicle_without_a_brake_test_moves_only_for_a_supervisor_who_tries_its_brakes() {
     let mut policy = fenced();
     policy.vehicles[ROVER].brake = StopTable::default();
@@ -384,9 +311,42 @@ fn a_vehicle_without_a_brake_test_moves_only_for_a_supervisor_who_tries_its_brak
     assert!(rig.ask_as("bob", EventId(Uuid::now_v7()), ROVER, Verb::Trial)[0].contains("only a supervisor"));
     assert!(rig.ask(ROVER, Verb::Trial).is_empty());
     assert!(rig.ask(ROVER, to).is_empty());
+    rig.pass(200);
     assert!(rig.ask(ROVER, Verb::Speed(300)).is_empty());
     assert!(rig.ask(ROVER, Verb::Speed(2100))[0].contains("found 21"));
-    // It ends with the lease, patrol or not.
-    rig.pass(2500);
-    assert!(untried(rig.ask(ROVER, to)));
+    // It ends with the lease, patrol or not, and is nobody else's.
+    let bobs = EventId(Uuid::now_v7());
+    rig.ask(ROVER, Verb::Leave(lease));
+    assert!(rig.ask_as("bob", EventId(Uuid::now_v7()), ROVER, Verb::Lease(bobs)).is_empty());
+    assert!(untried(rig.ask_as("bob", EventId(Uuid::now_v7()), ROVER, to)));
+}
+
+#[test]
+fn an_arming_that_fails_leaves_a_rover_that_waits_for_a_command() {
+    let mut rig = ready(fenced(), true);
+    // Its AUTO is still set, and it refuses HOLD.
+    (rig.obeys, rig.state[ROVER].mode) = (false, 10);
+    rig.ask(ROVER, Verb::Hold);
+    assert!(rig.ask(ROVER, Verb::Arm).is_empty());
+    ack(&mut rig, ROVER, SET_MODE, 4);
+    ack(&mut rig, ROVER, SET_MODE, 4);
+    rig.pass(4000);
+    assert!(ended(&rig).iter().any(|(verb, outcome)| *verb == "arm" && *outcome != Outcome::Done), "{:?}", ended(&rig));
+    assert_eq!(rig.machine.demand(ROVER), Demand::Hold);
+}
+
+#[test]
+fn a_late_ack_of_one_place_does_not_end_the_way_to_the_next() {
+    let mut rig = ready(fenced(), false);
+    assert!(rig.ask(COPTER, Verb::GoTo(target(474_005_000, 85_005_000, 20))).is_empty());
+    rig.pass(400);
+    assert!(rig.ask(COPTER, Verb::GoTo(target(474_004_000, 85_004_000, 20))).is_empty());
+    rig.pass(200);
+    ack(&mut rig, COPTER, 192, 0);
+    rig.pass(100);
+    assert!(!rig.orders(COPTER).iter().any(|order| matches!(order, Order::Speed(_))), "{:?}", rig.orders(COPTER));
+    ack(&mut rig, COPTER, 192, 0);
+    rig.pass(100);
+    // The autopilot's own speed is not the vehicle's.
+    assert_eq!(rig.orders(COPTER).last(), Some(&Order::Speed(530)));
 }

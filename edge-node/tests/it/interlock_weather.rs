@@ -212,3 +212,17 @@ fn a_blind_camera_keeps_it_up_and_an_empty_battery_brings_it_down_whoever_is_the
     rig.pass(8000);
     assert_eq!(rig.orders(COPTER).last(), Some(&Order::Mode(9)));
 }
+
+#[test]
+fn a_landing_of_its_own_is_not_turned_into_a_hover_by_an_estop_over_somebody() {
+    let mut rig = over_a_yard();
+    // Its battery's voltage, which the charge does not show.
+    rig.state[COPTER].mode = 9;
+    rig.pass(400);
+    somebody(&mut rig, 4.0);
+    rig.sent.clear();
+    rig.press();
+    rig.pass(9000);
+    assert_eq!(rig.orders(COPTER).last(), Some(&Order::Mode(9)), "{:?}", rig.orders(COPTER));
+    assert!(rig.orders(COPTER).iter().all(|order| [Order::Mode(17), Order::Mode(9)].contains(order)));
+}

@@ -22,6 +22,7 @@ mod interlock_command;
 mod interlock_estop;
 mod interlock_ground;
 mod interlock_lease;
+mod interlock_mission;
 mod interlock_model;
 mod interlock_near;
 mod interlock_properties;

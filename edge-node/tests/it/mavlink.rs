@@ -66,7 +66,8 @@ fn commands_read_as_meant_with_places_as_whole_numbers_and_heights_in_the_frame_
         let [MavMessage::COMMAND_INT(go)] = &written_to(class, Order::GoTo(target))[..] else { panic!() };
         assert_eq!((go.command, go.frame), (MavCmd::MAV_CMD_DO_REPOSITION, frame));
         assert_eq!((go.x, go.y, go.z, go.target_system), (474_005_001, -85_005_003, z, 7));
-        assert_eq!((go.param1, go.param2), (-1.0, 1.0));
+        let changes_mode = f32::from(u8::from(class == Class::Px4Copter));
+        assert_eq!((go.param1, go.param2), (-1.0, changes_mode));
         assert!(go.param4.is_nan(), "the yaw it likes");
         let circle = Circle { radius_cm: 1550, speed_cmps: 250 };
         let [MavMessage::COMMAND_INT(orbit)] = &written_to(class, Order::Orbit(target, circle))[..] else { panic!() };

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use edge_node::vehicle::codec::Packet;
-use edge_node::vehicle::errands::{Errands, Found, Out, Wanted, Wish};
+use edge_node::vehicle::errands::{Doing, Errands, Found, Out, Wanted, Wish};
 use edge_node::vehicle::plan::{ABOVE_HOME, INCLUSION, Item, Kind, MOST, Verdict, WAYPOINT};
 use mavlink::Message;
 use mavlink::dialects::ardupilotmega::MavMessage;
 use shared::units::Uptime;
 
+const STILL: Option<Doing> = Some(Doing { still: true, drives: false });
 const OURS: u8 = 245;
 const THEIRS: u8 = 1;
 const COUNT: u32 = 44;
@@ -44,7 +45,7 @@ struct Rig {
     errands: Errands,
     vehicle: Vehicle,
     now: Uptime,
-    still: Option<bool>,
+    doing: Option<Doing>,
     /// What was said to the vehicle, by number.
     said: Vec<u32>,
     answers: Vec<Result<Found, String>>,
@@ -109,14 +110,14 @@ impl Rig {
         let errands = Errands::new((THEIRS, OURS), true, Wanted { fence, check });
         let vehicle = Vehicle { plans: held, writing: None, lose: 0, bends: false, refuses: None };
         let now = Uptime::from_millis(100_000);
-        Self { errands, vehicle, now, still: Some(true), said: Vec::new(), answers: Vec::new() }
+        Self { errands, vehicle, now, doing: STILL, said: Vec::new(), answers: Vec::new() }
     }
 
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 50 {
             self.now = self.now.plus(Duration::from_millis(50));
             let mut out = Vec::new();
-            self.errands.tick(self.still, self.now, &mut out);
+            self.errands.tick(self.doing, self.now, &mut out);
             self.deliver(out);
         }
     }
@@ -176,10 +177,10 @@ fn a_fence_that_is_the_sites_is_left_alone_and_another_is_replaced_and_read_back
 #[test]
 fn a_fence_is_not_replaced_under_what_flies_and_is_not_good_meanwhile() {
     let mut rig = Rig::new(triangle(), [Vec::new(), vec![corner(9)]]);
-    rig.still = Some(false);
+    rig.doing = Some(Doing { still: false, drives: false });
     rig.pass(3000);
     assert_eq!((rig.errands.plans.fence, rig.count(COUNT)), (Verdict::Other, 0));
-    rig.still = Some(true);
+    rig.doing = STILL;
     rig.pass(500);
     assert_eq!(rig.errands.plans.fence, Verdict::Good);
 }
@@ -278,7 +279,7 @@ fn a_vehicle_that_claims_too_much_asks_for_what_is_not_there_or_answers_others_i
 #[test]
 fn too_many_wishes_are_refused_and_a_silent_vehicle_is_not_asked_by_itself() {
     let mut rig = Rig::new(triangle(), [Vec::new(), Vec::new()]);
-    rig.still = None;
+    rig.doing = None;
     rig.pass(10_000);
     assert_eq!(rig.count(LIST), 0);
     for _ in 0..5 {
@@ -348,4 +349,54 @@ fn a_clock_is_measured_by_our_own_question_alone_and_its_questions_are_answered(
     let [Out::Say(111, payload)] = &out[..] else { panic!("{out:?}") };
     assert_eq!(payload[8..], 1234_i64.to_le_bytes());
     assert_ne!(payload[..8], [0; 8]);
+}
+
+#[test]
+fn a_mission_that_is_being_replaced_is_not_good_and_one_that_is_driven_is_not_replaced() {
+    let mut rig = Rig::new(Vec::new(), [Vec::new(), Vec::new()]);
+    rig.pass(500);
+    rig.vehicle.lose = usize::MAX;
+    rig.wish(Wish::Write(vec![waypoint(0), waypoint(5)]));
+    rig.pass(100);
+    assert_eq!(rig.errands.plans.mission, Verdict::Half);
+    rig.pass(9000);
+    assert!(rig.answers[0].is_err());
+    assert_eq!(rig.errands.plans.mission, Verdict::Half, "an autopilot may hold half of each");
+    rig.vehicle.lose = 0;
+    rig.pass(12_000);
+    assert_eq!(rig.errands.plans.mission, Verdict::Good, "read again");
+    // What cannot be read any more is not known.
+    rig.vehicle.lose = usize::MAX;
+    rig.pass(330_000);
+    assert_eq!(rig.errands.plans.mission, Verdict::Unknown);
+    rig.doing = Some(Doing { still: true, drives: true });
+    rig.answers.clear();
+    rig.vehicle.lose = 0;
+    rig.pass(20_000);
+    rig.wish(Wish::Write(vec![waypoint(0), waypoint(5)]));
+    rig.pass(500);
+    assert_eq!(rig.answers, [Err("it is on its mission, or not heard".to_owned())]);
+}
+
+#[test]
+fn a_vehicle_that_asks_for_one_item_without_end_is_left_and_an_ack_twice_is_no_failure() {
+    let mut rig = Rig::new(Vec::new(), [Vec::new(), Vec::new()]);
+    rig.pass(500);
+    rig.wish(Wish::Write(vec![waypoint(0), waypoint(5)]));
+    rig.vehicle.lose = usize::MAX;
+    for _ in 0..130 {
+        rig.pass(1000);
+        let mut out = Vec::new();
+        rig.errands.hear(&packet(REQUEST, &[0, 0, OURS, 191, 0]), rig.now, &mut out);
+    }
+    assert_eq!(rig.answers, [Err("mission of 1: it does not come to an end".to_owned())]);
+    let mut rig = Rig::new(Vec::new(), [Vec::new(), Vec::new()]);
+    rig.pass(500);
+    rig.wish(Wish::Write(vec![waypoint(0), waypoint(5)]));
+    rig.pass(50);
+    let mut out = Vec::new();
+    rig.errands.hear(&packet(ACK, &[OURS, 191, 0, 0]), rig.now, &mut out);
+    assert_eq!(out, []);
+    rig.pass(500);
+    assert!(rig.answers[0].is_ok(), "{:?}", rig.answers);
 }

@@ -53,11 +53,13 @@ impl Envelope<'_> {
                 vec!["it is no copter: it takes off by its mission, or not at all".into()]
             }
             Verb::TakeOff(height) => self.height(height.above_home_cm).into_iter().collect(),
-            Verb::GoTo(_) if class == Class::Plane => {
+            Verb::GoTo(_) if matches!(class, Class::Plane | Class::Vtol) => {
                 vec!["a plane circles where it is sent, how wide is not known: it flies by its mission".into()]
             }
             Verb::GoTo(target) => self.target(&target, None),
-            Verb::Orbit(..) if !class.hovers() => vec!["only what hovers goes around a place".into()],
+            Verb::Orbit(..) if !matches!(class, Class::Copter | Class::Px4Copter) => {
+                vec!["only a copter goes around a place".into()]
+            }
             Verb::Orbit(target, circle) => {
                 let radius_m = f64::from(circle.radius_cm) / 100.0;
                 let tight = (radius_m < TIGHTEST_M).then(|| format!("expected a radius of {TIGHTEST_M} m or more"));
@@ -88,8 +90,7 @@ impl Envelope<'_> {
 
     fn speed(&self, cmps: u16) -> Option<String> {
         let (speed, limits) = (f32::from(cmps) / 100.0, self.config.limits);
-        let measured = if self.trial { TRIAL_MPS } else { self.config.brake.fastest_mps() };
-        let fastest = limits.speed_mps.unwrap_or(f32::MAX).min(measured);
+        let fastest = self.fastest_mps();
         let wing = matches!(self.config.class, Class::Plane | Class::Vtol);
         match limits.slowest_mps {
             None if wing => Some("no slowest speed is configured, and a wing stalls".into()),
@@ -101,6 +102,12 @@ impl Envelope<'_> {
             }
             _ => None,
         }
+    }
+
+    /// The fastest that it may go, m/s: as configured, and as was measured.
+    pub fn fastest_mps(&self) -> f32 {
+        let measured = if self.trial { TRIAL_MPS } else { self.config.brake.fastest_mps() };
+        self.config.limits.speed_mps.unwrap_or(f32::MAX).min(measured)
     }
 
     /// A target, and the circle around it: inside the fences, and the straight way there too.

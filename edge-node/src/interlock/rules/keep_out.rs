@@ -4,13 +4,14 @@
 //! has its own distance: nearer than R it holds, nearer than 2 R it goes slowly (INTERLOCKS, "keep-out"). R is what it drives
 //! and the person walks until it stands, seen from a frame of some age, and what positions may be wrong by.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use super::Hazard;
-use crate::ground::people::People;
+use crate::ground::people::{MOST as PLACES, People};
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Point};
 use crate::interlock::fixed::Text;
@@ -21,6 +22,8 @@ use crate::interlock::words::{Demand, KeepOut};
 const REACTION_S: f64 = 0.25;
 /// A person walks this fast, m/s (ISO 13855).
 const WALK_MPS: f64 = 1.6;
+/// Two places this near to each other may be one person's, metres.
+const SAME_M: f64 = 0.5;
 /// A vehicle's own position may be wrong by this much, metres.
 const POSITION_ERROR_M: f64 = 2.0;
 /// Nobody may be this near to where something lands, metres.
@@ -37,15 +40,18 @@ pub struct Ground {
     pub error_m: f64,
 }
 
+/// Somebody at a place, and when they were seen there.
+type Seen = (Point, Uptime);
+
 /// Where somebody may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threat {
     /// What was seen, or not.
     pub why: &'static str,
-    /// Who was seen where; `None`: anywhere in the zone.
-    people: Option<People>,
-    /// When.
-    captured: Uptime,
+    /// Who was seen where.
+    seen: [Option<Seen>; PLACES],
+    /// Somebody may be anywhere in the zone, seen then.
+    anywhere: Option<Uptime>,
 }
 
 /// What was seen of a zone.
@@ -53,7 +59,10 @@ pub struct Threat {
 pub struct Watch {
     last_frame: Uptime,
     last_present: Option<Uptime>,
-    people: People,
+    /// People who were seen within the clear time: who is not seen for a frame is not gone.
+    seen: [Option<Seen>; PLACES],
+    /// When somebody was last seen of whom no place is known.
+    anywhere: Option<Uptime>,
     stale: bool,
     /// The first frame after the camera was stale: frames must show the zone empty for the clear time from here.
     back_since: Option<Uptime>,
@@ -62,8 +71,8 @@ pub struct Watch {
 impl Watch {
     /// No frame was seen: a zone begins as stale.
     pub fn unseen() -> Self {
-        let people = People::default();
-        Self { last_frame: Uptime(0), last_present: None, people, stale: true, back_since: None }
+        let (seen, anywhere) = ([None; PLACES], None);
+        Self { last_frame: Uptime(0), last_present: None, seen, anywhere, stale: true, back_since: None }
     }
 
     /// Whether its camera shows nothing fresh.
@@ -74,8 +83,33 @@ impl Watch {
     /// A frame was looked at.
     pub fn saw(&mut self, present: bool, people: People, captured: Uptime) {
         self.last_frame = self.last_frame.max(captured);
-        if present && self.last_present.is_none_or(|last| captured >= last) {
-            (self.last_present, self.people) = (Some(captured), people);
+        if !present {
+            return;
+        }
+        self.last_present = self.last_present.max(Some(captured));
+        if people.is_anywhere() {
+            self.anywhere = self.anywhere.max(Some(captured));
+        }
+        for place in people.places() {
+            self.keep(place, captured);
+        }
+    }
+
+    /// Keeps a place: instead of one that the same person can have walked from, or of the oldest, who is then anywhere.
+    fn keep(&mut self, place: Point, captured: Uptime) {
+        let walked = |(from, at): Seen| {
+            captured > at && from.distance(place) <= SAME_M + WALK_MPS * captured.since(at).as_secs_f64()
+        };
+        let age = |slot: &Option<Seen>| slot.map(|(_, at)| at);
+        let same = self.seen.iter().position(|slot| slot.is_some_and(walked));
+        let index = same.or_else(|| self.seen.iter().position(Option::is_none));
+        let oldest = || self.seen.iter().enumerate().min_by_key(|(_, slot)| age(slot)).map_or(0, |(n, _)| n);
+        let index = index.unwrap_or_else(oldest);
+        if let Some(slot) = self.seen.get_mut(index) {
+            if same.is_none() && slot.is_some() {
+                self.anywhere = self.anywhere.max(slot.map(|(_, at)| at));
+            }
+            *slot = Some((place, captured));
         }
     }
 
@@ -86,16 +120,21 @@ impl Watch {
             self.back_since = Some(self.last_frame);
         }
         self.stale = stale;
-        let lasts = |since: Option<Uptime>| since.is_some_and(|at| self.last_frame.since(at) <= rule.clear_after);
-        let (person, back) = (lasts(self.last_present), lasts(self.back_since));
-        let anywhere = |why| Some(Threat { why, people: None, captured: now });
-        match (stale, back, person.then_some(self.last_present).flatten()) {
-            (true, ..) if person => anywhere("person"),
-            (true, ..) => anywhere("camera stale: a person is assumed"),
-            (false, true, _) => anywhere("camera was stale: not yet seen clear"),
-            (false, false, Some(captured)) => Some(Threat { why: "person", people: Some(self.people), captured }),
-            (false, false, None) => None,
+        let last_frame = self.last_frame;
+        let lasts = |since: Option<Uptime>| since.is_some_and(|at| last_frame.since(at) <= rule.clear_after);
+        for slot in &mut self.seen {
+            *slot = slot.filter(|(_, at)| lasts(Some(*at)));
         }
+        self.anywhere = self.anywhere.filter(|at| lasts(Some(*at)));
+        let (person, back) = (lasts(self.last_present), lasts(self.back_since));
+        let why = match (person, stale, back) {
+            (true, ..) => "person",
+            (false, true, _) => "camera stale: a person is assumed",
+            (false, false, true) => "camera was stale: not yet seen clear",
+            (false, false, false) => return None,
+        };
+        let anywhere = if stale || back { Some(now) } else { self.anywhere };
+        Some(Threat { why, seen: self.seen, anywhere })
     }
 }
 
@@ -153,14 +192,16 @@ impl Near {
     ) -> Option<Demand> {
         let (Some(ground), Some(origin)) = (&rule.ground, origin) else { return Some(Demand::Hold) };
         let speed = sight.speed_now(now).unwrap_or_else(|| sight.stops.fastest_mps()).max(self.speed_mps);
-        let (distance, radius) = match place(sight, origin, now) {
-            Some(at) => (distance(ground, threat, at), radius(speed, threat, ground, sight, now)),
+        let at = place(sight, origin, now);
+        let near = [1.0, 2.0].map(|times| {
             // It may be anywhere.
-            None => (0.0, 1.0),
-        };
-        // What is no number is near.
-        let near =
-            [radius, 2.0 * radius].map(|reach| distance.partial_cmp(&reach).is_none_or(std::cmp::Ordering::is_lt));
+            let Some(at) = at else { return true };
+            people(threat, ground, at).any(|(distance, seen)| {
+                let reach = times * radius(speed, seen, ground, sight, now);
+                // What is no number is near.
+                distance.partial_cmp(&reach).is_none_or(Ordering::is_lt)
+            })
+        });
         for (last, near) in self.last.iter_mut().zip(near) {
             *last = if near { Some(now) } else { last.filter(|at| now.since(*at) <= rule.clear_after) };
         }
@@ -179,8 +220,10 @@ impl Near {
 pub fn below(rule: &KeepOut, origin: Option<&Origin>, threat: &Threat, sight: &Sight, now: Uptime) -> bool {
     let (Some(ground), Some(origin)) = (&rule.ground, origin) else { return false };
     let Some(at) = place(sight, origin, now) else { return false };
-    let walked = WALK_MPS * now.since(threat.captured).as_secs_f64();
-    distance(ground, threat, at) < LANDING_M + POSITION_ERROR_M + ground.error_m + walked
+    people(threat, ground, at).any(|(distance, seen)| {
+        let walked = WALK_MPS * now.since(seen).as_secs_f64();
+        distance < LANDING_M + POSITION_ERROR_M + ground.error_m + walked
+    })
 }
 
 /// Where it is, if that is known now.
@@ -191,17 +234,18 @@ fn place(sight: &Sight, origin: &Origin, now: Uptime) -> Option<Point> {
     Some(origin.point(lat, lon))
 }
 
-fn distance(ground: &Ground, threat: &Threat, at: Point) -> f64 {
-    let known = threat.people.and_then(|people| people.distance(at));
-    let anywhere = threat.people.is_none_or(|people| people.is_anywhere());
-    let zone = if anywhere { ground.zone.distance(at) } else { f64::INFINITY };
-    known.map_or(zone, |known| known.min(zone))
+/// Metres from a vehicle to everybody, and when they were seen.
+fn people<'a>(threat: &'a Threat, ground: &'a Ground, at: Point) -> impl Iterator<Item = (f64, Uptime)> + 'a {
+    let seen = threat.seen.iter().flatten().map(move |(place, seen)| (place.distance(at), *seen));
+    seen.chain(threat.anywhere.map(|seen| (ground.zone.distance(at), seen)))
 }
 
-/// R, metres: `v·(age + 0.25 s) + d_stop(v) + 1.6 m/s·(age + 0.25 s + t_stop(v)) + errors`.
-fn radius(speed_mps: f32, threat: &Threat, ground: &Ground, sight: &Sight, now: Uptime) -> f64 {
+/// R, metres: `v·(age + 0.25 s) + d_stop(v) + 1.6 m/s·(age + 0.25 s + t_stop(v)) + errors`, and what the vehicle has gone since
+/// it told where it is.
+fn radius(speed_mps: f32, seen: Uptime, ground: &Ground, sight: &Sight, now: Uptime) -> f64 {
     let (stop_m, stop_s) = sight.stops.needs(speed_mps);
-    let wait_s = now.since(threat.captured).as_secs_f64() + REACTION_S;
-    let drives = f64::from(speed_mps) * wait_s + f64::from(stop_m);
+    let wait_s = now.since(seen).as_secs_f64() + REACTION_S;
+    let gone_s = sight.state.position_at.map_or(0.0, |at| now.since(at).as_secs_f64());
+    let drives = f64::from(speed_mps) * (wait_s + gone_s) + f64::from(stop_m);
     drives + WALK_MPS * (wait_s + f64::from(stop_s)) + POSITION_ERROR_M + ground.error_m
 }

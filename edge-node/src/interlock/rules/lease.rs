@@ -43,6 +43,11 @@ impl Lease {
         self.held.as_ref().filter(|held| now.since(held.renewed) <= RENEWAL).map(|held| held.by.as_str())
     }
 
+    /// Number of the live lease.
+    pub fn held(&self, now: Uptime) -> Option<EventId> {
+        self.held.as_ref().filter(|held| now.since(held.renewed) <= RENEWAL).map(|held| held.id)
+    }
+
     /// Who has authorised a patrol that has not ended.
     pub fn patrol(&self, now: Uptime) -> Option<&str> {
         self.patrol.as_ref().filter(|(_, until)| now < *until).map(|(by, _)| by.as_str())

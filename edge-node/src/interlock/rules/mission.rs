@@ -4,10 +4,10 @@ use super::envelope::{LOWEST_M, MARGIN_M};
 use super::fence::{Fence, way_breach};
 use crate::ground::{Origin, Point};
 use crate::interlock::words::Policy;
-use crate::vehicle::VehicleConfig;
 use crate::vehicle::plan::{
     ABOVE_HOME, CAMERA, DELAYS, Item, JUMP, LAND, LAND_START, LOITER_TIME, RETURN, SPEED, TAKE_OFF, Verdict, WAYPOINT,
 };
+use crate::vehicle::{Class, VehicleConfig};
 
 /// What a mission is held against.
 #[derive(Debug, Clone)]
@@ -34,18 +34,39 @@ impl MissionRule {
                 wrong.or_else(|| item.params.iter().any(|value| value.is_infinite()).then_some(Verdict::Item(number)))
             }
             SPEED => {
-                let fastest = self.config.limits.speed_mps.unwrap_or(f32::MAX).min(self.config.brake.fastest_mps());
+                let limits = self.config.limits;
+                let fastest = limits.speed_mps.unwrap_or(f32::MAX).min(self.config.brake.fastest_mps());
                 let [_, speed, ..] = item.params;
-                (!(speed > 0.0 && speed <= fastest)).then_some(Verdict::Fast(number))
+                let fits = speed > 0.0 && (limits.slowest_mps.unwrap_or(0.0)..=fastest).contains(&speed);
+                (!fits).then_some(Verdict::Fast(number))
             }
-            JUMP if item.params.first().is_some_and(|to| !(1.0..=f32::from(u16::MAX)).contains(to)) => {
-                Some(Verdict::Item(number))
-            }
-            RETURN | JUMP | LAND_START => None,
+            JUMP => self.jumped(items, item, number, last),
+            RETURN | LAND_START => None,
             command if DELAYS.contains(&command) || CAMERA.contains(&command) => None,
             _ => Some(Verdict::Item(number)),
         });
         found.unwrap_or(Verdict::Good)
+    }
+
+    /// The way from the last place to that of the item that is jumped to: PX4 counts from 0, ArduPilot's item 0 is home.
+    fn jumped(&self, items: &[Item], item: &Item, number: u16, last: Option<Point>) -> Option<Verdict> {
+        let first: u8 = if self.config.class == Class::Px4Copter { 0 } else { 1 };
+        let [to, ..] = item.params;
+        let steps = to - f32::from(first);
+        let whole = (0.0..f32::from(u16::MAX)).contains(&steps) && steps.fract() == 0.0;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in range")]
+        let rest = items.get(steps as usize..).filter(|rest| whole && !rest.is_empty());
+        let Some(rest) = rest else { return Some(Verdict::Item(number)) };
+        let to = rest.iter().find_map(|item| self.place(item));
+        let breach = last.zip(to).and_then(|(last, to)| way_breach(self.fences.iter(), last, to, MARGIN_M));
+        breach.map(|_| Verdict::Outside(number))
+    }
+
+    /// Where an item is on the site's ground, if it has a place.
+    fn place(&self, item: &Item) -> Option<Point> {
+        let placed = matches!(item.command, WAYPOINT | LOITER_TIME | LAND | TAKE_OFF);
+        let origin = self.origin.filter(|_| placed && (item.lat_e7, item.lon_e7) != (0, 0))?;
+        Some(origin.point(f64::from(item.lat_e7) / 1e7, f64::from(item.lon_e7) / 1e7))
     }
 
     fn placed(&self, item: &Item, number: u16, last: &mut Option<Point>) -> Option<Verdict> {
@@ -58,8 +79,7 @@ impl MissionRule {
         if (item.lat_e7, item.lon_e7) == (0, 0) {
             return (item.command == WAYPOINT).then_some(Verdict::Item(number));
         }
-        let origin = self.origin?;
-        let at = origin.point(f64::from(item.lat_e7) / 1e7, f64::from(item.lon_e7) / 1e7);
+        let at = self.place(item)?;
         let from = last.replace(at).unwrap_or(at);
         way_breach(self.fences.iter(), from, at, MARGIN_M).map(|_| Verdict::Outside(number))
     }
