@@ -220,7 +220,6 @@ fn a_mission_is_written_read_back_and_judged_and_home_is_the_vehicles_own() {
     rig.pass(500);
     assert_eq!(rig.errands.plans, edge_node::vehicle::plan::Plans { fence: Verdict::Unknown, mission: Verdict::Good });
     rig.wish(Wish::Write(vec![waypoint(0), waypoint(5), waypoint(6)]));
-    // Its home is where it stands, whatever was sent.
     rig.pass(200);
     assert!(matches!(&rig.answers[..], [Ok(Found::Items(items))] if items.len() == 3), "{:?}", rig.answers);
     rig.vehicle.plans[0][0] = corner(77);
@@ -311,7 +310,6 @@ fn all_parameters_are_read_and_what_did_not_come_is_asked_for_by_number() {
     for index in (0..100).filter(|index| index % 10 != 3) {
         rig.errands.hear(&parameter(index, 100, f32::from(index)), rig.now, &mut out);
     }
-    // Asked by name, without a number; and more than any vehicle has.
     rig.errands.hear(&parameter(u16::MAX, 100, 1.0), rig.now, &mut out);
     rig.errands.hear(&parameter(7, u16::MAX, 1.0), rig.now, &mut out);
     assert_eq!(rig.answers, []);
@@ -365,7 +363,6 @@ fn a_mission_that_is_being_replaced_is_not_good_and_one_that_is_driven_is_not_re
     rig.vehicle.lose = 0;
     rig.pass(12_000);
     assert_eq!(rig.errands.plans.mission, Verdict::Good, "read again");
-    // What cannot be read any more is not known.
     rig.vehicle.lose = usize::MAX;
     rig.pass(330_000);
     assert_eq!(rig.errands.plans.mission, Verdict::Unknown);
