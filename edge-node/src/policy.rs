@@ -79,8 +79,14 @@ pub fn calibration(config: &Config, camera: &CameraConfig) -> Option<Calibration
 
 fn ground(config: &Config, camera: &CameraConfig, zone: &ZoneConfig) -> Option<Ground> {
     let calibration = calibration(config, camera)?;
-    Some(Ground { zone: zone.on_ground(&calibration)?, error_m: calibration.error_m })
+    // A zone may reach beyond the marks, to where a few pixels are metres.
+    let corners: Vec<[f64; 2]> = zone.polygon.iter().map(|[x, y]| [f64::from(*x), f64::from(*y)]).collect();
+    let error_m = calibration.error_m + calibration.blur(&corners);
+    Some(Ground { zone: zone.on_ground(&calibration)?, error_m }).filter(|ground| ground.error_m <= ERROR_MAX_M)
 }
+
+/// A zone whose places may be wrong by more is not used: anybody in it holds every vehicle, metres.
+const ERROR_MAX_M: f64 = 25.0;
 
 /// What each vehicle's own plans must be, in the order of the configuration.
 pub fn plans(config: &Config, policy: &Policy) -> Vec<Wanted> {

@@ -50,7 +50,8 @@ impl Watch {
         });
         Ill {
             journal: lately(stuck_since, false) || lately(failed_at, true),
-            disk: look.room.is_some_and(|room| room < headroom),
+            // What cannot be told is not enough.
+            disk: look.room.is_none_or(|room| room < headroom),
             clock,
         }
     }

@@ -16,6 +16,7 @@ use crate::ground::{Origin, Place};
 use crate::interlock::machine::{Effect, Input, KeepOut, Machine, Policy, Verb};
 use crate::interlock::rules::estop::Latched;
 use crate::interlock::rules::fence::{Fence, Side};
+use crate::interlock::rules::node::Ill;
 use crate::interlock::rules::separation::Apart;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::state::Report;
@@ -90,7 +91,7 @@ fn input(n: usize, now: Uptime) -> Input {
         zone if zone < VEHICLES + ZONES => {
             Input::Seen { zone: zone - VEHICLES, present: false, people: People::default(), captured: now }
         }
-        _ => Input::Tick,
+        _ => Input::Node(Ill::default()),
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Mark {
 pub struct Calibration {
     /// Row by row.
     matrix: [[f64; 3]; 3],
-    /// What a place may be wrong by, metres: the worst mark, and what a few pixels mean at the farthest.
+    /// What a place at a mark may be wrong by, metres: the worst of them, and what a few pixels mean at the farthest.
     pub error_m: f64,
 }
 
@@ -111,7 +111,7 @@ impl Calibration {
     }
 
     /// What a few pixels up or down mean, at the worst of these points; metres.
-    fn blur(&self, seen: &[[f64; 2]]) -> f64 {
+    pub fn blur(&self, seen: &[[f64; 2]]) -> f64 {
         let moved = |[x, y]: [f64; 2]| {
             let at = self.place([x, y])?;
             let there =

@@ -207,6 +207,8 @@ impl Action {
                 return self.back_to_land(sight.class, now);
             }
             let next = self.next_step(order, done, sight, now);
+            // Nothing lands on anybody: what does not hold is told to hold again.
+            let next = next.filter(|_| !self.waits_above(sight, now));
             // The last action is repeated for as long as it is not shown.
             if let Some(todo) = next.and_then(|why| self.advance(sight, why, now)) {
                 return todo;
@@ -232,8 +234,16 @@ impl Action {
         self.acked |= accepted;
         // After landing comes disarming, on the ground only: a refused LAND is repeated.
         let stays = self.demand == Demand::Stop && order == Order::Mode(class.land()) && class.hovers();
+        let stays = stays || self.waits_above(sight, now);
         let next = if accepted || stays { None } else { self.advance(sight, Why::Refused, now) };
         next.unwrap_or_default()
+    }
+
+    /// Whether the next action would be to land, and somebody is there.
+    fn waits_above(&self, sight: &Sight, now: Uptime) -> bool {
+        let next = orders(sight, self.demand).get(self.step + 1).copied().flatten();
+        let lands = next == Some(Order::Mode(sight.class.land())) && sight.class.hovers();
+        lands && sight.below && !sight.on_ground(now)
     }
 
     /// Somebody has come to where it would land: it holds again until they are gone.
@@ -260,8 +270,10 @@ impl Action {
         let goes = match sight.class.meaning(mode) {
             Meaning::Auto | Meaning::Guided => true,
             // PX4 goes to a place in the mode in which it stands.
-            Meaning::Hold => sight.class == Class::Px4Copter && speed > over_limit(cmps),
-            Meaning::Land => false,
+            Meaning::Hold if sight.class == Class::Px4Copter => speed > over_limit(cmps),
+            // In LOITER and POSHOLD sticks move it.
+            Meaning::Hold if mode != sight.class.hold() && speed > over_limit(cmps) => return Slowing::Cannot,
+            Meaning::Hold | Meaning::Land => false,
             Meaning::Return | Meaning::Other if sight.state.armed && speed > over_limit(cmps) => {
                 return Slowing::Cannot;
             }

@@ -52,7 +52,7 @@ impl Machine {
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
         let (below, gauges) = (vec![false; policy.vehicles.len()], vec![Gauge::new(now); policy.weather.len()]);
-        Self { policy, estop, pass: Loop::default(), vehicles, zones, tracks, below, gauges }
+        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, below, gauges }
     }
 
     /// The same state under another policy, which a stored one must be given.
@@ -61,6 +61,11 @@ impl Machine {
     /// When the policy is of another site: its vehicles or keep-out rules are not as many.
     pub fn under(mut self, policy: Policy) -> Result<Self, String> {
         let (vehicles, zones) = (policy.vehicles.len(), policy.keep_out.len());
+        let same = policy.weather.len() == self.gauges.len()
+            && policy.keep_out.iter().zip(&self.zones).all(|(rule, zone)| rule.vehicles.len() == zone.near.len());
+        if !same {
+            return Err("expected as many weather rules, and vehicles of each keep-out rule, as recorded".into());
+        }
         if (vehicles, zones) != (self.vehicles.len(), self.zones.len()) {
             let (had, watched) = (self.vehicles.len(), self.zones.len());
             return Err(format!(
@@ -227,9 +232,12 @@ impl Machine {
                 let Some((config, vehicle)) = of else { continue };
                 let sight = vehicle.sight(config);
                 // What has no battery left lands wherever it is.
-                let empty = sight.state.battery_pct.is_some_and(|charge| charge < config.battery.land_pct);
+                let charge = sight.state.battery_pct;
+                let empty = vehicle.is_empty() || charge.is_some_and(|charge| charge < config.battery.land_pct);
                 // Nor is what its autopilot has decided made weaker.
-                let lands = empty || vehicle.autonomy.foreign().is_some_and(|(demand, _)| demand == Demand::Land);
+                let lands = empty
+                    || sight.on_ground(now)
+                    || vehicle.autonomy.foreign().is_some_and(|(demand, _)| demand == Demand::Land);
                 if let Some(below) = self.below.get_mut(*index) {
                     *below |=
                         !lands && threat.is_some_and(|threat| keep_out::below(rule, origin, &threat, &sight, now));

@@ -60,9 +60,14 @@ impl Decision {
 
 /// Decides, and changes what is the vehicle's own: its lease, and what it was asked for.
 pub fn decide(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
+    let stood = vehicle.asked();
     let decision = judge(verb, asking, vehicle);
     match decision.steps {
-        Some(steps) if vehicle.too_soon(&steps, asking.now) => Decision::denied("it was asked a moment ago"),
+        Some(steps) if vehicle.too_soon(&steps, asking.now) => {
+            // What was not taken takes nothing back.
+            vehicle.ask(stood);
+            Decision::denied("it was asked a moment ago")
+        }
         _ => decision,
     }
 }

@@ -79,6 +79,8 @@ pub struct Vehicle {
     position: position::Watch,
     energy: energy::Watch,
     asked: Demand,
+    /// Somebody may be where it would land.
+    below: bool,
     beaten: Option<Uptime>,
     /// Of the lease and of the patrol.
     lapse_told: [bool; 2],
@@ -103,6 +105,7 @@ impl Vehicle {
             position: position::Watch::default(),
             energy: energy::Watch::default(),
             asked: Demand::None,
+            below: false,
             beaten: None,
             lapse_told: [false; 2],
             estop: Trip::default(),
@@ -112,7 +115,7 @@ impl Vehicle {
 
     /// As its action and its rules see it.
     pub fn sight<'a>(&'a self, config: &'a VehicleConfig) -> Sight<'a> {
-        Sight::new(config, &self.state)
+        Sight { below: self.below, ..Sight::new(config, &self.state) }
     }
 
     fn trips(&self) -> impl Iterator<Item = (&'static str, &'static str, &Trip)> {
@@ -144,6 +147,16 @@ impl Vehicle {
     /// Whether a pilot has it and nothing is sent to it: an e-stop still is.
     pub fn steered(&self) -> bool {
         !self.estop.tripped() && self.trip(Rule::Pilot).is_some()
+    }
+
+    /// What an operator has asked for.
+    pub const fn asked(&self) -> Demand {
+        self.asked
+    }
+
+    /// Whether its own rule says that its battery is at its end.
+    pub fn is_empty(&self) -> bool {
+        self.trip(Rule::Energy).is_some_and(|(demand, _)| demand == Demand::Land)
     }
 
     /// An operator asks for a demand, or for none any more.
@@ -295,6 +308,7 @@ impl Vehicle {
 
     /// Carries out the strongest demand.
     pub fn act(&mut self, config: &VehicleConfig, demand: Demand, around: &Around, now: Uptime, out: &mut Vec<Effect>) {
+        self.below = around.below.get(self.index) == Some(&true);
         let demand = if self.steered() { Demand::None } else { demand };
         if self.action.map_or(Demand::None, |action| action.demand()) != demand {
             self.action = (demand != Demand::None).then(|| Action::new(demand, now));
@@ -305,8 +319,7 @@ impl Vehicle {
         let begun = self.action.is_some_and(|action| action.begun());
         let waits = !self.estop.tripped() && begun && self.autonomy.unsettled(now);
         if let Some(mut action) = self.action.filter(|_| !waits) {
-            let below = around.below.get(self.index).is_some_and(|below| *below);
-            let todo = action.tick(&Sight { below, ..self.sight(config) }, now);
+            let todo = action.tick(&self.sight(config), now);
             self.action = Some(action);
             self.tell(demand, todo, now, out);
         }

@@ -164,6 +164,7 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
         let first = queue.recv_timeout(TICK);
         let closed = matches!(first, Err(RecvTimeoutError::Disconnected));
         let now = clock::uptime();
+        let _ = state.counts.stuck_since.compare_exchange(0, now.0.max(1), Ordering::Relaxed, Ordering::Relaxed);
         if state.pending.is_empty() {
             state.oldest = now;
         }
@@ -179,13 +180,13 @@ fn run(mut state: State, queue: &Receiver<Request>, safety: &Receiver<Request>, 
             state.kept_bytes = 0;
         }
         if !state.pending.is_empty() && (waited_for || due || full || retry || closed) {
-            let _ = state.counts.stuck_since.compare_exchange(0, now.0.max(1), Ordering::Relaxed, Ordering::Relaxed);
             state.commit(now);
-            if state.kept.is_empty() {
-                state.counts.stuck_since.store(0, Ordering::Relaxed);
-            }
         }
         state.look_after(errands, now, closed);
+        // All of the disk's work of this turn is done.
+        if state.kept.is_empty() {
+            state.counts.stuck_since.store(0, Ordering::Relaxed);
+        }
         if closed {
             info!("journal is closed");
             return;

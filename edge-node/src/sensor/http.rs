@@ -17,8 +17,12 @@ use shared::units::UtcMicros;
 use tracing::debug;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::health::{Metrics, Of};
 use crate::journal::{Journal, JournalError};
+
+/// A reading whose own time is so long ago waited somewhere: ten seconds.
+const BACKLOG: UtcMicros = UtcMicros(10_000_000);
 
 /// Told a sensor's name and value.
 pub type Heard = Arc<dyn Fn(&str, f64) + Send + Sync>;
@@ -62,7 +66,9 @@ async fn accept(State(ingest): State<Ingest>, body: Bytes) -> Response {
         Ok(parts) => parts,
         Err(detail) => return refused("not an event", StatusCode::BAD_REQUEST, detail),
     };
-    if let Payload::SensorReading(reading) = &payload {
+    // What waited at a gateway says nothing about now.
+    let old = at.is_some_and(|at| clock::utc().0.saturating_sub(at.0) > BACKLOG.0);
+    if let (Payload::SensorReading(reading), false) = (&payload, old) {
         (ingest.reading)(&reading.sensor, reading.value);
     }
     let mut event = ingest.journal.event(subject, payload);

@@ -135,7 +135,9 @@ impl Errands {
 
     /// It was away, or has restarted: what was known of it may be old.
     pub fn begin_anew(&mut self) {
-        (self.due, self.plans) = ([None; 2], Plans::default());
+        // What was half written still is.
+        let mission = if self.plans.mission == Verdict::Half { Verdict::Half } else { Verdict::Unknown };
+        (self.due, self.plans) = ([None; 2], Plans { mission, ..Plans::default() });
     }
 
     /// A packet of it.

@@ -105,8 +105,8 @@ impl Scribe {
     fn open(&self) -> std::io::Result<BufWriter<File>> {
         private_folder(&self.folder)?;
         make_room(&self.folder, EXTENSION, self.quota, self.file_bytes())?;
-        let newest = files(&self.folder, EXTENSION)?.pop();
-        let number = newest.and_then(|path| path.file_stem()?.to_str()?.parse::<u64>().ok()).unwrap_or(0);
+        let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u64>().ok();
+        let number = files(&self.folder, EXTENSION)?.iter().filter_map(number).max().unwrap_or(0);
         let path = self.folder.join(format!("{:010}.{EXTENSION}", number + 1));
         Ok(BufWriter::new(File::options().create_new(true).write(true).mode(0o600).open(path)?))
     }

@@ -350,3 +350,13 @@ fn a_late_ack_of_one_place_does_not_end_the_way_to_the_next() {
     // The autopilot's own speed is not the vehicle's.
     assert_eq!(rig.orders(COPTER).last(), Some(&Order::Speed(530)));
 }
+
+#[test]
+fn a_request_that_comes_too_soon_takes_no_hold_back() {
+    let mut rig = ready(fenced(), false);
+    assert!(rig.ask(COPTER, Verb::Resume).is_empty());
+    assert!(rig.ask(COPTER, Verb::Hold).is_empty());
+    assert_eq!(rig.ask(COPTER, Verb::Resume), ["it was asked a moment ago"]);
+    rig.pass(100);
+    assert_eq!(rig.machine.demand(COPTER), Demand::Hold);
+}

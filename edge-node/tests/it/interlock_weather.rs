@@ -10,6 +10,7 @@ use edge_node::interlock::rules::keep_out::Ground;
 use edge_node::interlock::rules::node::Ill;
 use edge_node::interlock::rules::weather::Weather;
 use edge_node::vehicle::command::Order;
+use edge_node::vehicle::state::Heard;
 use edge_node::watch::{Look, Watch};
 use shared::units::{Uptime, UtcMicros};
 
@@ -110,11 +111,9 @@ fn node_a_journal_a_disk_and_a_clock_that_are_not_well_deny_new_motion_and_stop_
         assert_eq!(rig.machine.demand(ROVER), Demand::None);
         assert!(rig.resume().iter().any(|reason| reason.contains(named)), "{named}");
         assert!(rig.ask(ROVER, Verb::Hold).is_empty(), "a hold is never denied for the node");
-        for _ in 0..11 {
-            rig.give(Input::Node(well));
-            rig.pass(1000);
-        }
+        rig.pass(11_000);
         assert!(rig.resume().is_empty(), "well for ten seconds");
+        rig.looked = false;
         rig.pass(10_500);
         assert!(rig.resume().iter().any(|reason| reason.contains("nobody looks")), "{named}");
     }
@@ -130,7 +129,12 @@ fn a_look_at_the_node_finds_a_stuck_journal_a_full_disk_and_a_clock_that_jumps()
     };
     let (mut watch, well) = (Watch::default(), Ill::default());
     assert_eq!(watch.look(&look(100, 1000, Some(500), [0, 0]), 400), well);
-    assert_eq!(watch.look(&look(101, 1001, None, [100_500_000, 0]), 400), well, "half a second is no stuck journal");
+    assert_eq!(
+        watch.look(&look(101, 1001, Some(400), [100_500_000, 0]), 400),
+        well,
+        "half a second is no stuck journal"
+    );
+    assert_eq!(watch.look(&look(102, 1002, None, [0, 0]), 400), Ill { disk: true, ..well }, "what cannot be told");
     assert_eq!(watch.look(&look(103, 1003, Some(500), [100_500_000, 0]), 400), Ill { journal: true, ..well });
     assert_eq!(
         watch.look(&look(104, 1004, Some(399), [0, 103_000_000]), 400),
@@ -225,4 +229,46 @@ fn a_landing_of_its_own_is_not_turned_into_a_hover_by_an_estop_over_somebody() {
     rig.pass(9000);
     assert_eq!(rig.orders(COPTER).last(), Some(&Order::Mode(9)), "{:?}", rig.orders(COPTER));
     assert!(rig.orders(COPTER).iter().all(|order| [Order::Mode(17), Order::Mode(9)].contains(order)));
+}
+
+#[test]
+fn a_copter_that_stands_on_its_pad_is_disarmed_by_an_estop_whoever_is_beside_it() {
+    let mut rig = over_a_yard();
+    rig.landed = true;
+    rig.state[COPTER].mode = 4;
+    rig.pass(400);
+    somebody(&mut rig, 3.0);
+    rig.press();
+    rig.pass(9000);
+    assert_eq!(rig.orders(COPTER).last(), Some(&Order::Disarm), "{:?}", rig.orders(COPTER));
+}
+
+#[test]
+fn a_brake_that_is_refused_does_not_become_a_landing_on_somebody() {
+    let mut rig = over_a_yard();
+    rig.obeys = false;
+    (rig.state[COPTER].mode, rig.state[COPTER].speed_mps) = (3, 2.0);
+    somebody(&mut rig, 4.0);
+    rig.press();
+    for _ in 0..20 {
+        rig.hear(COPTER, Heard::Ack { command: 176, result: 4, to: 245 });
+        rig.pass(200);
+    }
+    assert!(!rig.orders(COPTER).contains(&Order::Mode(9)), "{:?}", rig.orders(COPTER));
+    let sent = rig.sent.iter().filter(|(_, vehicle, _)| *vehicle == COPTER).count();
+    assert!(sent < 30, "no flood: {sent}");
+    rig.present = false;
+    rig.pass(3000);
+    rig.hear(COPTER, Heard::Ack { command: 176, result: 4, to: 245 });
+    assert!(rig.orders(COPTER).contains(&Order::Mode(9)));
+}
+
+#[test]
+fn weather_that_was_never_read_keeps_down() {
+    let mut rig = Rig::begin(windy());
+    rig.landed = true;
+    assert!(rig.ask(COPTER, Verb::Patrol(Duration::from_secs(600))).is_empty());
+    rig.pass(6000);
+    assert!(rig.ask(COPTER, Verb::Resume).iter().any(|reason| reason.contains("weather")));
+    assert_eq!(rig.machine.demand(COPTER), Demand::None);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use edge_node::ground::people::People;
 use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Source, Verb};
 use edge_node::interlock::rules::estop::{Latched, Scope};
+use edge_node::interlock::rules::node::Ill;
 use edge_node::vehicle::audit::Audit;
 use edge_node::vehicle::codec::Packet;
 use edge_node::vehicle::command::Order;
@@ -87,6 +88,8 @@ pub struct Rig {
     pub watched: bool,
     pub present: bool,
     pub people: People,
+    /// Whether somebody looks how the node is.
+    pub looked: bool,
     pub landed: bool,
     /// Whether it knows where it is.
     pub fixed: bool,
@@ -127,6 +130,7 @@ impl Rig {
             watched: true,
             present: false,
             people: People::default(),
+            looked: true,
             landed: false,
             fixed: true,
             slows: true,
@@ -194,6 +198,9 @@ impl Rig {
             }
             if n % 5 == 0 && self.watched {
                 self.give(Input::Seen { zone: 0, present: self.present, people: self.people, captured: self.now });
+            }
+            if n % 50 == 0 && self.looked {
+                self.give(Input::Node(Ill::default()));
             }
             self.give(Input::Tick);
         }

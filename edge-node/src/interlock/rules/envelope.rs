@@ -131,6 +131,8 @@ impl Envelope<'_> {
         let breach = match radius_m {
             None => self.breach(here, centre),
             Some(radius) => {
+                // Chords that go around the circle, not within it.
+                let radius = radius / (std::f64::consts::PI / f64::from(CORNERS)).cos();
                 let on = |n: u32| {
                     let (north, east) = (f64::from(n) * std::f64::consts::TAU / f64::from(CORNERS)).sin_cos();
                     centre.plus(east * radius, north * radius)

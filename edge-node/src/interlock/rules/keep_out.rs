@@ -24,6 +24,8 @@ const REACTION_S: f64 = 0.25;
 const WALK_MPS: f64 = 1.6;
 /// Two places this near to each other may be one person's, metres.
 const SAME_M: f64 = 0.5;
+/// And only within this time: longer ago it is another's.
+const SAME_FOR: Duration = Duration::from_secs(1);
 /// A vehicle's own position may be wrong by this much, metres.
 const POSITION_ERROR_M: f64 = 2.0;
 /// Nobody may be this near to where something lands, metres.
@@ -98,10 +100,14 @@ impl Watch {
     /// Keeps a place: instead of one that the same person can have walked from, or of the oldest, who is then anywhere.
     fn keep(&mut self, place: Point, captured: Uptime) {
         let walked = |(from, at): Seen| {
-            captured > at && from.distance(place) <= SAME_M + WALK_MPS * captured.since(at).as_secs_f64()
+            let passed = captured.since(at);
+            let near = from.distance(place) <= SAME_M + WALK_MPS * passed.as_secs_f64();
+            captured > at && passed <= SAME_FOR && near
         };
         let age = |slot: &Option<Seen>| slot.map(|(_, at)| at);
-        let same = self.seen.iter().position(|slot| slot.is_some_and(walked));
+        // Of whom was seen last: who is hidden for a while is not the one who passes by.
+        let same = self.seen.iter().enumerate().filter(|(_, slot)| slot.is_some_and(walked));
+        let same = same.max_by_key(|(_, slot)| age(slot)).map(|(n, _)| n);
         let index = same.or_else(|| self.seen.iter().position(Option::is_none));
         let oldest = || self.seen.iter().enumerate().min_by_key(|(_, slot)| age(slot)).map_or(0, |(n, _)| n);
         let index = index.unwrap_or_else(oldest);

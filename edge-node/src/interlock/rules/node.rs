@@ -41,6 +41,11 @@ pub struct Loop {
 }
 
 impl Loop {
+    /// It begins; somebody has as long to look as ever.
+    pub fn new(now: Uptime) -> Self {
+        Self { seen: Some(now), ..Self::default() }
+    }
+
     /// The loop runs.
     pub fn pass(&mut self, now: Uptime) {
         if self.last.is_some_and(|last| now.since(last) >= OVERRUN) {

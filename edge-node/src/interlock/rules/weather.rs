@@ -25,16 +25,17 @@ pub struct Weather {
 }
 
 /// What was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Gauge {
     read: Option<Uptime>,
     over: Option<Uptime>,
+    begun: Uptime,
 }
 
 impl Gauge {
-    /// Nothing was read: the sensor has until its silence counts to begin, and nothing takes off for a minute.
+    /// Nothing was read: nothing takes off until something is, and what flies has until the silence counts.
     pub const fn new(now: Uptime) -> Self {
-        Self { read: Some(now), over: None }
+        Self { read: None, over: None, begun: now }
     }
 
     /// A reading came.
@@ -51,8 +52,8 @@ impl Gauge {
         let since = |at: Option<Uptime>| at.map_or(Duration::MAX, |at| now.since(at));
         let come_home = if flies { Demand::Return } else { Demand::None };
         let over = (since(self.over) < LONG).then_some((come_home, "the weather is, or was a minute ago, too bad"));
-        let silent = since(self.read) > rule.silent_after;
-        let long = silent && since(self.read) >= LONG.max(rule.silent_after);
+        let silent = self.read.is_none() || since(self.read) > rule.silent_after;
+        let long = silent && now.since(self.read.unwrap_or(self.begun)) >= LONG.max(rule.silent_after);
         let silent = silent.then_some((if long { come_home } else { Demand::None }, "the weather is not told"));
         worse(over, silent)
     }
