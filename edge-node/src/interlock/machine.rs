@@ -25,6 +25,8 @@ use crate::vehicle::VehicleConfig;
 struct Zone {
     watch: Watch,
     near: Vec<Near>,
+    /// It demands something of one of them.
+    held: bool,
 }
 
 /// The machine.
@@ -47,7 +49,11 @@ impl Machine {
     pub fn new(policy: Policy, latched: Latched, now: Uptime) -> Self {
         let mut vehicles: Vec<Vehicle> = (0..policy.vehicles.len()).map(Vehicle::new).collect();
         wait_for_a_command(&policy, &latched, &mut vehicles);
-        let zone = |rule: &KeepOut| Zone { watch: Watch::unseen(), near: vec![Near::default(); rule.vehicles.len()] };
+        let zone = |rule: &KeepOut| Zone {
+            watch: Watch::unseen(),
+            near: vec![Near::default(); rule.vehicles.len()],
+            held: false,
+        };
         let zones = policy.keep_out.iter().map(zone).collect();
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
@@ -87,7 +93,7 @@ impl Machine {
         let (Some(config), Some(own)) = (self.policy.vehicles.get(vehicle), self.vehicles.get(vehicle)) else {
             return Demand::None;
         };
-        let near = zones.flat_map(|(rule, zone)| rule.vehicles.iter().zip(&zone.near));
+        let near = zones.filter(|(_, zone)| zone.held).flat_map(|(rule, zone)| rule.vehicles.iter().zip(&zone.near));
         let near = near.filter(|(of, _)| **of == vehicle).filter_map(|(_, near)| near.hazard());
         let keep_out = near.map(|(demand, _)| of_class(config.class, demand)).fold(Demand::None, Demand::max);
         own.demand(config).max(keep_out)
@@ -228,19 +234,14 @@ impl Machine {
             let threat = zone.watch.threat(rule, now).filter(|_| !off);
             let origin = self.policy.origin.as_ref();
             for (index, near) in rule.vehicles.iter().zip(&mut zone.near) {
+                if threat.is_none() && near.hazard().is_none() {
+                    continue;
+                }
                 let of = self.policy.vehicles.get(*index).zip(self.vehicles.get(*index));
                 let Some((config, vehicle)) = of else { continue };
                 let sight = vehicle.sight(config);
-                // What has no battery left lands wherever it is.
-                let charge = sight.state.battery_pct;
-                let empty = vehicle.is_empty() || charge.is_some_and(|charge| charge < config.battery.land_pct);
-                // Nor is what its autopilot has decided made weaker.
-                let lands = empty
-                    || sight.on_ground(now)
-                    || vehicle.autonomy.foreign().is_some_and(|(demand, _)| demand == Demand::Land);
-                if let Some(below) = self.below.get_mut(*index) {
-                    *below |=
-                        !lands && threat.is_some_and(|threat| keep_out::below(rule, origin, &threat, &sight, now));
+                if let (Some(below), Some(threat)) = (self.below.get_mut(*index), &threat) {
+                    *below |= vehicle.waits_for_room(config, now) && keep_out::below(rule, origin, threat, &sight, now);
                 }
                 if near.judge(rule, origin, threat.as_ref(), &sight, now) {
                     let hazard = near.hazard();
@@ -250,6 +251,7 @@ impl Machine {
                     out.push(Effect::Rule { tripped, rule, vehicle: *index, demand, reason });
                 }
             }
+            zone.held = zone.near.iter().any(|near| near.hazard().is_some());
         }
         if let (Some(origin), true) = (&self.policy.origin, self.policy.apart.is_some()) {
             let vehicles = self.policy.vehicles.iter().zip(&self.vehicles);

@@ -154,9 +154,13 @@ impl Vehicle {
         self.asked
     }
 
-    /// Whether its own rule says that its battery is at its end.
-    pub fn is_empty(&self) -> bool {
-        self.trip(Rule::Energy).is_some_and(|(demand, _)| demand == Demand::Land)
+    /// Whether it lands only where nobody is: it flies, has charge left, and does not land by its autopilot's own decision,
+    /// which nothing of ours weakens.
+    pub fn waits_for_room(&self, config: &VehicleConfig, now: Uptime) -> bool {
+        let lands = |hazard: Hazard| hazard.is_some_and(|(demand, _)| demand == Demand::Land);
+        let empty = self.state.battery_pct.is_some_and(|charge| charge < config.battery.land_pct);
+        let down = self.sight(config).on_ground(now);
+        !(down || empty || lands(self.trip(Rule::Energy)) || lands(self.autonomy.foreign()))
     }
 
     /// An operator asks for a demand, or for none any more.

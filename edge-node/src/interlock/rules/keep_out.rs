@@ -128,11 +128,14 @@ impl Watch {
         self.stale = stale;
         let last_frame = self.last_frame;
         let lasts = |since: Option<Uptime>| since.is_some_and(|at| last_frame.since(at) <= rule.clear_after);
-        for slot in &mut self.seen {
-            *slot = slot.filter(|(_, at)| lasts(Some(*at)));
-        }
-        self.anywhere = self.anywhere.filter(|at| lasts(Some(*at)));
         let (person, back) = (lasts(self.last_present), lasts(self.back_since));
+        if self.last_present.is_some() {
+            for slot in &mut self.seen {
+                *slot = slot.filter(|(_, at)| lasts(Some(*at)));
+            }
+            self.anywhere = self.anywhere.filter(|at| lasts(Some(*at)));
+            self.last_present = self.last_present.filter(|_| person);
+        }
         let why = match (person, stale, back) {
             (true, ..) => "person",
             (false, true, _) => "camera stale: a person is assumed",
