@@ -2,6 +2,7 @@
 //! Picket.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,11 +11,33 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::media::root;
+use crate::process::output;
 use crate::python::python;
 use crate::wait::until;
 
 /// pymavlink and what it needs, pinned.
 const PACKAGES: [&str; 3] = ["pymavlink==2.4.50", "fastcrc==0.5.0", "lxml==6.1.3"];
+
+/// Reads a telemetry log to its end; prints the number of packets of each kind by sender, and its first and last time.
+const COUNT: &str = "
+import json, sys
+from pymavlink import mavutil
+log, counts, times = mavutil.mavlink_connection(sys.argv[1]), {}, []
+while (message := log.recv_match()) is not None:
+    name = f'{message.get_srcSystem()} {message.get_type()}'
+    counts[name] = counts.get(name, 0) + 1
+    times.append(message._timestamp)
+print(json.dumps({'counts': counts, 'from': times[0], 'to': times[-1], 'sorted': times == sorted(times)}))
+";
+
+/// What pymavlink finds in a telemetry log.
+///
+/// # Errors
+/// A file that it cannot read.
+pub fn counted(log: &Path) -> anyhow::Result<Value> {
+    let found = output(Command::new(python("peer-venv", &PACKAGES)?).arg("-c").arg(COUNT).arg(log))?;
+    serde_json::from_str(&found).context("read what pymavlink counted")
+}
 
 /// A running peer; ended when dropped.
 pub struct Peer {

@@ -135,6 +135,7 @@ impl Hub {
             if ticked.is_none_or(|at| now.since(at) >= TICK) {
                 ticked = Some(now);
                 self.fleet.tick(now, &mut acts);
+                self.tlog.hand_over();
                 for Task { vehicle, wish, answer } in self.tasks.try_iter() {
                     pending.wished += 1;
                     pending.wishes.insert(pending.wished, answer);
@@ -150,6 +151,7 @@ impl Hub {
                 self.carry_out(act, &mut pending);
             }
         }
+        self.tlog.hand_over();
         info!("vehicles' thread has ended");
     }
 

@@ -15,7 +15,9 @@ use tracing::warn;
 use crate::durable::{files, make_room, private_folder};
 
 /// Batches that wait for the disk: seconds of a busy site. Full, or a disk that hangs: packets are missing from the file.
-const QUEUE: usize = 512;
+const QUEUE: usize = 128;
+/// Bytes that are handed over together, or what there is twenty times a second.
+const TOGETHER: usize = 16 << 10;
 /// One file.
 const FILE_BYTES: u64 = 16 << 20;
 /// What waits is written after this time.
@@ -25,8 +27,12 @@ pub const FOLDER: &str = "tlog";
 const EXTENSION: &str = "tlog";
 
 /// The end that is told: never waits.
-#[derive(Debug, Clone)]
-pub struct Tlog(Option<SyncSender<Vec<u8>>>);
+#[derive(Debug)]
+pub struct Tlog {
+    to: Option<SyncSender<Vec<u8>>>,
+    /// What is handed over together: a thread that wakes for each packet costs more than the packet.
+    gathered: Vec<u8>,
+}
 
 /// The end that writes.
 pub struct Scribe {
@@ -38,20 +44,35 @@ pub struct Scribe {
 /// Both ends, for a data folder and so many bytes; nothing is kept for zero.
 pub fn tlog(data: &Path, quota: u64) -> (Tlog, Option<Scribe>) {
     if quota == 0 {
-        return (Tlog(None), None);
+        return (Tlog { to: None, gathered: Vec::new() }, None);
     }
     let (to, from) = sync_channel(QUEUE);
-    (Tlog(Some(to)), Some(Scribe { from, folder: data.join(FOLDER), quota }))
+    (Tlog { to: Some(to), gathered: Vec::new() }, Some(Scribe { from, folder: data.join(FOLDER), quota }))
 }
 
 impl Tlog {
     /// Keeps packets, as they were on the wire at this time.
-    pub fn keep<'a>(&self, packets: impl Iterator<Item = &'a [u8]>, at: UtcMicros) {
-        let Some(to) = &self.0 else { return };
+    pub fn keep<'a>(&mut self, packets: impl Iterator<Item = &'a [u8]>, at: UtcMicros) {
+        if self.to.is_none() {
+            return;
+        }
         let time = u64::try_from(at.0).unwrap_or(0).to_be_bytes();
-        let bytes: Vec<u8> = packets.flat_map(|packet| time.iter().chain(packet).copied()).collect();
-        // No room: said above.
-        let _ = to.try_send(bytes);
+        for packet in packets {
+            self.gathered.extend_from_slice(&time);
+            self.gathered.extend_from_slice(packet);
+        }
+        if self.gathered.len() >= TOGETHER {
+            self.hand_over();
+        }
+    }
+
+    /// What was gathered goes to the file.
+    pub fn hand_over(&mut self) {
+        let bytes = std::mem::take(&mut self.gathered);
+        if let Some(to) = self.to.as_ref().filter(|_| !bytes.is_empty()) {
+            // No room: said above.
+            let _ = to.try_send(bytes);
+        }
     }
 }
 

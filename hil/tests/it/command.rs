@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use hil::peer::Peer;
+use hil::peer::{Peer, counted};
 use hil::process::{free_udp_port, output};
 use hil::site::{COPTER_BRAKE, FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
 use hil::wait::eventually;
@@ -149,9 +149,22 @@ async fn commands_that_cannot_be_read_are_refused_with_what_was_expected() {
     }
 }
 
+/// Ends the node; all that was said is in its telemetry log, as pymavlink reads it.
+fn read_its_log(site: &mut Site) {
+    let mut node = site.node.take().unwrap();
+    node.signal(hil::process::Signal::TERM).unwrap();
+    hil::wait::until("the node to end", LONG, || node.ended().map(drop).ok_or_else(String::new)).unwrap();
+    let log = counted(&site.data().join("tlog/0000000001.tlog")).unwrap();
+    let count = |name: &str| log["counts"][name].as_u64().unwrap_or(0);
+    // The ground station's questions, the rover's answers, what we asked.
+    assert!(count("255 MISSION_REQUEST_INT") >= 9 && count("1 MISSION_ITEM_INT") >= 9, "{log}");
+    assert!(count("1 HEARTBEAT") > 20 && count("245 MISSION_COUNT") >= 1, "{log}");
+    assert_eq!(log["sorted"], true);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_vehicles_fence_is_made_the_sites_and_a_drawn_mission_is_driven_as_pymavlink_reads_it() {
-    let (site, station) = site("");
+    let (mut site, station) = site("");
     site.patrol("rover").await.unwrap();
     // Both are made the site's without anybody asking.
     let fenced = |state: &Value, name: &str| vehicle(state, name)["plans"]["fence"] == "is as it must be";
@@ -224,6 +237,7 @@ async fn the_vehicles_fence_is_made_the_sites_and_a_drawn_mission_is_driven_as_p
     wait_for(&site, "no forced command", Duration::from_secs(1), |trace| {
         told(trace, "rover", "MAV_CMD_COMPONENT_ARM_DISARM").iter().all(|c| c["p2"] == 0.0)
     });
+    read_its_log(&mut site);
 }
 
 #[tokio::test(flavor = "multi_thread")]
