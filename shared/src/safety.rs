@@ -77,7 +77,7 @@ pub struct CommandEnded {
 pub struct LeaseChanged {
     /// Vehicle name.
     pub vehicle: String,
-    /// `leased`, `left`, `authorised` (a patrol), `ended` (the patrol), `brake-test`; `lapsed`: nobody answers for it any more.
+    /// `leased`, `left`, `authorised` (a patrol), `ended` (the patrol); `lapsed`: nobody answers for it any more.
     pub change: String,
     /// Who did it.
     pub by: String,
