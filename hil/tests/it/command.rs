@@ -322,6 +322,12 @@ async fn a_gust_brings_the_copter_home_and_its_silence_keeps_it_down() {
         () = fly => {}
         () = blowing => {}
     }
+    // What waited at a gateway for an hour says nothing about now.
+    let data = json!({ "sensor": "mast", "value": 40.0, "unit": "m/s" });
+    let old =
+        json!({ "type": "sensor.reading", "subject": "sensor/mast", "time": "2020-01-01T00:00:00Z", "data": data });
+    assert_eq!(site.post("/api/v1/events", &old).await.unwrap().0, 202);
+    assert_eq!(done(&site, "copter", json!({ "verb": "speed", "speed_mps": 2 })).await.0, "done");
     wind(15.0).await;
     wait_for(&site, "RTL", Duration::from_secs(2), |trace| {
         told(trace, "copter", "MAV_CMD_DO_SET_MODE").iter().any(|c| c["p2"] == 6.0)

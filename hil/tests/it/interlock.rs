@@ -124,6 +124,12 @@ async fn an_estop_works_without_relay_and_with_the_journal_stalled() {
     // Another process holds SQLite's write lock: every commit waits.
     let db = rusqlite::Connection::open(site.data().join("urgent.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Nothing new begins to move while nothing can be kept.
+    let known = async || match site.readiness("rover").await.unwrap()["reasons"].to_string() {
+        reasons if reasons.contains("the journal does not commit") => Ok(()),
+        reasons => Err(reasons),
+    };
+    eventually("the node to know that its journal is stalled", Duration::from_secs(20), known).await.unwrap();
     let (status, _) = site.post("/api/v1/estop", &json!({})).await.unwrap();
     assert_eq!(status, 202);
     wait_for(&site, "rover told HOLD", Duration::from_secs(2), |trace| {
