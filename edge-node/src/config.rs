@@ -150,8 +150,8 @@ impl Config {
     /// Fences that are none, distances that are none.
     fn check_ground(&self, file: &str) -> Result<(), ConfigError> {
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
+        let origin = Origin::new(self.origin().unwrap_or(Place { lat_deg: 0.0, lon_deg: 0.0 }));
         for (index, fence) in self.fences.iter().enumerate() {
-            let origin = Origin::new(self.origin().unwrap_or(Place { lat_deg: 0.0, lon_deg: 0.0 }));
             if let Err(problem) = Polygon::new(&fence.polygon_deg, &origin) {
                 return wrong(format!("fence[{index}].polygon_deg"), problem);
             }
@@ -166,7 +166,6 @@ impl Config {
             }
         }
         for (index, camera) in self.cameras.iter().enumerate().filter(|(_, camera)| !camera.ground.is_empty()) {
-            let origin = Origin::new(self.origin().unwrap_or(Place { lat_deg: 0.0, lon_deg: 0.0 }));
             let calibration = match Calibration::new(&camera.ground, &origin) {
                 Ok(calibration) => calibration,
                 Err(problem) => return wrong(format!("camera[{index}].ground"), problem),

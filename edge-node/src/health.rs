@@ -60,6 +60,8 @@ pub struct Metrics {
     pub demands_failed: Counter,
     /// Safety events that found no room at the clerk's desk.
     pub safety_events_lost: Counter,
+    /// Batches of packets that the telemetry log had no room for.
+    pub tlog_lost: Counter,
     /// Longest time between two passes of the safety loop, microseconds.
     pub safety_loop_max_us: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Events refused at HTTP, by reason.
@@ -103,6 +105,7 @@ impl Metrics {
         r.register("interlock_inputs_lost", "Inputs without room", m.interlock_inputs_lost.clone());
         r.register("interlock_demands_sent", "Demand packets written", m.demands_sent.clone());
         r.register("interlock_demands_failed", "Demand packets refused by the socket", m.demands_failed.clone());
+        r.register("tlog_lost_batches", "Batches without room in the telemetry log", m.tlog_lost.clone());
         r.register("safety_events_lost", "Safety events without room", m.safety_events_lost.clone());
         r.register("safety_loop_max_us", "Longest pass of the safety loop", m.safety_loop_max_us.clone());
         r.register("http_events_refused", "Events refused at HTTP", m.http_refused.clone());

@@ -141,7 +141,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         let (signatures, folder, stop) = (signatures.clone(), config.data.clone(), stop.clone());
         stages.spawn("signing-time", move || signing::keep(&signatures, &folder, &stop))?;
     }
-    let (tlog, scribe) = tlog::tlog(&config.data, u64::from(config.tlog_mib) << 20);
+    let (tlog, scribe) = tlog::tlog(&config.data, u64::from(config.tlog_mib) << 20, metrics.tlog_lost.clone());
     if let Some(scribe) = scribe.filter(|_| !config.links.is_empty()) {
         last.spawn("tlog", move || scribe.run())?;
     }

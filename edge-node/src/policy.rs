@@ -14,7 +14,8 @@ use crate::interlock::rules::weather::Weather;
 use crate::sensor::camera::CameraConfig;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::errands::Wanted;
-use crate::vehicle::plan::{ABOVE_SEA, EXCLUSION, INCLUSION, Item, e7};
+use crate::vehicle::message::ABOVE_SEA;
+use crate::vehicle::plan::{EXCLUSION, INCLUSION, Item, e7};
 
 /// The policy of a configuration that was checked.
 pub fn policy(config: &Config) -> Policy {

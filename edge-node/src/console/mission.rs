@@ -19,9 +19,10 @@ use crate::interlock::machine::Verb;
 use crate::interlock::rules::mission::MissionRule;
 use crate::vehicle::errands::{Found, Wish};
 use crate::vehicle::hub::Task;
-use crate::vehicle::plan::{
-    ABOVE_HOME, Item, JUMP, Kind, LAND, LOITER_TIME, RETURN, SPEED, TAKE_OFF, Verdict, WAYPOINT, e7,
+use crate::vehicle::message::{
+    ABOVE_HOME, ABOVE_SEA, DO_CHANGE_SPEED, NAV_LAND, NAV_LOITER_TIME, NAV_RETURN_TO_LAUNCH, NAV_TAKEOFF, NAV_WAYPOINT,
 };
+use crate::vehicle::plan::{Item, JUMP, Kind, Verdict, e7};
 use crate::vehicle::{Class, VehicleConfig};
 
 /// Steps of a mission: what a person draws.
@@ -110,7 +111,7 @@ pub async fn write(
         Asked::Answered(response) => return response,
     };
     // The first item of an ArduPilot is its home, which it sets by itself.
-    let home = (config.class != Class::Px4Copter).then(|| Item { frame: 0, ..Item::order(WAYPOINT, [0.0; 4]) });
+    let home = config.class.counts_home().then(|| Item { frame: ABOVE_SEA, ..Item::order(NAV_WAYPOINT, [0.0; 4]) });
     let written = wish(&console, index, Wish::Write(home.into_iter().chain(items).collect())).await;
     ended(&console, &vehicle, id, written.as_ref().err()).await;
     match written {
@@ -187,27 +188,26 @@ fn drawn_one(step: Step, config: &VehicleConfig, count: usize) -> Result<Item, S
                 return Err(format!("wait_s: expected whole seconds, found {wait_s}"));
             }
             // What circles waits by another command.
-            let command = if config.class == Class::Plane && wait > 0.0 { LOITER_TIME } else { WAYPOINT };
+            let command = if config.class == Class::Plane && wait > 0.0 { NAV_LOITER_TIME } else { NAV_WAYPOINT };
             let (lat_e7, lon_e7) = (e7(lat_deg), e7(lon_deg));
             Item { command, frame: ABOVE_HOME, params: [wait, 0.0, 0.0, 0.0], lat_e7, lon_e7, height_m }
         }
         Step::TakeOff { .. } | Step::Land if !flies => return Err("it does not fly".into()),
         Step::TakeOff { height_m } => {
             let height_m = within("height_m", height_m, 0.0..=10_000.0)?;
-            Item { frame: ABOVE_HOME, height_m, ..Item::order(TAKE_OFF, [0.0; 4]) }
+            Item { frame: ABOVE_HOME, height_m, ..Item::order(NAV_TAKEOFF, [0.0; 4]) }
         }
         Step::Speed { speed_mps } => {
-            let kind = f32::from(u8::from(!matches!(config.class, Class::Plane | Class::Vtol)));
-            Item::order(SPEED, [kind, within("speed_mps", speed_mps, 0.0..=100.0)?, -1.0, 0.0])
+            let kind = f32::from(u8::from(!config.class.has_wing()));
+            Item::order(DO_CHANGE_SPEED, [kind, within("speed_mps", speed_mps, 0.0..=100.0)?, -1.0, 0.0])
         }
-        Step::Return => Item::order(RETURN, [0.0; 4]),
-        Step::Land => Item { frame: ABOVE_HOME, ..Item::order(LAND, [0.0; 4]) },
+        Step::Return => Item::order(NAV_RETURN_TO_LAUNCH, [0.0; 4]),
+        Step::Land => Item { frame: ABOVE_HOME, ..Item::order(NAV_LAND, [0.0; 4]) },
         Step::Repeat { from, .. } if from == 0 || usize::from(from) >= count => {
             return Err(format!("from: expected the number of a step before the last, found {from}"));
         }
         Step::Repeat { from, times } => {
-            // PX4 counts from 0, and has no home.
-            let first = if config.class == Class::Px4Copter { from - 1 } else { from };
+            let first = if config.class.counts_home() { from } else { from - 1 };
             Item::order(JUMP, [f32::from(first), times.map_or(-1.0, f32::from), 0.0, 0.0])
         }
     };

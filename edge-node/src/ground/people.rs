@@ -39,10 +39,4 @@ impl People {
     pub fn places(&self) -> impl Iterator<Item = Point> + '_ {
         self.at.iter().take(usize::from(self.count)).copied()
     }
-
-    /// Metres from a point to the nearest whose place is known.
-    pub fn distance(&self, from: Point) -> Option<f64> {
-        let known = self.at.iter().take(usize::from(self.count));
-        known.map(|place| place.distance(from)).min_by(f64::total_cmp)
-    }
 }

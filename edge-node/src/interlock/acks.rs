@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
-use crate::vehicle::command::{
-    ARM_DISARM, DO_CHANGE_SPEED, DO_LAND_START, DO_ORBIT, DO_REPOSITION, DO_SET_MODE, NAV_TAKEOFF,
-};
+use crate::vehicle::command::{ARM_DISARM, DO_ORBIT, DO_REPOSITION, DO_SET_MODE};
+use crate::vehicle::message::{DO_CHANGE_SPEED, DO_LAND_START, NAV_TAKEOFF};
 
 /// An ack that has not come after this time will not come.
 const ACK_LIFE: Duration = Duration::from_secs(3);

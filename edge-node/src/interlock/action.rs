@@ -157,7 +157,7 @@ impl Action {
     }
 
     /// The order in force.
-    pub fn order(&self, sight: &Sight) -> Option<Order> {
+    fn order(&self, sight: &Sight) -> Option<Order> {
         orders(sight, self.demand).get(self.step).copied().flatten()
     }
 
@@ -250,8 +250,8 @@ impl Action {
     fn wait_above(&mut self, sight: &Sight, now: Uptime) -> Todo {
         self.step = 0;
         self.begin_step(now);
-        let order = Order::Mode(sight.class.hold());
-        Todo { send: Some(order), began: Some((order, Why::Below)) }
+        let order = self.order(sight);
+        Todo { send: order, began: order.map(|order| (order, Why::Below)) }
     }
 
     /// What was taken for the ground was not, or is no longer said: LAND again.

@@ -74,9 +74,15 @@ impl Wire<'_> {
 pub struct Commands {
     /// One that moves it, and one that does not.
     slots: [Option<Transaction>; 2],
-    told: Option<Told>,
     /// When one of each sort last began.
     begun: [Option<Uptime>; 2],
+    record: Record,
+}
+
+/// How commands went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Record {
+    told: Option<Told>,
     /// Arming did not succeed, and nobody has been told.
     unarmed: bool,
 }
@@ -97,12 +103,12 @@ impl Commands {
 
     /// Whether arming did not succeed since this was last asked.
     pub fn arming_failed(&mut self) -> bool {
-        std::mem::take(&mut self.unarmed)
+        std::mem::take(&mut self.record.unarmed)
     }
 
     /// The last one.
     pub const fn told(&self) -> Option<Told> {
-        self.told
+        self.record.told
     }
 
     /// A command begins, in the place of any before it of its sort; it is sent once the rules have been looked at.
@@ -111,52 +117,53 @@ impl Commands {
         let aside = steps.iter().flatten().any(|order| order.is_aside());
         let [moving, other] = &mut self.slots;
         let slot = if aside { other } else { moving };
-        take(slot, &mut self.told, Turn::Ended(Outcome::Cancelled("another command came")), now, wire);
+        self.record.take(slot, Turn::Ended(Outcome::Cancelled("another command came")), now, wire);
+        // Whoever gave the newer one answers for what it is left in.
+        self.record.unarmed = false;
         *slot = Some(Transaction::new(id, verb, steps, now));
         let [moved, switched] = &mut self.begun;
         *(if aside { switched } else { moved }) = Some(now);
-        self.told = Some(Told { id, verb: Text(verb), ended: None });
+        self.record.told = Some(Told { id, verb: Text(verb), ended: None });
     }
 
     /// Time passed. `against`: why nothing may move it now.
     pub fn tick(&mut self, sight: &Sight, against: Option<&'static str>, now: Uptime, wire: &mut Wire) {
         for slot in &mut self.slots {
             let Some(transaction) = slot.as_mut() else { continue };
-            let arming = transaction.arms();
             let turn = match against.filter(|_| transaction.moves()) {
                 Some(why) => Turn::Ended(Outcome::Cancelled(why)),
                 None => transaction.tick(sight, now),
             };
-            self.unarmed |= arming && matches!(turn, Turn::Ended(outcome) if outcome != Outcome::Done);
-            take(slot, &mut self.told, turn, now, wire);
+            self.record.take(slot, turn, now, wire);
         }
     }
 
     /// The vehicle answered: command and MAV_RESULT. `ours`: the ack belongs to what was sent last.
     pub fn answered(&mut self, ack: (u16, u8), ours: bool, now: Uptime, wire: &mut Wire) {
         for slot in &mut self.slots {
-            let arming = slot.is_some_and(|transaction| transaction.arms());
             if let Some(turn) = slot.as_mut().map(|transaction| transaction.answered(ack.0, ack.1, ours, now)) {
-                self.unarmed |= arming && matches!(turn, Turn::Ended(outcome) if outcome != Outcome::Done);
-                take(slot, &mut self.told, turn, now, wire);
+                self.record.take(slot, turn, now, wire);
             }
         }
     }
 }
 
-/// What a command's next turn is.
-fn take(slot: &mut Option<Transaction>, told: &mut Option<Told>, turn: Turn, now: Uptime, wire: &mut Wire) {
-    match (turn, *slot) {
-        (Turn::Send(order, 0), _) => wire.send(order, true, now),
-        (Turn::Send(order, before), _) => wire.send_again(order, before, now),
-        (Turn::Ended(outcome), Some(ended)) => {
-            let (id, verb) = ended.of();
-            *slot = None;
-            if let Some(told) = told.as_mut().filter(|told| told.id == id) {
-                told.ended = Some((Text(outcome.as_str()), Text(outcome.detail())));
+impl Record {
+    /// What a command's next turn is.
+    fn take(&mut self, slot: &mut Option<Transaction>, turn: Turn, now: Uptime, wire: &mut Wire) {
+        match (turn, *slot) {
+            (Turn::Send(order, 0), _) => wire.send(order, true, now),
+            (Turn::Send(order, before), _) => wire.send_again(order, before, now),
+            (Turn::Ended(outcome), Some(ended)) => {
+                let (id, verb) = ended.of();
+                *slot = None;
+                self.unarmed |= ended.arms() && outcome != Outcome::Done;
+                if let Some(told) = self.told.as_mut().filter(|told| told.id == id) {
+                    told.ended = Some((Text(outcome.as_str()), Text(outcome.detail())));
+                }
+                wire.out.push(Effect::Ended { id, vehicle: wire.index, verb, outcome });
             }
-            wire.out.push(Effect::Ended { id, vehicle: wire.index, verb, outcome });
+            _ => {}
         }
-        _ => {}
     }
 }

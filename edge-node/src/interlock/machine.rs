@@ -9,10 +9,11 @@ use shared::ids::EventId;
 use shared::units::Uptime;
 
 use super::commands::Told;
+use super::obey::Sight;
 use super::permit::{Asking, decide};
 use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
-use super::rules::keep_out::{self, Near, Watch};
+use super::rules::keep_out::{self, Near, Threat, Watch};
 use super::rules::node::Loop;
 use super::rules::separation::Track;
 use super::rules::weather::Gauge;
@@ -38,9 +39,8 @@ pub struct Machine {
     pass: Loop,
     vehicles: Vec<Vehicle>,
     zones: Vec<Zone>,
-    /// Made anew with each input, in place: where vehicles are and go, and whether somebody is where each would land.
+    /// Made anew with each input, in place.
     tracks: Vec<Option<Track>>,
-    below: Vec<bool>,
     gauges: Vec<Gauge>,
 }
 
@@ -57,8 +57,8 @@ impl Machine {
         let zones = policy.keep_out.iter().map(zone).collect();
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
-        let (below, gauges) = (vec![false; policy.vehicles.len()], vec![Gauge::new(now); policy.weather.len()]);
-        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, below, gauges }
+        let gauges = vec![Gauge::new(now); policy.weather.len()];
+        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, gauges }
     }
 
     /// The same state under another policy, which a stored one must be given.
@@ -182,10 +182,8 @@ impl Machine {
         }
         self.judge(now, out);
         for index in 0..self.vehicles.len() {
-            let (demand, around) = (
-                self.demand(index),
-                around((&self.policy, &self.tracks), (&self.gauges, &self.below), &self.pass, now),
-            );
+            let (demand, around) =
+                (self.demand(index), around((&self.policy, &self.tracks), &self.gauges, &self.pass, now));
             if let (Some(config), Some(vehicle)) = (self.policy.vehicles.get(index), self.vehicles.get_mut(index)) {
                 vehicle.act(config, demand, &around, now, out);
             }
@@ -229,7 +227,7 @@ impl Machine {
 
     fn judge(&mut self, now: Uptime, out: &mut Vec<Effect>) {
         let off = self.policy.off.contains(&Rule::KeepOut);
-        self.below.fill(false);
+        self.vehicles.iter_mut().for_each(|vehicle| vehicle.below = false);
         for (rule, zone) in self.policy.keep_out.iter().zip(&mut self.zones) {
             let threat = zone.watch.threat(rule, now).filter(|_| !off);
             let origin = self.policy.origin.as_ref();
@@ -237,12 +235,12 @@ impl Machine {
                 if threat.is_none() && near.hazard().is_none() {
                     continue;
                 }
-                let of = self.policy.vehicles.get(*index).zip(self.vehicles.get(*index));
+                let of = self.policy.vehicles.get(*index).zip(self.vehicles.get_mut(*index));
                 let Some((config, vehicle)) = of else { continue };
-                let sight = vehicle.sight(config);
-                if let (Some(below), Some(threat)) = (self.below.get_mut(*index), &threat) {
-                    *below |= vehicle.waits_for_room(config, now) && keep_out::below(rule, origin, threat, &sight, now);
-                }
+                let sight = Sight::new(config, &vehicle.state);
+                let near_below = |threat: &Threat| keep_out::below(rule, origin, threat, &sight, now);
+                let below = threat.as_ref().is_some_and(near_below) && vehicle.waits_for_room(config, now);
+                vehicle.below |= below;
                 if near.judge(rule, origin, threat.as_ref(), &sight, now) {
                     let hazard = near.hazard();
                     let (demand, why) = hazard.unwrap_or((Demand::None, Rule::KeepOut.cleared()));
@@ -260,7 +258,7 @@ impl Machine {
                 *track = known.or(track.map(Track::lost));
             }
         }
-        let around = around((&self.policy, &self.tracks), (&self.gauges, &self.below), &self.pass, now);
+        let around = around((&self.policy, &self.tracks), &self.gauges, &self.pass, now);
         for (index, (config, vehicle)) in self.policy.vehicles.iter().zip(&mut self.vehicles).enumerate() {
             vehicle.judge(config, self.estop.latched().holds(index), &around, now, out);
         }
@@ -309,9 +307,9 @@ fn wait_for_a_command(policy: &Policy, latched: &Latched, vehicles: &mut [Vehicl
 
 fn around<'a>(
     (policy, tracks): (&'a Policy, &'a [Option<Track>]),
-    (gauges, below): (&'a [Gauge], &'a [bool]),
+    gauges: &'a [Gauge],
     pass: &Loop,
     now: Uptime,
 ) -> Around<'a> {
-    Around { policy, tracks, gauges, below, node: pass.hazard(now), on_time: pass.on_time(now) }
+    Around { policy, tracks, gauges, node: pass.hazard(now), on_time: pass.on_time(now) }
 }

@@ -220,7 +220,7 @@ fn trial(role: Role, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let reasons: Vec<String> = [
         (role < Role::Supervisor).then_some("authority: only a supervisor tries how it stops"),
         (!held).then_some("lease: whoever tries it holds its lease"),
-        matches!(asking.config.class, Class::Plane | Class::Vtol).then_some("envelope: a plane does not stop"),
+        asking.config.class.has_wing().then_some("envelope: a plane does not stop"),
     ]
     .into_iter()
     .flatten()

@@ -10,7 +10,7 @@ use shared::units::Uptime;
 use super::fixed::Text;
 use super::obey::Sight;
 use crate::vehicle::command::Order;
-use crate::vehicle::message::{ACCEPTED, IN_PROGRESS, TEMPORARILY_REJECTED};
+use crate::vehicle::message::{ACCEPTED, CANCELLED, DENIED, FAILED, IN_PROGRESS, TEMPORARILY_REJECTED, UNSUPPORTED};
 
 /// Without an answer for this time it is sent again: an autopilot answers in milliseconds, a slow radio in a few hundred.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -58,10 +58,10 @@ impl Outcome {
         match self {
             Self::Done => "",
             Self::Refused(TEMPORARILY_REJECTED) => "not now",
-            Self::Refused(2) => "denied: its parameters, or its state",
-            Self::Refused(3) => "it does not know this command",
-            Self::Refused(4) => "it failed",
-            Self::Refused(6) => "it was given up by the vehicle",
+            Self::Refused(DENIED) => "denied: its parameters, or its state",
+            Self::Refused(UNSUPPORTED) => "it does not know this command",
+            Self::Refused(FAILED) => "it failed",
+            Self::Refused(CANCELLED) => "it was given up by the vehicle",
             Self::Refused(_) => "with a result that is not known",
             Self::Unanswered => "no answer in three seconds",
             Self::NotShown => "it said yes, and its heartbeat does not show it",

@@ -51,8 +51,6 @@ pub struct Around<'a> {
     pub tracks: &'a [Option<Track>],
     /// What the weather's sensors said.
     pub gauges: &'a [Gauge],
-    /// Whether somebody is where each vehicle would land.
-    pub below: &'a [bool],
     /// What is wrong with this node.
     pub node: Hazard,
     /// Whether the safety loop is on time.
@@ -79,8 +77,8 @@ pub struct Vehicle {
     position: position::Watch,
     energy: energy::Watch,
     asked: Demand,
-    /// Somebody may be where it would land.
-    below: bool,
+    /// Somebody may be where it would land, and it can wait.
+    pub below: bool,
     beaten: Option<Uptime>,
     /// Of the lease and of the patrol.
     lapse_told: [bool; 2],
@@ -257,7 +255,7 @@ impl Vehicle {
             Rule::Pilot => self.autonomy.pilot(),
             Rule::Lease => lease::hazard(&self.lease, &sight, tripped, now),
             // Nothing lands on anybody.
-            Rule::Asked if self.asked == Demand::Land && around.below.get(self.index) == Some(&true) => {
+            Rule::Asked if self.asked == Demand::Land && self.below => {
                 Some((Demand::Hold, "somebody is where it would land, or nobody can see: it waits"))
             }
             Rule::Asked => (self.asked != Demand::None).then_some((self.asked, "an operator asked for it")),
@@ -312,7 +310,6 @@ impl Vehicle {
 
     /// Carries out the strongest demand.
     pub fn act(&mut self, config: &VehicleConfig, demand: Demand, around: &Around, now: Uptime, out: &mut Vec<Effect>) {
-        self.below = around.below.get(self.index) == Some(&true);
         let demand = if self.steered() { Demand::None } else { demand };
         if self.action.map_or(Demand::None, |action| action.demand()) != demand {
             self.action = (demand != Demand::None).then(|| Action::new(demand, now));

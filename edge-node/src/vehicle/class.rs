@@ -81,6 +81,16 @@ impl Class {
         matches!(self, Self::Copter | Self::Vtol | Self::Px4Copter)
     }
 
+    /// Whether it has a wing, which stalls.
+    pub const fn has_wing(self) -> bool {
+        matches!(self, Self::Plane | Self::Vtol)
+    }
+
+    /// Whether the first item of its missions is its home, which it sets by itself: ArduPilot. PX4 counts from its first place.
+    pub const fn counts_home(self) -> bool {
+        !matches!(self, Self::Px4Copter)
+    }
+
     /// What a mode means.
     pub const fn meaning(self, mode: u32) -> Meaning {
         const MISSION: u32 = px4_auto(px4::MISSION);

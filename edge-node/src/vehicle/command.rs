@@ -5,33 +5,24 @@ use serde::{Deserialize, Serialize};
 use super::class::Class;
 use super::codec::Writer;
 use super::message::{
-    AUTOPILOT, COMMAND_ACK, COMMAND_INT, COMMAND_LONG, HEARTBEAT, PARAM_REQUEST_READ, SET_POSITION_TARGET_LOCAL_NED,
-    STATUSTEXT, TEXT,
+    ABOVE_HOME, ABOVE_SEA, AUTOPILOT, COMMAND_ACK, COMMAND_INT, COMMAND_LONG, DO_CHANGE_SPEED, DO_LAND_START,
+    HEARTBEAT, NAV_TAKEOFF, PARAM_REQUEST_READ, SET_POSITION_TARGET_LOCAL_NED, STATUSTEXT, TEXT,
 };
 
 /// DO_SET_MODE.
 pub const DO_SET_MODE: u16 = 176;
 /// COMPONENT_ARM_DISARM.
 pub const ARM_DISARM: u16 = 400;
-/// DO_LAND_START.
-pub const DO_LAND_START: u16 = 189;
 /// DO_REPOSITION.
 pub const DO_REPOSITION: u16 = 192;
-/// NAV_TAKEOFF.
-pub const NAV_TAKEOFF: u16 = 22;
 /// DO_ORBIT.
 pub const DO_ORBIT: u16 = 34;
-/// DO_CHANGE_SPEED.
-pub const DO_CHANGE_SPEED: u16 = 178;
 const DO_SET_RELAY: u16 = 181;
 const DO_SET_SERVO: u16 = 183;
 const DO_GIMBAL_MANAGER_PITCHYAW: u16 = 1000;
 /// SPEED_TYPE_AIRSPEED and SPEED_TYPE_GROUNDSPEED.
 const AIRSPEED: f32 = 0.0;
 const GROUNDSPEED: f32 = 1.0;
-/// MAV_FRAME_GLOBAL: heights above the sea; MAV_FRAME_GLOBAL_RELATIVE_ALT: above home.
-const ABOVE_SEA: u8 = 0;
-const ABOVE_HOME: u8 = 3;
 const SET_MESSAGE_INTERVAL: u16 = 511;
 /// MAV_DO_REPOSITION_FLAGS_CHANGE_MODE.
 const CHANGE_MODE: f32 = 1.0;
@@ -233,7 +224,7 @@ impl Order {
                 [f32::from(circle.radius_cm) / 100.0, f32::from(circle.speed_cmps) / 100.0, 0.0, 0.0, 0.0, 0.0, 0.0]
             }
             Self::Speed(cmps) => {
-                let kind = if matches!(class, Class::Plane | Class::Vtol) { AIRSPEED } else { GROUNDSPEED };
+                let kind = if class.has_wing() { AIRSPEED } else { GROUNDSPEED };
                 [kind, f32::from(cmps) / 100.0, -1.0, 0.0, 0.0, 0.0, 0.0]
             }
             Self::Point { pitch_cdeg, yaw_cdeg } => {

@@ -17,7 +17,7 @@ use super::signing::{Guard, Refusal};
 use super::state::{Heard, Report, VehicleState};
 use super::stations::{Reply, Stations};
 use super::way::Way;
-use super::{Class, LinkConfig, VehicleConfig};
+use super::{LinkConfig, VehicleConfig};
 
 /// Our heartbeat's period.
 const BEAT: Duration = Duration::from_secs(1);
@@ -124,7 +124,7 @@ impl Fleet {
         let road = |name| links.iter().position(|link| &link.name == name);
         let craft = vehicles.iter().zip(wanted.into_iter().chain(std::iter::repeat_with(Wanted::default))).map(
             |(vehicle, wanted)| {
-                let errands = Errands::new((vehicle.sysid, sysid), vehicle.class != Class::Px4Copter, wanted);
+                let errands = Errands::new((vehicle.sysid, sysid), vehicle.class.counts_home(), wanted);
                 Craft::new(Roads::new(vehicle.links.iter().filter_map(road)), errands)
             },
         );

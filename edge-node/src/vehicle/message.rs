@@ -70,3 +70,30 @@ pub const DENIED: u8 = 2;
 pub const IN_PROGRESS: u8 = 5;
 /// Bytes of a STATUSTEXT's text.
 pub const TEXT: usize = 50;
+
+/// NAV_WAYPOINT.
+pub const NAV_WAYPOINT: u16 = 16;
+/// NAV_LOITER_TIME.
+pub const NAV_LOITER_TIME: u16 = 19;
+/// NAV_RETURN_TO_LAUNCH.
+pub const NAV_RETURN_TO_LAUNCH: u16 = 20;
+/// NAV_LAND.
+pub const NAV_LAND: u16 = 21;
+/// NAV_TAKEOFF.
+pub const NAV_TAKEOFF: u16 = 22;
+/// DO_CHANGE_SPEED.
+pub const DO_CHANGE_SPEED: u16 = 178;
+/// DO_LAND_START.
+pub const DO_LAND_START: u16 = 189;
+/// MAV_RESULT_UNSUPPORTED.
+pub const UNSUPPORTED: u8 = 3;
+/// MAV_RESULT_FAILED.
+pub const FAILED: u8 = 4;
+/// MAV_RESULT_CANCELLED.
+pub const CANCELLED: u8 = 6;
+/// MAV_FRAME_GLOBAL: heights above the sea.
+pub const ABOVE_SEA: u8 = 0;
+/// MAV_FRAME_MISSION: no place.
+pub const NOWHERE: u8 = 2;
+/// MAV_FRAME_GLOBAL_RELATIVE_ALT: above home; 6 is the same by an older name.
+pub const ABOVE_HOME: u8 = 3;

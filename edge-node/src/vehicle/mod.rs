@@ -147,15 +147,20 @@ impl VehicleConfig {
         self.mode_channel.unwrap_or_else(|| self.class.mode_channel())
     }
 
+    /// The fastest that it may be sent, m/s: as configured, and as its brake test measured.
+    pub fn fastest_mps(&self) -> f32 {
+        self.limits.speed_mps.unwrap_or(f32::MAX).min(self.brake.fastest_mps())
+    }
+
     /// How fast it goes near people, centimetres a second; zero: a wing whose slowest speed is not known.
     pub fn slow_cmps(&self) -> u16 {
-        let wing = matches!(self.class, Class::Plane | Class::Vtol);
         // Never faster than it may go at all; what was not measured moves only on trial.
-        let fastest = if self.brake.is_empty() { f32::MAX } else { self.brake.fastest_mps() };
-        let near = self.limits.near_mps.unwrap_or(1.0).min(fastest).min(self.limits.speed_mps.unwrap_or(f32::MAX));
+        let configured = self.limits.speed_mps.unwrap_or(f32::MAX);
+        let fastest = if self.brake.is_empty() { configured } else { self.fastest_mps() };
+        let near = self.limits.near_mps.unwrap_or(1.0).min(fastest);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 60 m/s")]
         match self.limits.slowest_mps {
-            None if wing => 0,
+            None if self.class.has_wing() => 0,
             slowest => (near.max(slowest.unwrap_or(0.0)) * 100.0) as u16,
         }
     }

@@ -5,38 +5,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec::Fields;
-use super::message::AUTOPILOT;
+use super::message::{ABOVE_HOME, AUTOPILOT, NOWHERE};
 
-/// NAV_WAYPOINT.
-pub const WAYPOINT: u16 = 16;
-/// NAV_LOITER_TIME.
-pub const LOITER_TIME: u16 = 19;
-/// NAV_RETURN_TO_LAUNCH.
-pub const RETURN: u16 = 20;
-/// NAV_LAND.
-pub const LAND: u16 = 21;
-/// NAV_TAKEOFF.
-pub const TAKE_OFF: u16 = 22;
 /// NAV_DELAY and CONDITION_DELAY.
 pub const DELAYS: [u16; 2] = [93, 112];
 /// DO_JUMP.
 pub const JUMP: u16 = 177;
-/// DO_CHANGE_SPEED.
-pub const SPEED: u16 = 178;
-/// DO_LAND_START.
-pub const LAND_START: u16 = 189;
 /// What cameras and gimbals do: DO_DIGICAM_CONTROL, DO_SET_CAM_TRIGG_DIST, DO_GIMBAL_MANAGER_PITCHYAW, IMAGE_START_CAPTURE.
 pub const CAMERA: [u16; 4] = [203, 206, 1000, 2000];
 /// NAV_FENCE_POLYGON_VERTEX_INCLUSION.
 pub const INCLUSION: u16 = 5001;
 /// NAV_FENCE_POLYGON_VERTEX_EXCLUSION.
 pub const EXCLUSION: u16 = 5002;
-/// MAV_FRAME_GLOBAL.
-pub const ABOVE_SEA: u8 = 0;
-/// MAV_FRAME_MISSION: no place.
-pub const NOWHERE: u8 = 2;
-/// MAV_FRAME_GLOBAL_RELATIVE_ALT; 6 is the same by an older name.
-pub const ABOVE_HOME: u8 = 3;
 /// Items of one plan: what ArduPilot's smallest boards hold.
 pub const MOST: u16 = 700;
 /// Bytes of MISSION_ITEM_INT.

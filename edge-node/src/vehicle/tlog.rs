@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use shared::units::UtcMicros;
 use tracing::warn;
 
 use crate::durable::{files, make_room, private_folder};
 
-/// Batches that wait for the disk: seconds of a busy site. Full, or a disk that hangs: packets are missing from the file.
+/// Batches that wait for the disk: seconds of a busy site. Full: the batch is counted and missing from the file.
 const QUEUE: usize = 128;
 /// Bytes that are handed over together, or what there is twenty times a second.
 const TOGETHER: usize = 16 << 10;
@@ -23,7 +24,7 @@ const FILE_BYTES: u64 = 16 << 20;
 /// What waits is written after this time.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Folder, in the data folder, and how its files end.
-pub const FOLDER: &str = "tlog";
+const FOLDER: &str = "tlog";
 const EXTENSION: &str = "tlog";
 
 /// The end that is told: never waits.
@@ -32,6 +33,7 @@ pub struct Tlog {
     to: Option<SyncSender<Vec<u8>>>,
     /// What is handed over together: a thread that wakes for each packet costs more than the packet.
     gathered: Vec<u8>,
+    lost: Counter,
 }
 
 /// The end that writes.
@@ -42,12 +44,12 @@ pub struct Scribe {
 }
 
 /// Both ends, for a data folder and so many bytes; nothing is kept for zero.
-pub fn tlog(data: &Path, quota: u64) -> (Tlog, Option<Scribe>) {
+pub fn tlog(data: &Path, quota: u64, lost: Counter) -> (Tlog, Option<Scribe>) {
     if quota == 0 {
-        return (Tlog { to: None, gathered: Vec::new() }, None);
+        return (Tlog { to: None, gathered: Vec::new(), lost }, None);
     }
     let (to, from) = sync_channel(QUEUE);
-    (Tlog { to: Some(to), gathered: Vec::new() }, Some(Scribe { from, folder: data.join(FOLDER), quota }))
+    (Tlog { to: Some(to), gathered: Vec::new(), lost }, Some(Scribe { from, folder: data.join(FOLDER), quota }))
 }
 
 impl Tlog {
@@ -69,9 +71,10 @@ impl Tlog {
     /// What was gathered goes to the file.
     pub fn hand_over(&mut self) {
         let bytes = std::mem::take(&mut self.gathered);
-        if let Some(to) = self.to.as_ref().filter(|_| !bytes.is_empty()) {
-            // No room: said above.
-            let _ = to.try_send(bytes);
+        if let Some(to) = self.to.as_ref().filter(|_| !bytes.is_empty())
+            && to.try_send(bytes).is_err()
+        {
+            self.lost.inc();
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use edge_node::interlock::machine::Verb;
 use edge_node::interlock::rules::mission::MissionRule;
-use edge_node::vehicle::plan::{ABOVE_HOME, Item, JUMP, Plans, SPEED, TAKE_OFF, Verdict, WAYPOINT};
+use edge_node::vehicle::message::{ABOVE_HOME, DO_CHANGE_SPEED, NAV_TAKEOFF, NAV_WAYPOINT};
+use edge_node::vehicle::plan::{Item, JUMP, Plans, Verdict};
 use shared::ids::EventId;
 use uuid::Uuid;
 
@@ -43,7 +44,7 @@ fn its_own_fence_must_be_the_sites_and_its_mission_one_that_may_be_driven() {
 }
 
 fn waypoint(lat_e7: i32, lon_e7: i32, height_m: f32) -> Item {
-    Item { frame: ABOVE_HOME, height_m, lat_e7, lon_e7, ..Item::order(WAYPOINT, [0.0; 4]) }
+    Item { frame: ABOVE_HOME, height_m, lat_e7, lon_e7, ..Item::order(NAV_WAYPOINT, [0.0; 4]) }
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_mission_is_held_against_fence_ceiling_speed_and_the_list_of_known_items() {
     let rule = |vehicle: usize| MissionRule::new(vehicle, &policy.vehicles[vehicle], &policy);
     let (here, there) = (waypoint(474_000_000, 85_000_000, 20.0), waypoint(474_005_000, 85_005_000, 20.0));
     let good = [
-        Item { height_m: 10.0, frame: ABOVE_HOME, ..Item::order(TAKE_OFF, [0.0; 4]) },
+        Item { height_m: 10.0, frame: ABOVE_HOME, ..Item::order(NAV_TAKEOFF, [0.0; 4]) },
         here,
         there,
         Item::order(JUMP, [1.0, -1.0, 0.0, 0.0]),
@@ -66,8 +67,8 @@ fn a_mission_is_held_against_fence_ceiling_speed_and_the_list_of_known_items() {
         (Item { frame: 0, ..there }, Verdict::High(2)),
         (Item { params: [f32::INFINITY, 0.0, 0.0, 0.0], ..there }, Verdict::Item(2)),
         (waypoint(0, 0, 20.0), Verdict::Item(2)),
-        (Item::order(SPEED, [1.0, 9.0, -1.0, 0.0]), Verdict::Fast(2)),
-        (Item::order(SPEED, [1.0, f32::NAN, -1.0, 0.0]), Verdict::Fast(2)),
+        (Item::order(DO_CHANGE_SPEED, [1.0, 9.0, -1.0, 0.0]), Verdict::Fast(2)),
+        (Item::order(DO_CHANGE_SPEED, [1.0, f32::NAN, -1.0, 0.0]), Verdict::Fast(2)),
         (Item::order(JUMP, [-1.0, 3.0, 0.0, 0.0]), Verdict::Item(2)),
         // Servos, relays, termination, scripts, splines.
         (Item::order(183, [1.0, 1900.0, 0.0, 0.0]), Verdict::Item(2)),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use edge_node::vehicle::codec::Packet;
 use edge_node::vehicle::errands::{Doing, Errands, Found, Out, Wanted, Wish};
-use edge_node::vehicle::plan::{ABOVE_HOME, INCLUSION, Item, Kind, MOST, Verdict, WAYPOINT};
+use edge_node::vehicle::message::{ABOVE_HOME, NAV_WAYPOINT};
+use edge_node::vehicle::plan::{INCLUSION, Item, Kind, MOST, Verdict};
 use mavlink::Message;
 use mavlink::dialects::ardupilotmega::MavMessage;
 use shared::units::Uptime;
@@ -25,7 +26,7 @@ fn corner(n: i32) -> Item {
 }
 
 fn waypoint(n: i32) -> Item {
-    Item { command: WAYPOINT, frame: ABOVE_HOME, params: [0.0; 4], lat_e7: n, lon_e7: n, height_m: 20.0 }
+    Item { command: NAV_WAYPOINT, frame: ABOVE_HOME, params: [0.0; 4], lat_e7: n, lon_e7: n, height_m: 20.0 }
 }
 
 /// A vehicle that holds plans as ArduPilot does, and may be made to do it badly.
@@ -103,7 +104,7 @@ fn packet(id: u32, payload: &[u8]) -> Packet {
 
 impl Rig {
     fn new(fence: Vec<Item>, held: [Vec<Item>; 2]) -> Self {
-        let check = Box::new(|items: &[Item]| match items.iter().any(|item| item.command != WAYPOINT) {
+        let check = Box::new(|items: &[Item]| match items.iter().any(|item| item.command != NAV_WAYPOINT) {
             true => Verdict::Item(1),
             false => Verdict::Good,
         });

@@ -44,6 +44,12 @@ pub struct Envelope<'a> {
     pub now: Uptime,
 }
 
+/// The highest that a vehicle may be sent, metres above home: a metre below a ceiling, or a gust would lift it over.
+pub fn highest_m<'a>(config: &VehicleConfig, fences: impl Iterator<Item = &'a Fence>) -> f64 {
+    let ceilings = fences.filter_map(|fence| fence.ceiling_m).map(|ceiling| f64::from(ceiling) - 1.0);
+    ceilings.fold(f64::from(config.limits.height_m()), f64::min)
+}
+
 impl Envelope<'_> {
     /// Every reason against a command's target.
     pub fn reasons(&self, verb: Verb) -> Vec<String> {
@@ -53,7 +59,7 @@ impl Envelope<'_> {
                 vec!["it is no copter: it takes off by its mission, or not at all".into()]
             }
             Verb::TakeOff(height) => self.height(height.above_home_cm).into_iter().collect(),
-            Verb::GoTo(_) if matches!(class, Class::Plane | Class::Vtol) => {
+            Verb::GoTo(_) if class.has_wing() => {
                 vec!["a plane circles where it is sent, how wide is not known: it flies by its mission".into()]
             }
             Verb::GoTo(target) => self.target(&target, None),
@@ -73,7 +79,8 @@ impl Envelope<'_> {
         reasons.extend(down.then(|| "it is on the ground: it takes off first".to_owned()));
         let up = matches!(verb, Verb::Arm | Verb::TakeOff(_)) && !self.sight.on_ground(self.now);
         reasons.extend(up.then(|| "it is not known to stand on the ground".to_owned()));
-        let off = matches!(verb, Verb::TakeOff(_) | Verb::GoTo(_)) && !self.sight.state.armed;
+        let off = matches!(verb, Verb::TakeOff(_) | Verb::GoTo(_) | Verb::Orbit(..) | Verb::Speed(_));
+        let off = off && !self.sight.state.armed;
         reasons.extend(off.then(|| "it is not armed".to_owned()));
         reasons.into_iter().map(|reason| format!("envelope: {reason}")).collect()
     }
@@ -81,9 +88,7 @@ impl Envelope<'_> {
     fn height(&self, above_home_cm: i32) -> Option<String> {
         let metres = f64::from(above_home_cm) / 100.0;
         let own = self.fences.iter().filter(|fence| fence.vehicles.contains(&self.index));
-        // A metre below a ceiling, or it would be over it by a gust.
-        let ceilings = own.filter_map(|fence| fence.ceiling_m).map(|ceiling| f64::from(ceiling) - 1.0);
-        let highest = ceilings.fold(f64::from(self.config.limits.height_m()), f64::min);
+        let highest = highest_m(self.config, own);
         let fits = (LOWEST_M..=highest).contains(&metres);
         (!fits).then(|| format!("expected a height of {LOWEST_M} to {highest} m above home, found {metres}"))
     }
@@ -91,9 +96,8 @@ impl Envelope<'_> {
     fn speed(&self, cmps: u16) -> Option<String> {
         let (speed, limits) = (f32::from(cmps) / 100.0, self.config.limits);
         let fastest = self.fastest_mps();
-        let wing = matches!(self.config.class, Class::Plane | Class::Vtol);
         match limits.slowest_mps {
-            None if wing => Some("no slowest speed is configured, and a wing stalls".into()),
+            None if self.config.class.has_wing() => Some("no slowest speed is configured, and a wing stalls".into()),
             slowest if !(slowest.unwrap_or(0.1)..=fastest).contains(&speed) => {
                 let slowest = slowest.unwrap_or(0.1);
                 Some(format!(
@@ -106,8 +110,10 @@ impl Envelope<'_> {
 
     /// The fastest that it may go, m/s: as configured, and as was measured.
     pub fn fastest_mps(&self) -> f32 {
-        let measured = if self.trial { TRIAL_MPS } else { self.config.brake.fastest_mps() };
-        self.config.limits.speed_mps.unwrap_or(f32::MAX).min(measured)
+        match self.trial {
+            true => self.config.limits.speed_mps.unwrap_or(TRIAL_MPS).min(TRIAL_MPS),
+            false => self.config.fastest_mps(),
+        }
     }
 
     /// A target, and the circle around it: inside the fences, and the straight way there too.

@@ -4,7 +4,6 @@
 //! has its own distance: nearer than R it holds, nearer than 2 R it goes slowly (INTERLOCKS, "keep-out"). R is what it drives
 //! and the person walks until it stands, seen from a frame of some age, and what positions may be wrong by.
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -202,15 +201,12 @@ impl Near {
         let (Some(ground), Some(origin)) = (&rule.ground, origin) else { return Some(Demand::Hold) };
         let speed = sight.speed_now(now).unwrap_or_else(|| sight.stops.fastest_mps()).max(self.speed_mps);
         let at = place(sight, origin, now);
-        let near = [1.0, 2.0].map(|times| {
-            // It may be anywhere.
-            let Some(at) = at else { return true };
-            people(threat, ground, at).any(|(distance, seen)| {
-                let reach = times * radius(speed, seen, ground, sight, now);
-                // What is no number is near.
-                distance.partial_cmp(&reach).is_none_or(Ordering::is_lt)
-            })
+        // How many times R the nearest is away; what is no number, and a vehicle that may be anywhere, is near.
+        let times = at.map_or(0.0, |at| {
+            let times = people(threat, ground, at).map(|(away, seen)| away / radius(speed, seen, ground, sight, now));
+            times.fold(f64::INFINITY, |least, times| if times.is_nan() { 0.0 } else { least.min(times) })
         });
+        let near = [times < 1.0, times < 2.0];
         for (last, near) in self.last.iter_mut().zip(near) {
             *last = if near { Some(now) } else { last.filter(|at| now.since(*at) <= rule.clear_after) };
         }
