@@ -30,6 +30,7 @@ use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::{Driver, Interlock};
 use crate::interlock::machine::{Input, Machine, Source};
+use crate::interlock::pin::{self, Pin};
 use crate::interlock::rules::estop::Scope;
 use crate::interlock::{latch, line, recorder};
 use crate::journal::scrub;
@@ -103,9 +104,23 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         stages.spawn("recorder", move || scribe.run())?;
     }
     let policy = policy::policy(&config);
+    let mut outputs = Vec::new();
+    for (index, output) in config.outputs.iter().cloned().enumerate() {
+        let (pulses, taken) = sync_channel(pin::QUEUE);
+        let local = !matches!(output.pin, Pin::Relay { .. });
+        outputs.push((output.name.clone(), local.then_some(pulses)));
+        if local {
+            let own = interlock.clone();
+            let tell = move |faulty| own.tell(Input::Pin { output: index, faulty });
+            stages.spawn(&format!("out-{}", output.name), move || {
+                pin::run(output.name.as_str(), &output.pin, &taken, tell);
+            })?;
+        }
+    }
     let driver = Driver {
         machine: Machine::new(policy.clone(), latched, clock::uptime()),
         vehicles: config.vehicles.clone(),
+        outputs,
         pens,
         desk,
         recorder,

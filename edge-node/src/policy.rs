@@ -1,16 +1,21 @@
 //! What the interlock enforces and what vehicles' own fences and missions must be, made of the configuration.
 
+use shared::ids::Name;
+
 use crate::config::Config;
 use crate::detect::zone::ZoneConfig;
 use crate::ground::Origin;
 use crate::ground::calibration::Calibration;
 use crate::ground::polygon::Polygon;
 use crate::interlock::machine::{KeepOut, Policy};
+use crate::interlock::output::Output;
+use crate::interlock::pin::Pin;
 use crate::interlock::rules::fence::{Fence, Side};
 use crate::interlock::rules::keep_out::Ground;
 use crate::interlock::rules::mission::MissionRule;
 use crate::interlock::rules::separation::Apart;
 use crate::interlock::rules::weather::Weather;
+use crate::interlock::{OutputConfig, ResumeBy};
 use crate::sensor::camera::CameraConfig;
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::errands::Wanted;
@@ -31,6 +36,7 @@ pub fn policy(config: &Config) -> Policy {
             vehicles: rule.vehicles.iter().filter_map(vehicle_index).collect(),
             clear_after: rule.clear_after,
             stale_after: camera.stale_after,
+            resumes: rule.resume == ResumeBy::Automatic,
             ground: ground(config, camera, zone),
         })
     });
@@ -68,7 +74,23 @@ pub fn policy(config: &Config) -> Policy {
         fences: fences.collect(),
         apart: config.interlock.separation_m.map(|metres| Apart { metres }),
         line: config.interlock.line.is_some(),
+        outputs: config.outputs.iter().map(|output| output_line(config, output)).collect(),
         off: config.interlock.off.clone(),
+    }
+}
+
+fn output_line(config: &Config, output: &OutputConfig) -> Output {
+    let index = |name: &Name| config.vehicles.iter().position(|vehicle| &vehicle.name == name);
+    let all = output.vehicles.is_empty();
+    let named = output.vehicles.iter().filter_map(index).collect();
+    Output {
+        name: output.name.to_string(),
+        vehicles: if all { (0..config.vehicles.len()).collect() } else { named },
+        energised_while: output.energised_while.clone(),
+        relay: match &output.pin {
+            Pin::Relay { vehicle, number } => index(vehicle).map(|vehicle| (vehicle, *number)),
+            Pin::Serial { .. } | Pin::Gpio(_) => None,
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{EventId, Lane, TraceId};
 pub use crate::safety::{
     CommandDecided, CommandEnded, CommandRequested, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged,
+    OutputChanged,
 };
 use crate::units::{ClockState, Uptime, UtcMicros};
 
@@ -129,6 +130,8 @@ payloads! {
     InterlockDemanded(InterlockDemanded) = 32, "interlock.demanded", v 1, Safety;
     /// An e-stop source was pressed or released, or the latch was reset.
     EstopChanged(EstopChanged) = 33, "estop.changed", v 1, Safety;
+    /// An output line is energised or not, or does not work.
+    OutputChanged(OutputChanged) = 34, "output.changed", v 1, Safety;
     /// Someone asked for a vehicle command.
     CommandRequested(CommandRequested) = 40, "command.requested", v 1, Safety;
     /// The interlock permitted or denied a requested command.

@@ -98,3 +98,14 @@ pub struct CommandDecided {
     /// Every reason against it.
     pub reasons: Vec<String>,
 }
+
+/// `output.changed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OutputChanged {
+    /// Output name.
+    pub output: String,
+    /// Whether it is energised by the safety loop.
+    pub energised: bool,
+    /// Whether it does not work: its pin cannot be written, or the vehicle refused.
+    pub faulty: bool,
+}

@@ -8,6 +8,7 @@ use mavlink::dialects::ardupilotmega::{
 
 use crate::body::{Body, Wish};
 use crate::plans::{Plans, metres};
+use crate::relays::Relays;
 use crate::scenario::{Class, Vehicle};
 
 /// The force magic of COMPONENT_ARM_DISARM.
@@ -79,6 +80,8 @@ pub struct Autopilot {
     plans: Plans,
     /// Commands of each number that it will leave without an answer.
     deaf: BTreeMap<u32, u32>,
+    /// Its relays.
+    pub relays: Relays,
 }
 
 struct Stream {
@@ -124,6 +127,7 @@ impl Autopilot {
             speed_mps,
             plans,
             deaf,
+            relays: Relays::default(),
             config,
             body,
             mode,
@@ -326,9 +330,16 @@ impl Autopilot {
                 self.speed_mps = f64::from(command.param2);
                 MavResult::MAV_RESULT_ACCEPTED
             }
-            MavCmd::MAV_CMD_DO_SET_RELAY
-            | MavCmd::MAV_CMD_DO_SET_SERVO
-            | MavCmd::MAV_CMD_DO_GIMBAL_MANAGER_PITCHYAW => MavResult::MAV_RESULT_ACCEPTED,
+            MavCmd::MAV_CMD_DO_SET_RELAY => {
+                self.relays.set(number(command.param1), command.param2 > 0.5);
+                MavResult::MAV_RESULT_ACCEPTED
+            }
+            MavCmd::MAV_CMD_DO_REPEAT_RELAY => {
+                let (count, period_s) = (number(command.param2), f64::from(command.param3));
+                self.relays.repeat(number(command.param1), count, period_s, self.time_s);
+                MavResult::MAV_RESULT_ACCEPTED
+            }
+            MavCmd::MAV_CMD_DO_SET_SERVO | MavCmd::MAV_CMD_DO_GIMBAL_MANAGER_PITCHYAW => MavResult::MAV_RESULT_ACCEPTED,
             MavCmd::MAV_CMD_COMPONENT_ARM_DISARM => self.set_armed(command.param1 > 0.5, command.param2 == FORCE),
             MavCmd::MAV_CMD_SET_MESSAGE_INTERVAL => {
                 let id = number(command.param1);

@@ -23,6 +23,9 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// In the trace: a relay has turned; its number, and whether it is closed.
+const RELAY: &str = "RELAY";
+
 /// Runs a vehicle for ever.
 ///
 /// # Errors
@@ -48,6 +51,11 @@ pub fn run(config: Vehicle, trace: &Trace) -> anyhow::Result<()> {
             stepped = now();
             let (sent, alone) = autopilot.step(passed.as_secs_f64());
             sent.iter().for_each(|message| wires.send(message, None));
+            for (number, closed) in autopilot.relays.step(autopilot.time_s) {
+                let parameters = [number as f32, f32::from(u8::from(closed))];
+                let turned = Told { command: RELAY.into(), parameters, result: 0 };
+                note(trace, &name, (begun.elapsed(), 0), &turned, autopilot.mode, autopilot.body.speed);
+            }
             if let Some(alone) = alone {
                 note(trace, &name, (begun.elapsed(), 0), &alone, autopilot.mode, autopilot.body.speed);
             }

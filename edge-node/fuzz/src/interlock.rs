@@ -35,6 +35,7 @@ fn policy() -> Policy {
     let yard = [(47.3999, 8.4999), (47.3999, 8.5001), (47.4001, 8.5001), (47.4001, 8.4999)];
     let yard = yard.map(|(lat_deg, lon_deg)| Place { lat_deg, lon_deg });
     let zone = KeepOut {
+        resumes: true,
         zone: "z".into(),
         zone_index: 0,
         vehicles: vec![0, 1],

@@ -139,6 +139,11 @@ fn told(effects: &[Effect], names: &[String]) -> String {
         Effect::Lease { vehicle, change, by, .. } => format!("{} {change} by {by}", name(vehicle)),
         Effect::Decided { vehicle, reasons, .. } if reasons.is_empty() => format!("permit for {}", name(vehicle)),
         Effect::Decided { vehicle, reasons, .. } => format!("deny for {}: {}", name(vehicle), reasons.join("; ")),
+        Effect::Output { output, energised, faulty } => {
+            let what = if *energised { "is energised" } else { "drops" };
+            format!("output {output} {what}{}", if *faulty { ", faulty" } else { "" })
+        }
+        Effect::GoOn { vehicle, by } => format!("{} goes on in the name of {by}", name(vehicle)),
         Effect::Answered { reasons, .. } => format!("answer: {}", reasons.join("; ")),
     };
     if effects.is_empty() { "nothing".into() } else { effects.iter().map(one).collect::<Vec<_>>().join("; ") }

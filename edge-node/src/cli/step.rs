@@ -42,6 +42,7 @@ fn policy() -> anyhow::Result<Policy> {
         vehicles: all.clone(),
         clear_after: second,
         stale_after: second,
+        resumes: false,
         ground: None,
     };
     let vehicle = |n: usize| -> anyhow::Result<VehicleConfig> {

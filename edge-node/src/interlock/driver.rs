@@ -9,16 +9,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendErr
 use std::time::Duration;
 
 use shared::event::{
-    CommandDecided, CommandEnded, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, Payload,
+    CommandDecided, CommandEnded, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, OutputChanged,
+    Payload,
 };
 use shared::ids::{EventId, Name};
 use shared::units::Uptime;
 use tokio::sync::oneshot;
 use tracing::{error, info};
+use uuid::Uuid;
 
 use super::clerk::{Desk, Responsible, View};
 use super::keeper::{self, Write};
-use super::machine::{Effect, Input, Machine, Source};
+use super::machine::{Effect, Input, Machine, Source, Verb};
 use super::recorder::Recorder;
 use super::rules::estop::Scope;
 use crate::alert::Signal;
@@ -119,6 +121,8 @@ pub struct Driver {
     pub machine: Machine,
     /// Vehicles in the machine's order.
     pub vehicles: Vec<VehicleConfig>,
+    /// Output lines in the machine's order: their names, and what takes the pulses of a pin.
+    pub outputs: Vec<(Name, Option<SyncSender<()>>)>,
     /// What writes on each link, in the order of the configuration.
     pub pens: Vec<Pens>,
     /// Takes events, signals and the console's view, without waiting.
@@ -144,6 +148,7 @@ struct Outputs {
     waiting: HashMap<EventId, oneshot::Sender<Vec<String>>>,
     /// The console's view has changed since it was last handed over.
     unshown: bool,
+    pulsed: Uptime,
 }
 
 impl Driver {
@@ -163,9 +168,9 @@ impl Driver {
         let pens = std::mem::take(&mut self.pens);
         let ways = vec![vec![None; pens.len()]; self.vehicles.len()];
         let (buffer, waiting, unshown) = (Vec::with_capacity(PACKET_MAX), HashMap::new(), true);
-        let mut out = Outputs { pens, buffer, ways, latch, waiting, unshown };
         let mut effects = Vec::with_capacity(64);
         let mut last_pass = clock::uptime();
+        let mut out = Outputs { pens, buffer, ways, latch, waiting, unshown, pulsed: last_pass };
         while !self.stop.load(Ordering::Relaxed) {
             let message = queues.inputs.recv_timeout(TICK);
             let now = clock::uptime();
@@ -191,7 +196,10 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             self.pass(input, now, &mut effects, &mut out);
+            self.pulse(now, &mut out);
         }
+        // What is energised drops before anything else.
+        self.outputs.iter_mut().for_each(|(_, pulses)| *pulses = None);
         self.end(queues, &mut effects, &mut out);
         drop(out);
         // A press that is not on the disk yet.
@@ -205,6 +213,19 @@ impl Driver {
     fn take_presses(&mut self, queues: &Queues, now: Uptime, effects: &mut Vec<Effect>, out: &mut Outputs) {
         for press in queues.pressed.try_iter().take(PRESSES) {
             self.pass(press, now, effects, out);
+        }
+    }
+
+    /// Pins that are energised are turned, once a tick: one that has not taken the pulse before hangs, and drops.
+    fn pulse(&self, now: Uptime, out: &mut Outputs) {
+        if now.since(out.pulsed) < TICK {
+            return;
+        }
+        out.pulsed = now;
+        for (index, (_, pulses)) in self.outputs.iter().enumerate() {
+            if let Some(pulses) = pulses.as_ref().filter(|_| self.machine.energised(index)) {
+                let _ = pulses.try_send(());
+            }
         }
     }
 
@@ -254,6 +275,15 @@ impl Driver {
         let (latched, rules, responsible) =
             (self.machine.latched().clone(), self.machine.rules(), responsible.collect());
         self.desk.show(View { latched, rules, demands, responsible, told })
+    }
+
+    fn output(&self, output: usize, energised: bool, faulty: bool) {
+        let Some((name, _)) = self.outputs.get(output) else { return };
+        let (rule, subject) = ("output".to_owned(), format!("output/{name}"));
+        let text = format!("output {name} {}", if faulty { "does not work" } else { "works" });
+        self.desk.signal(Signal { active: faulty, rule, subject: subject.clone(), text });
+        let changed = OutputChanged { output: name.to_string(), energised, faulty };
+        self.note(subject, Payload::OutputChanged(changed));
     }
 
     /// An order goes out on every link: which of them the vehicle hears is not known.
@@ -345,6 +375,11 @@ impl Driver {
                 answer(id, reasons, out);
             }
             Effect::Answered { id, reasons } => answer(id, reasons, out),
+            Effect::Output { output, energised, faulty } => self.output(output, energised, faulty),
+            // A lost request moves nothing.
+            Effect::GoOn { vehicle, by } => {
+                self.own.tell(Input::Request { id: EventId(Uuid::now_v7()), vehicle, verb: Verb::Resume, by });
+            }
             Effect::Ended { id, vehicle, verb, outcome } => {
                 let (vehicle, detail) = (self.name(vehicle), outcome.detail().to_owned());
                 let (verb, outcome) = (verb.to_owned(), outcome.as_str().to_owned());

@@ -1,4 +1,5 @@
-//! The hardware line of the e-stop: a normally closed contact between a serial port's RTS and one of its inputs.
+//! The hardware line of the e-stop: a normally closed contact between a serial port's RTS and one of its inputs, or between a
+//! GPIO line and its supply.
 //!
 //! Open, unplugged or unreadable means pressed. The port is opened again for ever; until it can be read the line says
 //! "pressed", and when this thread hangs the machine says it by itself.
@@ -6,11 +7,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gpiocdev::Request;
 use serde::Deserialize;
 use serialport::SerialPort;
 use tracing::{info, warn};
 
 use super::driver::Interlock;
+use super::pin::{self, GpioLine};
 use crate::realtime::prefer_this_thread;
 
 /// The line is looked at this often.
@@ -24,13 +27,38 @@ const BAUD: u32 = 9600;
 
 /// Where the contact is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected { port = …, input = … } or { chip = …, line = … }")]
+pub enum LineConfig {
+    /// Between RTS and an input of a serial port.
+    Serial(SerialContact),
+    /// Between a GPIO line, which is pulled down, and its supply.
+    Gpio(GpioLine),
+}
+
+impl std::fmt::Display for LineConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Serial(at) => f.write_str(&at.port),
+            Self::Gpio(at) => write!(f, "{} line {}", at.chip.display(), at.line),
+        }
+    }
+}
+
+/// A contact at a serial port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LineConfig {
+pub struct SerialContact {
     /// Serial port, e.g. `/dev/ttyS1`.
     pub port: String,
     /// The input that the contact pulls up to RTS.
     #[serde(default)]
     pub input: LineInput,
+}
+
+/// A contact that was opened.
+enum Contact {
+    Serial(Box<dyn SerialPort>),
+    Gpio(Request),
 }
 
 /// An input of a serial port.
@@ -53,16 +81,16 @@ pub fn run(config: &LineConfig, interlock: &Interlock, stop: &AtomicBool) {
     let mut since_told = 0;
     while !stop.load(Ordering::Relaxed) {
         let read = match &mut port {
-            Some(port) => closed(port, config.input),
+            Some(port) => closed(port, config),
             None => open(config).and_then(|mut opened| {
-                let read = closed(&mut opened, config.input);
+                let read = closed(&mut opened, config);
                 port = Some(opened);
                 read
             }),
         };
         match &read {
-            Ok(_) if warned => info!(port = config.port, "line of the e-stop is read again"),
-            Err(error) if !warned => warn!(port = config.port, %error, "line of the e-stop cannot be read: pressed"),
+            Ok(_) if warned => info!(port = %config, "line of the e-stop is read again"),
+            Err(error) if !warned => warn!(port = %config, %error, "line of the e-stop cannot be read: pressed"),
             _ => {}
         }
         warned = read.is_err();
@@ -81,17 +109,28 @@ pub fn run(config: &LineConfig, interlock: &Interlock, stop: &AtomicBool) {
     }
 }
 
-fn open(config: &LineConfig) -> Result<Box<dyn SerialPort>, serialport::Error> {
-    let mut port = serialport::new(&config.port, BAUD).open()?;
-    port.write_request_to_send(true)?;
+fn open(config: &LineConfig) -> Result<Contact, String> {
+    let at = match config {
+        LineConfig::Gpio(at) => return pin::contact(at).map(Contact::Gpio),
+        LineConfig::Serial(at) => at,
+    };
+    let said = |error: serialport::Error| error.to_string();
+    let mut port = serialport::new(&at.port, BAUD).open().map_err(said)?;
+    port.write_request_to_send(true).map_err(said)?;
     std::thread::sleep(SETTLES);
-    Ok(port)
+    Ok(Contact::Serial(port))
 }
 
-fn closed(port: &mut Box<dyn SerialPort>, input: LineInput) -> Result<bool, serialport::Error> {
-    match input {
-        LineInput::Cts => port.read_clear_to_send(),
-        LineInput::Dsr => port.read_data_set_ready(),
-        LineInput::Cd => port.read_carrier_detect(),
-    }
+fn closed(contact: &mut Contact, config: &LineConfig) -> Result<bool, String> {
+    let read = match (contact, config) {
+        (Contact::Gpio(request), LineConfig::Gpio(at)) => return pin::closed(request, at),
+        (Contact::Serial(port), LineConfig::Serial(at)) => match at.input {
+            LineInput::Cts => port.read_clear_to_send(),
+            LineInput::Dsr => port.read_data_set_ready(),
+            LineInput::Cd => port.read_carrier_detect(),
+        },
+        // It was opened as it is configured.
+        _ => return Err("another contact".into()),
+    };
+    read.map_err(|error| error.to_string())
 }

@@ -10,6 +10,7 @@ use shared::units::Uptime;
 
 use super::commands::Told;
 use super::obey::Sight;
+use super::output::{Line, Output, Turn, While};
 use super::permit::{Asking, decide};
 use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
@@ -20,6 +21,10 @@ use super::rules::weather::Gauge;
 use super::vehicle::{Around, Vehicle};
 pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Source, Verb};
 use crate::vehicle::VehicleConfig;
+use crate::vehicle::class::Class;
+use crate::vehicle::command::{DO_REPEAT_RELAY, Order};
+use crate::vehicle::message::ACCEPTED;
+use crate::vehicle::state::{Heard, Report};
 
 /// One zone's watch, and what it means for each of its vehicles.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +47,7 @@ pub struct Machine {
     /// Made anew with each input, in place.
     tracks: Vec<Option<Track>>,
     gauges: Vec<Gauge>,
+    lines: Vec<Line>,
 }
 
 impl Machine {
@@ -58,7 +64,8 @@ impl Machine {
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
         let gauges = vec![Gauge::new(now); policy.weather.len()];
-        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, gauges }
+        let lines = vec![Line::default(); policy.outputs.len()];
+        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, gauges, lines }
     }
 
     /// The same state under another policy, which a stored one must be given.
@@ -68,9 +75,12 @@ impl Machine {
     pub fn under(mut self, policy: Policy) -> Result<Self, String> {
         let (vehicles, zones) = (policy.vehicles.len(), policy.keep_out.len());
         let same = policy.weather.len() == self.gauges.len()
+            && policy.outputs.len() == self.lines.len()
             && policy.keep_out.iter().zip(&self.zones).all(|(rule, zone)| rule.vehicles.len() == zone.near.len());
         if !same {
-            return Err("expected as many weather rules, and vehicles of each keep-out rule, as recorded".into());
+            return Err(
+                "expected as many weather rules, outputs, and vehicles of each keep-out rule, as recorded".into()
+            );
         }
         if (vehicles, zones) != (self.vehicles.len(), self.zones.len()) {
             let (had, watched) = (self.vehicles.len(), self.zones.len());
@@ -89,14 +99,25 @@ impl Machine {
 
     /// The strongest demand on a vehicle.
     pub fn demand(&self, vehicle: usize) -> Demand {
-        let zones = self.policy.keep_out.iter().zip(&self.zones);
         let (Some(config), Some(own)) = (self.policy.vehicles.get(vehicle), self.vehicles.get(vehicle)) else {
             return Demand::None;
         };
-        let near = zones.filter(|(_, zone)| zone.held).flat_map(|(rule, zone)| rule.vehicles.iter().zip(&zone.near));
+        let keep_out = [true, false].map(|resumes| self.keep_out(vehicle, config.class, resumes));
+        keep_out.into_iter().fold(own.demand(config), Demand::max)
+    }
+
+    /// What keep-out rules demand of a vehicle: those after which it goes on by itself, or the others.
+    fn keep_out(&self, vehicle: usize, class: Class, resumes: bool) -> Demand {
+        let zones =
+            self.policy.keep_out.iter().zip(&self.zones).filter(|(rule, zone)| zone.held && rule.resumes == resumes);
+        let near = zones.flat_map(|(rule, zone)| rule.vehicles.iter().zip(&zone.near));
         let near = near.filter(|(of, _)| **of == vehicle).filter_map(|(_, near)| near.hazard());
-        let keep_out = near.map(|(demand, _)| of_class(config.class, demand)).fold(Demand::None, Demand::max);
-        own.demand(config).max(keep_out)
+        near.map(|(demand, _)| of_class(class, demand)).fold(Demand::None, Demand::max)
+    }
+
+    /// Whether an output line is energised.
+    pub fn energised(&self, output: usize) -> bool {
+        self.lines.get(output).is_some_and(Line::energised)
     }
 
     /// Every rule on every vehicle it concerns.
@@ -165,12 +186,19 @@ impl Machine {
                 }
             }
             Input::Node(ill) => self.pass.look(ill, now),
+            Input::Pin { output, faulty } => {
+                if let Some(line) = self.lines.get_mut(output).filter(|line| line.faulty() != faulty) {
+                    line.found(faulty);
+                    out.push(Effect::Output { output, energised: line.energised(), faulty });
+                }
+            }
             Input::Ending => self.vehicles.iter_mut().for_each(Vehicle::hold),
             Input::Vehicle(report) => {
                 let config = self.policy.vehicles.get(report.vehicle);
                 if let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(report.vehicle)) {
                     vehicle.hear(report, config, now, out);
                 }
+                self.hear_relay(&report, now, out);
             }
             Input::Seen { zone, present, people, captured } => {
                 let watching = self.policy.keep_out.iter().zip(&mut self.zones);
@@ -181,11 +209,77 @@ impl Machine {
             Input::Request { id, vehicle, verb, by } => self.request(id, vehicle, (verb, by), now, out),
         }
         self.judge(now, out);
+        self.go_on(now, out);
         for index in 0..self.vehicles.len() {
             let (demand, around) =
                 (self.demand(index), around((&self.policy, &self.tracks), &self.gauges, &self.pass, now));
             if let (Some(config), Some(vehicle)) = (self.policy.vehicles.get(index), self.vehicles.get_mut(index)) {
                 vehicle.act(config, demand, &around, now, out);
+            }
+        }
+        self.energise(now, out);
+    }
+
+    /// Vehicles that keep-out has stopped, and that may go on by themselves.
+    fn go_on(&mut self, now: Uptime, out: &mut Vec<Effect>) {
+        for index in 0..self.vehicles.len() {
+            let Some(config) = self.policy.vehicles.get(index) else { continue };
+            let [by_itself, other] = [true, false].map(|resumes| self.keep_out(index, config.class, resumes));
+            let siren =
+                |output: &Output| output.energised_while.contains(&While::Resuming) && output.vehicles.contains(&index);
+            let mut sirens = self.policy.outputs.iter().zip(&self.lines).filter(|(output, _)| siren(output));
+            let sounds = sirens.any(|(output, line)| line.works(output, now));
+            let Some(vehicle) = self.vehicles.get_mut(index) else { continue };
+            if let Some(by) = vehicle.go_on(config, by_itself, (other != Demand::None, sounds), now) {
+                out.push(Effect::GoOn { vehicle: index, by: by.to_owned() });
+            }
+        }
+    }
+
+    /// A vehicle has answered a pulse of its relay.
+    fn hear_relay(&mut self, report: &Report, now: Uptime, out: &mut Vec<Effect>) {
+        let Heard::Ack { command: DO_REPEAT_RELAY, result, .. } = report.heard else { return };
+        for (index, (output, line)) in self.policy.outputs.iter().zip(&mut self.lines).enumerate() {
+            let own = output.relay.is_some_and(|(vehicle, _)| vehicle == report.vehicle);
+            if own && line.energised() && line.answered(result == ACCEPTED, now) {
+                out.push(Effect::Output { output: index, energised: true, faulty: line.faulty() });
+            }
+        }
+    }
+
+    /// Whether an output line shall be energised: never while the loop is late.
+    fn wants(&self, output: &Output, now: Uptime) -> bool {
+        let so = |wish: &While, vehicle: &usize| match (wish, self.vehicles.get(*vehicle)) {
+            (_, None) => false,
+            (While::Armed, Some(own)) => own.state.armed,
+            (While::Held, Some(_)) => self.demand(*vehicle) >= Demand::Hold,
+            (While::Resuming, Some(own)) => own.resume.announced(),
+            (While::Released, Some(_)) => !self.estop.latched().holds(*vehicle),
+        };
+        let any = |wish: &While| match wish {
+            While::Released => output.vehicles.iter().all(|vehicle| so(wish, vehicle)),
+            _ => output.vehicles.iter().any(|vehicle| so(wish, vehicle)),
+        };
+        // A pilot who has the vehicle has its relays too.
+        let steered = output.relay.and_then(|(vehicle, _)| self.vehicles.get(vehicle)).is_some_and(Vehicle::steered);
+        self.pass.on_time(now) && !steered && output.energised_while.iter().any(any)
+    }
+
+    fn energise(&mut self, now: Uptime, out: &mut Vec<Effect>) {
+        for index in 0..self.lines.len() {
+            let wanted = self.policy.outputs.get(index).is_some_and(|output| self.wants(output, now));
+            let of = self.policy.outputs.get(index).zip(self.lines.get_mut(index));
+            let Some((output, line)) = of else { continue };
+            let turn = line.turn(output, wanted, now);
+            if let (Some((vehicle, relay)), Turn::Pulse(_) | Turn::Drop) = (output.relay, turn) {
+                // Open first: a pulse turns it twice, from wherever it is.
+                out.push(Effect::Send(vehicle, Order::Relay(relay, false)));
+                if matches!(turn, Turn::Pulse(_)) {
+                    out.push(Effect::Send(vehicle, Order::PulseRelay(relay)));
+                }
+            }
+            if !matches!(turn, Turn::Nothing | Turn::Pulse(false)) {
+                out.push(Effect::Output { output: index, energised: wanted, faulty: line.faulty() });
             }
         }
     }

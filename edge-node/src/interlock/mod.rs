@@ -10,6 +10,8 @@ pub mod verb;
 pub mod words;
 pub mod obey;
 pub mod rules;
+pub mod output;
+pub mod resume;
 pub mod acks;
 pub mod action;
 pub mod transaction;
@@ -22,6 +24,7 @@ pub mod recorder;
 pub mod latch;
 pub mod keeper;
 pub mod clerk;
+pub mod pin;
 pub mod driver;
 pub mod line;
 
@@ -31,6 +34,8 @@ use serde::Deserialize;
 use shared::ids::Name;
 
 use line::LineConfig;
+use output::While;
+use pin::Pin;
 use rules::fence::Side;
 use words::{Role, Rule};
 
@@ -129,6 +134,35 @@ pub struct KeepOutConfig {
     /// Clear when fresh frames have shown nobody for this time.
     #[serde(default = "default_clear", with = "shared::config::duration")]
     pub clear_after: Duration,
+    /// Who sends its vehicles on once it is clear.
+    #[serde(default)]
+    pub resume: ResumeBy,
+}
+
+/// Who sends a vehicle on that keep-out has stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResumeBy {
+    /// Whoever answers for it.
+    #[default]
+    Operator,
+    /// Nobody: it goes on with its mission by itself, while somebody answers for it, after five seconds of a siren.
+    Automatic,
+}
+
+/// An output line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputConfig {
+    /// Name.
+    pub name: Name,
+    /// Where it is.
+    pub pin: Pin,
+    /// Energised while any of these is so.
+    pub energised_while: Vec<While>,
+    /// Vehicles it is for; all without any.
+    #[serde(default)]
+    pub vehicles: Vec<Name>,
 }
 
 fn default_clear() -> Duration {

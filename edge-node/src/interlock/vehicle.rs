@@ -10,6 +10,7 @@ use super::acks::{AckBook, Acks};
 use super::action::{Action, Todo, Why};
 use super::commands::{Commands, Told, wire};
 use super::obey::Sight;
+use super::resume::{Known, Resume};
 use super::rules::autonomy::{Autonomy, of_class};
 use super::rules::lease::{self, Lease};
 use super::rules::link::{self, Beats};
@@ -20,6 +21,7 @@ use super::rules::{Hazard, energy, fence, position, worse};
 use super::transaction::Steps;
 use super::words::{Demand, Effect, Policy, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
+use crate::vehicle::class::Meaning;
 use crate::vehicle::message::{ACCEPTED, IN_PROGRESS};
 use crate::vehicle::state::{Heard, Report, VehicleState};
 
@@ -79,6 +81,8 @@ pub struct Vehicle {
     asked: Demand,
     /// Somebody may be where it would land, and it can wait.
     pub below: bool,
+    /// Whether it goes on by itself.
+    pub resume: Resume,
     beaten: Option<Uptime>,
     /// Of the lease and of the patrol.
     lapse_told: [bool; 2],
@@ -104,6 +108,7 @@ impl Vehicle {
             energy: energy::Watch::default(),
             asked: Demand::None,
             below: false,
+            resume: Resume::No,
             beaten: None,
             lapse_told: [false; 2],
             estop: Trip::default(),
@@ -306,6 +311,27 @@ impl Vehicle {
                 out.push(Effect::Rule { tripped, rule, vehicle: self.index, demand, reason: reason.to_owned() });
             }
         }
+    }
+
+    /// In whose name it goes on now after keep-out stopped it. `around`: other keep-out rules are against it; a siren sounds.
+    pub fn go_on(
+        &mut self,
+        config: &VehicleConfig,
+        keep_out: Demand,
+        around: (bool, bool),
+        now: Uptime,
+    ) -> Option<&str> {
+        let (meaning, armed) = (config.class.meaning(self.state.mode), self.state.armed);
+        let known = Known {
+            keep_out,
+            other: around.0 || self.demand(config) != Demand::None || self.steered(),
+            on_mission: armed && meaning == Meaning::Auto,
+            held: armed && meaning == Meaning::Hold,
+            mission: self.state.plans.mission,
+            answered: self.lease.live(now),
+            sounds: around.1,
+        };
+        if self.resume.judge(&known, now) { self.lease.holder(now).or(self.lease.patrol(now)) } else { None }
     }
 
     /// Carries out the strongest demand.

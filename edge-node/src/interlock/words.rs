@@ -7,6 +7,7 @@ use shared::ids::EventId;
 use shared::units::Uptime;
 
 use super::action::Why;
+use super::output::Output;
 pub use super::rule::Rule;
 use super::rules::estop::{Latched, Scope};
 use super::rules::fence::Fence;
@@ -67,6 +68,8 @@ pub struct KeepOut {
     pub clear_after: Duration,
     /// A frame older than this is no evidence.
     pub stale_after: Duration,
+    /// Once it is clear its vehicles go on with their missions by themselves, after a siren.
+    pub resumes: bool,
     /// Where the zone is on the ground; without it a person in it holds every vehicle of the rule.
     pub ground: Option<Ground>,
 }
@@ -104,6 +107,8 @@ pub struct Policy {
     pub weather: Vec<Weather>,
     /// Whether the site has a hardware line.
     pub line: bool,
+    /// Output lines.
+    pub outputs: Vec<Output>,
     /// Rules that are switched off.
     pub off: Vec<Rule>,
 }
@@ -195,6 +200,13 @@ pub enum Input {
     },
     /// Somebody has looked how the node is.
     Node(Ill),
+    /// A pin of this box cannot be written, or can again.
+    Pin {
+        /// Index of the output.
+        output: usize,
+        /// Whether it cannot.
+        faulty: bool,
+    },
     /// The node ends on purpose: what moves is held, since nobody will watch it.
     Ending,
     /// A vehicle was heard.
@@ -277,6 +289,22 @@ pub enum Effect {
         scope: Scope,
         /// Whether that is stopped still, by another press.
         pressed: bool,
+    },
+    /// An output line is energised from now on, or not; or could not be written, or can again.
+    Output {
+        /// Index of the output.
+        output: usize,
+        /// Whether it is energised.
+        energised: bool,
+        /// Whether it does not work.
+        faulty: bool,
+    },
+    /// Keep-out has cleared and the siren has sounded: whoever answers for the vehicle asks that it goes on.
+    GoOn {
+        /// Index of the vehicle.
+        vehicle: usize,
+        /// Who answers for it.
+        by: String,
     },
     /// Who answers for a vehicle has changed.
     Lease {

@@ -18,6 +18,10 @@ pub const DO_REPOSITION: u16 = 192;
 /// DO_ORBIT.
 pub const DO_ORBIT: u16 = 34;
 const DO_SET_RELAY: u16 = 181;
+/// DO_REPEAT_RELAY.
+pub const DO_REPEAT_RELAY: u16 = 182;
+/// A relay that is pulsed turns twice in this time, seconds.
+const PULSE_S: f32 = 2.0;
 const DO_SET_SERVO: u16 = 183;
 const DO_GIMBAL_MANAGER_PITCHYAW: u16 = 1000;
 /// SPEED_TYPE_AIRSPEED and SPEED_TYPE_GROUNDSPEED.
@@ -79,6 +83,8 @@ pub enum Order {
     },
     /// DO_SET_RELAY: which, and whether it is closed.
     Relay(u8, bool),
+    /// DO_REPEAT_RELAY, once: it turns now, and back after a second by itself.
+    PulseRelay(u8),
     /// DO_SET_SERVO: which, and its pulse in microseconds.
     Servo(u8, u16),
 }
@@ -138,6 +144,7 @@ impl Order {
             Self::Speed(_) => DO_CHANGE_SPEED,
             Self::Point { .. } => DO_GIMBAL_MANAGER_PITCHYAW,
             Self::Relay(..) => DO_SET_RELAY,
+            Self::PulseRelay(_) => DO_REPEAT_RELAY,
             Self::Servo(..) => DO_SET_SERVO,
         }
     }
@@ -161,7 +168,7 @@ impl Order {
 
     /// Whether it moves neither the vehicle nor its motors: a camera, a light, a siren.
     pub const fn is_aside(self) -> bool {
-        matches!(self, Self::Point { .. } | Self::Relay(..) | Self::Servo(..))
+        matches!(self, Self::Point { .. } | Self::Relay(..) | Self::PulseRelay(_) | Self::Servo(..))
     }
 
     /// Writes the order's packets to `vehicle`, one call of `send` each. `confirmation` counts how often it was sent before.
@@ -232,6 +239,7 @@ impl Order {
                 [degrees(pitch_cdeg), degrees(yaw_cdeg), f32::NAN, f32::NAN, 0.0, 0.0, 0.0]
             }
             Self::Relay(number, closed) => [f32::from(number), f32::from(u8::from(closed)), 0.0, 0.0, 0.0, 0.0, 0.0],
+            Self::PulseRelay(number) => [f32::from(number), 1.0, PULSE_S, 0.0, 0.0, 0.0, 0.0],
             Self::Servo(channel, pulse_us) => [f32::from(channel), f32::from(pulse_us), 0.0, 0.0, 0.0, 0.0, 0.0],
         }
     }
@@ -254,6 +262,7 @@ impl std::fmt::Display for Order {
                 write!(f, "point {} down, {} aside", -f64::from(*pitch_cdeg) / 100.0, f64::from(*yaw_cdeg) / 100.0)
             }
             Self::Relay(number, closed) => write!(f, "relay {number} {}", if *closed { "closed" } else { "open" }),
+            Self::PulseRelay(number) => write!(f, "relay {number} for a second"),
             Self::Servo(channel, pulse_us) => write!(f, "servo {channel} at {pulse_us} us"),
         }
     }

@@ -53,6 +53,7 @@ pub fn policy() -> Policy {
             vehicles: vec![ROVER, COPTER],
             clear_after: Duration::from_secs(2),
             stale_after: Duration::from_secs(1),
+            resumes: false,
             ground: None,
         }],
         supervisor_sysid: 255,

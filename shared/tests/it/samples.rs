@@ -3,8 +3,8 @@
 use shared::event::{
     Alert, CameraHealth, CameraState, CommandDecided, CommandEnded, CommandRequested, Custom, DetectionTrack,
     DownlinkReceived, EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, MediaDropped,
-    MediaStored, NodeStarted, NodeStopped, Payload, SensorReading, TrackPhase, VehicleSaid, VehicleSampled,
-    ZonePresence, schema, schemas,
+    MediaStored, NodeStarted, NodeStopped, OutputChanged, Payload, SensorReading, TrackPhase, VehicleSaid,
+    VehicleSampled, ZonePresence, schema, schemas,
 };
 use shared::ids::EventId;
 use shared::record::Record;
@@ -56,6 +56,7 @@ fn all() -> Vec<Payload> {
             why: "demanded".into(),
         }),
         Payload::EstopChanged(EstopChanged { source: "downlink".into(), pressed: true, by: "ann".into() }),
+        Payload::OutputChanged(OutputChanged { output: "siren".into(), energised: true, faulty: false }),
         Payload::CommandRequested(CommandRequested {
             request,
             vehicle: "rover".into(),

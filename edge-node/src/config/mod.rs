@@ -1,5 +1,8 @@
 //! The node's typed configuration: one TOML file, unknown keys refused, names checked against each other.
 
+mod links;
+mod outputs;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,15 +16,12 @@ use crate::ground::calibration::Calibration;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Place};
 use crate::interlock::words::{Role, Rule};
-use crate::interlock::{FenceConfig, InterlockConfig, KeepOutConfig, PersonConfig, WeatherConfig};
+use crate::interlock::{FenceConfig, InterlockConfig, KeepOutConfig, OutputConfig, PersonConfig, WeatherConfig};
 use crate::journal::limits::Limits;
 use crate::media::MediaConfig;
 use crate::sensor::camera::CameraConfig;
 use crate::uplink::RelayConfig;
-use crate::vehicle::{LINKS, LinkConfig, Needs, VehicleConfig};
-
-/// Links of a site: each signs with two link ids of its own.
-const LINKS_MAX: usize = 32;
+use crate::vehicle::{LinkConfig, Needs, VehicleConfig};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -81,6 +81,9 @@ pub struct Config {
     /// Keep-out rules.
     #[serde(default, rename = "keep_out")]
     pub keep_out: Vec<KeepOutConfig>,
+    /// Output lines.
+    #[serde(default, rename = "output")]
+    pub outputs: Vec<OutputConfig>,
     /// The text it was read from, which recordings keep.
     #[serde(skip)]
     pub text: String,
@@ -257,71 +260,12 @@ impl Config {
         Ok(())
     }
 
-    /// Links that vehicles cannot have, and ground stations that anybody could be.
-    fn check_links(&self, file: &str) -> Result<(), ConfigError> {
-        let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
-        if self.links.len() > LINKS_MAX {
-            return wrong("link".into(), format!("expected at most {LINKS_MAX}, found {}", self.links.len()));
-        }
-        for (index, link) in self.links.iter().enumerate() {
-            let Some(stations) = &link.ground_stations else { continue };
-            // A serial port may be a radio.
-            let local = link.url.address().is_some_and(|address| address.ip().is_loopback());
-            if !local && link.key_file.is_none() {
-                let expected = "expected a key: anybody on that network or radio could be a ground station";
-                return wrong(format!("link[{index}].key_file"), expected.into());
-            }
-            if !(1..=1000).contains(&stations.per_second) {
-                let expected = format!("expected 1 to 1000, found {}", stations.per_second);
-                return wrong(format!("link[{index}].ground_stations.per_second"), expected);
-            }
-            if self.people.iter().any(|person| person.name == link.name.as_str()) {
-                let expected = format!("expected a name that no person of the site has, found {}", link.name);
-                return wrong(format!("link[{index}].name"), expected);
-            }
-            let stranger = |name: &&String| !self.people.iter().any(|person| &&person.name == name);
-            if let Some(name) = stations.operator.as_ref().filter(stranger).filter(|_| !self.people.is_empty()) {
-                let expected = format!("expected the name of a person of the site, found {name:?}");
-                return wrong(format!("link[{index}].ground_stations.operator"), expected);
-            }
-        }
-        Ok(())
-    }
-
-    /// Vehicles that cannot be told apart, or be heard.
-    fn check_vehicles(&self, file: &str) -> Result<(), ConfigError> {
-        let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
-        for (index, vehicle) in self.vehicles.iter().enumerate() {
-            let twin = self.vehicles.iter().take(index).any(|v| v.sysid == vehicle.sysid);
-            if twin || [0, self.mavlink_sysid, self.supervisor_sysid].contains(&vehicle.sysid) {
-                let found = vehicle.sysid;
-                return wrong(
-                    format!("vehicle[{index}].sysid"),
-                    format!("expected 1 to 255, used once and not ours, found {found}"),
-                );
-            }
-            let key = format!("vehicle[{index}].links");
-            if !(1..=LINKS).contains(&vehicle.links.len()) {
-                return wrong(key, format!("expected 1 to {LINKS} links, found {}", vehicle.links.len()));
-            }
-            for (n, name) in vehicle.links.iter().enumerate() {
-                let link = self.links.iter().find(|link| &link.name == name);
-                let good = link.is_some_and(|link| link.ground_stations.is_none());
-                if !good || vehicle.links.iter().take(n).any(|before| before == name) {
-                    let links = self.links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
-                    let expected = format!("expected a link ({links}), once, not of ground stations, found {name}");
-                    return wrong(format!("{key}[{n}]"), expected);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn check(&self, file: &str) -> Result<(), ConfigError> {
         self.check_limits(file)?;
         self.check_ground(file)?;
         self.check_links(file)?;
         self.check_vehicles(file)?;
+        self.check_outputs(file)?;
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
         if !self.listen.ip().is_loopback() {
             let found = self.listen;

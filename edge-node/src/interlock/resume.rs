@@ -1,0 +1,79 @@
+//! Going on after a keep-out stop without being told, where the policy allows it: on the same mission, while somebody answers
+//! for the vehicle, after a siren that can be told to have sounded for five seconds. Pure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::units::Uptime;
+
+use super::words::Demand;
+use crate::vehicle::plan::Verdict;
+
+/// The siren sounds for this time before.
+const SIREN: Duration = Duration::from_secs(5);
+/// One that was not heard by then is not: whoever answers for the vehicle sends it on.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// What is known of a vehicle.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// What the keep-out rules that let it go on demand.
+    pub keep_out: Demand,
+    /// Anything else demands something of it, or is about it: its pilot, a command.
+    pub other: bool,
+    /// It is armed, and on its mission.
+    pub on_mission: bool,
+    /// It is armed, and stands for us.
+    pub held: bool,
+    /// What its mission is.
+    pub mission: Verdict,
+    /// Somebody answers for it.
+    pub answered: bool,
+    /// Its siren sounds.
+    pub sounds: bool,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resume {
+    /// It does not go on by itself. Left when keep-out stops it on its mission.
+    #[default]
+    No,
+    /// Keep-out stopped it on this mission. Left when that clears, or for good by anything else.
+    Stopped(Verdict),
+    /// The siren sounds; since when. Left after its time, or when keep-out stops it again.
+    Announced(Verdict, Uptime),
+}
+
+impl Resume {
+    /// Whether the siren shall sound.
+    pub const fn announced(self) -> bool {
+        matches!(self, Self::Announced(..))
+    }
+
+    /// Looks at it; true: it may be asked to go on now.
+    pub fn judge(&mut self, known: &Known, now: Uptime) -> bool {
+        let near = known.keep_out != Demand::None;
+        let stays = |mission| !known.other && known.answered && known.mission == mission;
+        let (next, goes) = match *self {
+            Self::No => {
+                let stopped = known.keep_out >= Demand::Hold && known.on_mission && stays(known.mission);
+                let good = matches!(known.mission, Verdict::Good | Verdict::Unknown);
+                (if stopped && good { Self::Stopped(known.mission) } else { Self::No }, false)
+            }
+            // It is on its mission still until it takes the hold.
+            Self::Stopped(mission) if stays(mission) && (known.held || known.on_mission && near) => {
+                (if near || !known.held { *self } else { Self::Announced(mission, now) }, false)
+            }
+            Self::Announced(mission, _) if stays(mission) && known.held && near => (Self::Stopped(mission), false),
+            Self::Announced(mission, since) if stays(mission) && known.held => match now.since(since) {
+                passed if passed >= GIVE_UP => (Self::No, false),
+                passed if passed >= SIREN && known.sounds => (Self::No, true),
+                _ => (*self, false),
+            },
+            Self::Stopped(_) | Self::Announced(..) => (Self::No, false),
+        };
+        *self = next;
+        goes
+    }
+}
