@@ -239,6 +239,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         zones: config.zones.iter().map(|zone| zone.name.clone()).collect(),
         cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),
         vehicles: config.vehicles.clone(),
+        outputs: config.outputs.iter().map(|output| output.name.clone()).collect(),
         camera_views,
         vehicle_views,
         alerts,

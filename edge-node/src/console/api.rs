@@ -131,7 +131,11 @@ pub async fn interlocks(State(console): State<Shared>) -> Response {
         })
     };
     let latched = (0..console.vehicles.len()).filter(|vehicle| view.latched.holds(*vehicle)).filter_map(name);
+    let outputs = console.outputs.iter().zip(&view.outputs);
+    let outputs =
+        outputs.map(|(name, (energised, faulty))| json!({ "name": name, "energised": energised, "faulty": faulty }));
     Json(json!({
+        "outputs": outputs.collect::<Vec<_>>(),
         "estop": view.latched.any(), "estop_site": view.latched.site, "estop_vehicles": latched.collect::<Vec<_>>(),
         "rules": view.rules.iter().map(rule).collect::<Vec<_>>(),
     }))

@@ -47,6 +47,8 @@ pub struct Console {
     pub cameras: Vec<Name>,
     /// Vehicles.
     pub vehicles: Vec<VehicleConfig>,
+    /// Names of output lines, in the order of the configuration.
+    pub outputs: Vec<Name>,
     /// Newest pictures and boxes.
     pub camera_views: watch::Receiver<Vec<CameraView>>,
     /// Vehicle states.

@@ -41,6 +41,8 @@ pub struct View {
     pub responsible: Vec<Responsible>,
     /// The last command of each.
     pub told: Vec<Option<Told>>,
+    /// Output lines: whether each is energised, and faulty.
+    pub outputs: Vec<(bool, bool)>,
 }
 
 enum Paper {

@@ -274,7 +274,8 @@ impl Driver {
         let told = (0..self.vehicles.len()).map(|vehicle| self.machine.told(vehicle)).collect();
         let (latched, rules, responsible) =
             (self.machine.latched().clone(), self.machine.rules(), responsible.collect());
-        self.desk.show(View { latched, rules, demands, responsible, told })
+        let outputs = self.machine.outputs();
+        self.desk.show(View { latched, rules, demands, responsible, told, outputs })
     }
 
     fn output(&self, output: usize, energised: bool, faulty: bool) {

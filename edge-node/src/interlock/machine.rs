@@ -120,6 +120,11 @@ impl Machine {
         self.lines.get(output).is_some_and(Line::energised)
     }
 
+    /// Output lines: whether each is energised, and faulty.
+    pub fn outputs(&self) -> Vec<(bool, bool)> {
+        self.lines.iter().map(|line| (line.energised(), line.faulty())).collect()
+    }
+
     /// Every rule on every vehicle it concerns.
     pub fn rules(&self) -> Vec<RuleView> {
         let keep_out = self.policy.keep_out.iter().zip(&self.zones).flat_map(|(rule, zone)| {

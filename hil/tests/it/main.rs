@@ -23,6 +23,7 @@ mod late;
 mod lease;
 mod link;
 mod media;
+mod output;
 mod questions;
 mod radio;
 mod relay;
