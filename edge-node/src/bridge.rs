@@ -6,7 +6,7 @@ use crate::alert::Signal;
 use crate::config::Config;
 use crate::detect::worker::News;
 use crate::detect::zone::Turn;
-use crate::interlock::driver::Interlock;
+use crate::interlock::handle::Interlock;
 use crate::interlock::machine::{Input, Source, Verb};
 use crate::interlock::rules::estop::Scope;
 use crate::vehicle::gate::Wish;

@@ -71,6 +71,9 @@ pub struct Vehicle {
     /// Battery at the start, percent.
     #[serde(default = "full")]
     pub battery_pct: f64,
+    /// Sensors that are not well: MAV_SYS_STATUS_SENSOR.
+    #[serde(default)]
+    pub unwell: u32,
     /// A copter lands by itself, once, when its battery falls below this.
     pub land_below_pct: Option<f64>,
     /// It loses its satellites this many seconds after the start.

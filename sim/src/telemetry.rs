@@ -2,8 +2,8 @@
 
 use mavlink::dialects::ardupilotmega::{
     EKF_STATUS_REPORT_DATA, EXTENDED_SYS_STATE_DATA, EkfStatusFlags, GLOBAL_POSITION_INT_DATA, GPS_RAW_INT_DATA,
-    GpsFixType, HEARTBEAT_DATA, MavAutopilot, MavLandedState, MavMessage, MavModeFlag, MavParamType, MavState, MavType,
-    PARAM_VALUE_DATA, RC_CHANNELS_DATA, SYS_STATUS_DATA,
+    GpsFixType, HEARTBEAT_DATA, HOME_POSITION_DATA, MavAutopilot, MavLandedState, MavMessage, MavModeFlag,
+    MavParamType, MavState, MavSysStatusSensor, MavType, PARAM_VALUE_DATA, RC_CHANNELS_DATA, SYS_STATUS_DATA,
 };
 
 use crate::autopilot::{Autopilot, mode};
@@ -13,7 +13,15 @@ use crate::scenario::Class;
 /// After the satellites are lost the fix goes, seconds (INTERLOCKS, "Measured").
 const FIX_LOST_S: f64 = 0.5;
 
+/// Gyroscope, accelerometer, compass, GPS, and that it could be armed.
+const SENSORS: MavSysStatusSensor = MavSysStatusSensor::from_bits_retain(0x1000_0027);
+
 impl Autopilot {
+    /// Sensors that are not well.
+    fn ill(&self) -> MavSysStatusSensor {
+        MavSysStatusSensor::from_bits_retain(self.config.unwell)
+    }
+
     /// A parameter as it is told.
     pub fn parameter(&self, name: &str) -> Option<MavMessage> {
         let (index, (name, value)) = self.parameters.iter().enumerate().find(|(_, (known, _))| *known == name)?;
@@ -69,9 +77,17 @@ impl Autopilot {
             1 => Some(MavMessage::SYS_STATUS(SYS_STATUS_DATA {
                 voltage_battery: 12_000,
                 battery_remaining: self.battery as i8,
+                onboard_control_sensors_present: SENSORS,
+                onboard_control_sensors_enabled: SENSORS,
+                onboard_control_sensors_health: SENSORS & !self.ill(),
                 ..SYS_STATUS_DATA::DEFAULT
             })),
             33 => Some(self.place()),
+            242 => Some(MavMessage::HOME_POSITION(HOME_POSITION_DATA {
+                latitude: (self.config.home[0] * 1e7) as i32,
+                longitude: (self.config.home[1] * 1e7) as i32,
+                ..HOME_POSITION_DATA::DEFAULT
+            })),
             24 => Some(MavMessage::GPS_RAW_INT(GPS_RAW_INT_DATA {
                 fix_type: match self.without_gps_s() > FIX_LOST_S {
                     true => GpsFixType::GPS_FIX_TYPE_NO_FIX,

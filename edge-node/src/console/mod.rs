@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::detect::worker::CameraView;
 use crate::health::Metrics;
 use crate::interlock::clerk::View as InterlockView;
-use crate::interlock::driver::Interlock;
+use crate::interlock::handle::Interlock;
 use crate::interlock::machine::{Input, Policy};
 use crate::journal::Journal;
 use crate::media::{Media, http as media_http};

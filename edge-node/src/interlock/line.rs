@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serialport::SerialPort;
 use tracing::{info, warn};
 
-use super::driver::Interlock;
+use super::handle::Interlock;
 use super::pin::{self, GpioLine};
 use crate::realtime::prefer_this_thread;
 

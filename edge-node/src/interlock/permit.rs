@@ -9,16 +9,21 @@ use shared::units::Uptime;
 
 use super::rules::envelope::Envelope;
 use super::rules::lease::PATROL_MAX;
+use super::rules::retreat::Retreat;
 use super::transaction::Steps;
 use super::vehicle::Vehicle;
 use super::words::{Demand, Policy, Role, Rule, RuleView, Verb};
+use crate::ground::Point;
 use crate::vehicle::class::Meaning;
 use crate::vehicle::command::{Height, Order};
 use crate::vehicle::plan::{Plans, Verdict};
+use crate::vehicle::selftest::unwell;
 use crate::vehicle::{Class, VehicleConfig};
 
 /// A trial of its brakes lasts as long as this.
 const TRIAL: Duration = Duration::from_secs(900);
+/// A way out of where something is tripped lasts as long as this.
+const RETREAT: Duration = Duration::from_secs(60);
 /// A charge older than this is none.
 const CHARGE_FRESH: Duration = Duration::from_secs(10);
 
@@ -37,6 +42,8 @@ pub struct Asking<'a> {
     pub stale: &'a [&'a str],
     /// Who.
     pub by: &'a str,
+    /// Where it shall go leads away from what keep-out and fence are tripped for.
+    pub retreat: Option<Point>,
     /// Now.
     pub now: Uptime,
 }
@@ -139,13 +146,16 @@ fn authority(asking: &Asking, vehicle: &Vehicle) -> Option<String> {
 
 /// Every reason against motion.
 fn against(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
-    let tripped = asking.rules.iter().filter(|rule| rule.rule != Rule::Asked.as_str());
+    let better =
+        |rule: &str| asking.retreat.is_some() && [Rule::KeepOut, Rule::Fence].iter().any(|own| own.as_str() == rule);
+    let tripped = asking.rules.iter().filter(|rule| rule.rule != Rule::Asked.as_str() && !better(rule.rule));
     let tripped = tripped.filter_map(|rule| rule.reason.as_ref().map(|why| format!("{}: {why}", rule.rule)));
     let untried = asking.config.brake.is_empty() && !vehicle.on_trial(asking.now);
     let table = untried.then(|| "readiness: no brake test, so no way to stop is known".to_owned());
     let old = |at: Uptime| asking.now.since(at) > CHARGE_FRESH;
     let charge = vehicle.state.battery_pct.is_none() || vehicle.state.battery_at.is_none_or(old);
     let charge = charge.then(|| "readiness: its battery does not tell its charge".to_owned());
+    let unwell = unwell(vehicle.state.unwell).map(|what| format!("readiness: its self-test has not passed: {what}"));
     let cameras = asking.stale.iter().map(|zone| format!("readiness: no fresh pictures of zone {zone}"));
     let cameras = cameras.filter(|_| !asking.policy.off.contains(&Rule::KeepOut));
     let audit = vehicle.state.audit.reasons(asking.config.class, asking.policy.supervisor_sysid);
@@ -154,6 +164,7 @@ fn against(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
         .into_iter()
         .chain(table)
         .chain(charge)
+        .chain(unwell)
         .chain(audit)
         .chain(tripped)
         .chain(cameras)
@@ -166,10 +177,12 @@ fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     let Asking { policy, index, config, now, .. } = *asking;
     let (sight, origin) = (vehicle.sight(config), policy.origin.as_ref());
     let trial = vehicle.on_trial(now);
-    let envelope = Envelope { index, config, sight, fences: &policy.fences, origin, trial, now };
+    let back = asking.retreat.is_some() && vehicle.trips(Rule::Fence);
+    let envelope = Envelope { index, config, sight, fences: &policy.fences, origin, trial, back, now };
     reasons.extend(envelope.reasons(verb));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 60 m/s")]
     let fastest = Some(Order::Speed(match trial {
+        _ if asking.retreat.is_some() => config.slow_cmps(),
         true => config.slow_cmps(),
         false => (envelope.fastest_mps() * 100.0) as u16,
     }));
@@ -201,6 +214,7 @@ fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     };
     if !matches!(verb, Verb::Speed(_)) {
         vehicle.ask(Demand::None);
+        vehicle.retreat = asking.retreat.map(|to| Retreat { to, until: now.plus(RETREAT) });
     }
     Decision { steps: Some(steps), ..Decision::default() }
 }

@@ -8,18 +8,19 @@ use shared::units::Uptime;
 
 use super::acks::{AckBook, Acks};
 use super::action::{Action, Todo, Why};
+use super::around::Around;
 use super::commands::{Commands, Told, wire};
 use super::obey::Sight;
 use super::resume::{Known, Resume};
 use super::rules::autonomy::{Autonomy, of_class};
 use super::rules::lease::{self, Lease};
 use super::rules::link::{self, Beats};
-use super::rules::separation::{self, Track};
+use super::rules::retreat::Retreat;
+use super::rules::separation;
 use super::rules::trip::Trip;
-use super::rules::weather::Gauge;
 use super::rules::{Hazard, energy, fence, position, worse};
 use super::transaction::Steps;
-use super::words::{Demand, Effect, Policy, Rule, RuleView};
+use super::words::{Demand, Effect, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::class::Meaning;
 use crate::vehicle::message::{ACCEPTED, IN_PROGRESS};
@@ -43,21 +44,6 @@ const OWN: [Rule; 11] = [
 ];
 /// Why everything stands.
 const PRESSED: Hazard = Some((Demand::Stop, "e-stop is latched"));
-
-/// What concerns every vehicle.
-#[derive(Debug, Clone, Copy)]
-pub struct Around<'a> {
-    /// What the site allows.
-    pub policy: &'a Policy,
-    /// Where the vehicles are and go, where that is known.
-    pub tracks: &'a [Option<Track>],
-    /// What the weather's sensors said.
-    pub gauges: &'a [Gauge],
-    /// What is wrong with this node.
-    pub node: Hazard,
-    /// Whether the safety loop is on time.
-    pub on_time: bool,
-}
 
 /// One vehicle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +69,10 @@ pub struct Vehicle {
     pub below: bool,
     /// Whether it goes on by itself.
     pub resume: Resume,
+    /// It is on a way that makes better what is tripped.
+    pub retreat: Option<Retreat>,
+    /// The straight way home is inside its fence, and nobody is on it.
+    pub home_clear: bool,
     beaten: Option<Uptime>,
     /// Of the lease and of the patrol.
     lapse_told: [bool; 2],
@@ -109,6 +99,8 @@ impl Vehicle {
             asked: Demand::None,
             below: false,
             resume: Resume::No,
+            retreat: None,
+            home_clear: false,
             beaten: None,
             lapse_told: [false; 2],
             estop: Trip::default(),
@@ -121,20 +113,35 @@ impl Vehicle {
         Sight { below: self.below, ..Sight::new(config, &self.state) }
     }
 
-    fn trips(&self) -> impl Iterator<Item = (&'static str, &'static str, &Trip)> {
-        let own = OWN.iter().zip(&self.own).map(|(rule, trip)| (rule.as_str(), rule.clears(), trip));
-        std::iter::once(("estop", ESTOP_CLEARS, &self.estop)).chain(own)
+    fn hazards(&self) -> impl Iterator<Item = (&'static str, &Trip)> {
+        let own = OWN.iter().zip(&self.own).map(|(rule, trip)| (rule.as_str(), trip));
+        std::iter::once(("estop", &self.estop)).chain(own)
     }
 
     /// Its strongest demand by its own rules and the e-stop.
     pub fn demand(&self, config: &VehicleConfig) -> Demand {
-        let hazards = self.trips().filter_map(|(_, _, trip)| trip.hazard());
-        hazards.map(|(demand, _)| of_class(config.class, demand)).fold(Demand::None, Demand::max)
+        let hazards = self.hazards().filter_map(|(rule, trip)| {
+            let (demand, _) = trip.hazard()?;
+            // On its way back into its fence it goes slowly.
+            Some(if rule == Rule::Fence.as_str() { self.eased(demand) } else { demand })
+        });
+        hazards.map(|demand| of_class(config.class, demand)).fold(Demand::None, Demand::max)
+    }
+
+    /// What is left of the demand of a rule that its retreat makes better.
+    pub fn eased(&self, demand: Demand) -> Demand {
+        if self.retreat.is_some() { demand.min(Demand::Limit) } else { demand }
+    }
+
+    /// Whether a rule of its own is tripped.
+    pub fn trips(&self, rule: Rule) -> bool {
+        self.trip(rule).is_some()
     }
 
     /// Its own rules and the e-stop.
     pub fn rules(&self) -> impl Iterator<Item = RuleView> {
-        self.trips().map(|(rule, clears, trip)| RuleView {
+        let clears = std::iter::once(ESTOP_CLEARS).chain(OWN.iter().map(|rule| rule.clears()));
+        self.hazards().zip(clears).map(|((rule, trip), clears)| RuleView {
             rule,
             vehicle: self.index,
             reason: trip.hazard().map(|(_, why)| why.to_owned()),
@@ -206,6 +213,7 @@ impl Vehicle {
         let against = match demand {
             _ if self.steered() => Some("its pilot has it"),
             Demand::None if self.lease.live(now) => None,
+            Demand::Limit if self.retreat.is_some() && self.lease.live(now) => None,
             Demand::None => Some("nobody answers for it any more"),
             _ => Some("the interlock demands otherwise"),
         };
@@ -265,7 +273,8 @@ impl Vehicle {
             }
             Rule::Asked => (self.asked != Demand::None).then_some((self.asked, "an operator asked for it")),
             Rule::Fence => around.policy.origin.as_ref().and_then(|origin| {
-                self.fence.hazard((self.index, &around.policy.fences, origin), &sight, tripped, now)
+                let of = (self.index, &around.policy.fences[..], origin, self.home_clear);
+                self.fence.hazard(of, &sight, tripped, now)
             }),
             Rule::Separation => {
                 around.policy.apart.and_then(|apart| separation::hazard(apart, around.tracks, self.index, tripped))

@@ -9,8 +9,8 @@ use super::codec::{Packet, Writer};
 use super::command::{request_parameter, request_stream};
 use super::errands::{Doing, Errands, Out, Wish};
 use super::message::{
-    EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT, RC_CHANNELS,
-    SYS_STATUS,
+    EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT,
+    HOME_POSITION, RC_CHANNELS, SYS_STATUS,
 };
 use super::recent::Recent;
 use super::roads::Roads;
@@ -23,13 +23,14 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// One parameter is asked for this often.
 const AUDIT: Duration = Duration::from_millis(500);
 /// Messages and intervals in microseconds that a vehicle is asked for.
-const STREAMS: [(u32, u32); 6] = [
+const STREAMS: [(u32, u32); 7] = [
     (HEARTBEAT, 200_000),
     (GLOBAL_POSITION_INT, 200_000),
     (RC_CHANNELS, 100_000),
     (GPS_RAW_INT, 500_000),
     (SYS_STATUS, 1_000_000),
     (EXTENDED_SYS_STATE, 500_000),
+    (HOME_POSITION, 5_000_000),
 ];
 /// Slower than this it stands, m/s.
 const STANDING_MPS: f32 = 0.3;

@@ -15,6 +15,8 @@ pub const PARAM_REQUEST_READ: u32 = 20;
 pub const PARAM_REQUEST_LIST: u32 = 21;
 /// PARAM_VALUE.
 pub const PARAM_VALUE: u32 = 22;
+/// HOME_POSITION.
+pub const HOME_POSITION: u32 = 242;
 /// GPS_RAW_INT.
 pub const GPS_RAW_INT: u32 = 24;
 /// GLOBAL_POSITION_INT.

@@ -10,6 +10,7 @@ pub mod signing;
 pub mod codec;
 pub mod class;
 pub mod stop;
+pub mod selftest;
 pub mod audit;
 pub mod plan;
 pub mod timesync;

@@ -9,7 +9,7 @@ use super::audit::Audit;
 use super::codec::{Fields, Packet};
 use super::message::{
     COMMAND_ACK, EKF_STATUS_REPORT, ESTIMATOR_STATUS, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, GPS_RAW_INT, HEARTBEAT,
-    RC_CHANNELS, SYS_STATUS,
+    HOME_POSITION, RC_CHANNELS, SYS_STATUS,
 };
 use super::plan::Plans;
 use super::timesync::Sync;
@@ -67,6 +67,10 @@ pub struct VehicleState {
     pub heartbeat_at: Option<Uptime>,
     /// Latitude and longitude in degrees, WGS-84.
     pub position_deg: Option<(f64, f64)>,
+    /// Where it returns to, latitude and longitude in degrees.
+    pub home_deg: Option<(f64, f64)>,
+    /// Sensors that are enabled and not well, MAV_SYS_STATUS_SENSOR; among them that it could be armed.
+    pub unwell: u32,
     /// Height above home in metres.
     pub relative_alt_m: f32,
     /// Speed over ground in m/s.
@@ -136,6 +140,8 @@ impl VehicleState {
             SYS_STATUS => {
                 // -1: not estimated.
                 self.battery_at = Some(now);
+                // Present, enabled, and not healthy.
+                self.unwell = fields.u32(0) & fields.u32(4) & !fields.u32(8);
                 self.battery_pct = u8::try_from(fields.i8(30)).ok();
                 Heard::State
             }
@@ -153,6 +159,12 @@ impl VehicleState {
                 self.climb_mps = -metres_per_second(24);
                 self.speed_mps = metres_per_second(20).hypot(metres_per_second(22));
                 self.position_at = Some(now);
+                Heard::State
+            }
+            HOME_POSITION => {
+                let degrees = |at| f64::from(fields.i32(at)) / 1e7;
+                let (lat, lon) = (degrees(0), degrees(4));
+                self.home_deg = Some((lat, lon)).filter(|_| lat.abs() <= 90.0 && lon.abs() <= 180.0);
                 Heard::State
             }
             GPS_RAW_INT => {

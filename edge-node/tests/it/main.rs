@@ -27,6 +27,7 @@ mod interlock_model;
 mod interlock_near;
 mod interlock_output;
 mod interlock_properties;
+mod interlock_retreat;
 mod interlock_rules;
 mod interlock_weather;
 mod journal;

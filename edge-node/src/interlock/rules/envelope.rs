@@ -40,6 +40,8 @@ pub struct Envelope<'a> {
     pub origin: Option<&'a Origin>,
     /// Its brakes are being tried: there is no measured speed.
     pub trial: bool,
+    /// It goes back into its fence: its way begins where it may not be, and was looked at.
+    pub back: bool,
     /// Now.
     pub now: Uptime,
 }
@@ -135,6 +137,7 @@ impl Envelope<'_> {
         let here = origin.point(lat, lon);
         let centre = origin.point(f64::from(target.lat_e7) / 1e7, f64::from(target.lon_e7) / 1e7);
         let breach = match radius_m {
+            None if self.back => None,
             None => self.breach(here, centre),
             Some(radius) => {
                 // Chords that go around the circle, not within it.

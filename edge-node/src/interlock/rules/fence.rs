@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
-use super::Hazard;
+use super::{Hazard, worse};
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Point};
 use crate::interlock::obey::Sight;
@@ -24,6 +24,13 @@ const IN_A_ROW: u8 = 3;
 const MARGIN_M: f64 = 2.0;
 /// ...for this time.
 const INSIDE_FOR: Duration = Duration::from_secs(3);
+
+/// A hold is taken within this time, seconds.
+const TAKES_S: f32 = 1.0;
+/// Faster than allowed for this time is no noise.
+const OVER_FOR: Duration = Duration::from_millis(600);
+/// What wind may do to a vehicle that stays in its place in the air, m/s.
+const GUST_MPS: f32 = 1.0;
 
 /// Which side of a fence is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -56,6 +63,10 @@ pub struct Watch {
     judged: Option<Uptime>,
     out: u8,
     inside_since: Option<Uptime>,
+    /// Since when it is told to hold, and how fast it was then.
+    held: Option<(Uptime, f32)>,
+    /// Since when it is faster than its brake test allows.
+    over_since: Option<Uptime>,
 }
 
 /// A vehicle and where it would stand.
@@ -67,8 +78,14 @@ struct Way {
 
 impl Watch {
     /// What is wrong. `tripped` is what was wrong before.
-    pub fn hazard(&mut self, of: (usize, &[Fence], &Origin), sight: &Sight, tripped: Hazard, now: Uptime) -> Hazard {
-        let (vehicle, fences, origin) = of;
+    pub fn hazard(
+        &mut self,
+        of: (usize, &[Fence], &Origin, bool),
+        sight: &Sight,
+        tripped: Hazard,
+        now: Uptime,
+    ) -> Hazard {
+        let (vehicle, fences, origin, home_clear) = of;
         let state = sight.state;
         let (Some(at), Some((lat, lon))) = (state.position_at, state.position_deg) else { return tripped };
         let new = self.judged.replace(at) != Some(at);
@@ -92,12 +109,40 @@ impl Watch {
         let clear = breach(own(), &way, sight.class.flies(), MARGIN_M).is_none();
         self.inside_since = if clear { self.inside_since.or(Some(now)) } else { None };
         let inside = self.inside_since.is_some_and(|since| now.since(since) >= INSIDE_FOR);
-        match found.filter(|_| self.out >= enough) {
-            Some(why) => Some((Demand::Hold, why)),
+        let found = match found.filter(|_| self.out >= enough) {
+            Some(why) => worse(Some((Demand::Hold, why)), tripped),
             None => tripped.filter(|_| !inside),
+        };
+        if found.is_none() {
+            (self.held, self.over_since) = (None, None);
         }
+        found.map(|found| if self.runs(sight, now) { further(found, home_clear) } else { found })
+    }
+
+    /// Whether it goes on, faster than its brake test allows, in the time that a hold needs to be taken and done.
+    fn runs(&mut self, sight: &Sight, now: Uptime) -> bool {
+        let speed = sight.state.speed_mps;
+        let (since, from) = *self.held.get_or_insert((now, speed));
+        let after_s = (now.since(since).as_secs_f32() - TAKES_S).max(0.0);
+        let over =
+            sight.class.flies() && sight.state.armed && speed > sight.stops.profile_mps(from, after_s) + GUST_MPS;
+        self.over_since = if over { self.over_since.or(Some(now)) } else { None };
+        self.over_since.is_some_and(|since| now.since(since) >= OVER_FOR)
     }
 }
+
+/// What is demanded of a vehicle that does not hold: home, where the straight way is inside and clear, else down.
+fn further((demand, why): (Demand, &'static str), home_clear: bool) -> (Demand, &'static str) {
+    match demand {
+        Demand::Hold if home_clear => {
+            (Demand::Return, "it does not hold at its fence: the way home is inside and clear")
+        }
+        Demand::Hold => (Demand::Land, "it does not hold at its fence, and the way home is not clear"),
+        _ => (demand, why),
+    }
+}
+
+impl Watch {}
 
 /// What of a straight way at an allowed height is not allowed, its end kept so far from the edges, in metres.
 pub fn way_breach<'a>(

@@ -28,7 +28,7 @@ const SAME_FOR: Duration = Duration::from_secs(1);
 /// A vehicle's own position may be wrong by this much, metres.
 const POSITION_ERROR_M: f64 = 2.0;
 /// Nobody may be this near to where something lands, metres.
-const LANDING_M: f64 = 5.0;
+pub const LANDING_M: f64 = 5.0;
 /// A vehicle's position older than this is none.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -42,7 +42,7 @@ pub struct Ground {
 }
 
 /// Somebody at a place, and when they were seen there.
-type Seen = (Point, Uptime);
+pub type Seen = (Point, Uptime);
 
 /// Where somebody may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,9 +50,9 @@ pub struct Threat {
     /// What was seen, or not.
     pub why: &'static str,
     /// Who was seen where.
-    seen: [Option<Seen>; PLACES],
+    pub seen: [Option<Seen>; PLACES],
     /// Somebody may be anywhere in the zone, seen then.
-    anywhere: Option<Uptime>,
+    pub anywhere: Option<Uptime>,
 }
 
 /// What was seen of a zone.
@@ -232,7 +232,7 @@ pub fn below(rule: &KeepOut, origin: Option<&Origin>, threat: &Threat, sight: &S
 }
 
 /// Where it is, if that is known now.
-fn place(sight: &Sight, origin: &Origin, now: Uptime) -> Option<Point> {
+pub fn place(sight: &Sight, origin: &Origin, now: Uptime) -> Option<Point> {
     let absolute = sight.state.estimate.is_none_or(|estimate| estimate.absolute);
     let fresh = sight.state.position_at.is_some_and(|at| now.since(at) < FRESH);
     let (lat, lon) = sight.state.position_deg.filter(|_| fresh && absolute)?;

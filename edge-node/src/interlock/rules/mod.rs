@@ -12,6 +12,7 @@ pub mod position;
 pub mod fence;
 pub mod envelope;
 pub mod mission;
+pub mod retreat;
 pub mod separation;
 pub mod energy;
 pub mod weather;

@@ -4,13 +4,17 @@
 //! action, then per vehicle the strongest wins, so a hazard more can never lower it. Clearing the e-stop needs a supervisor
 //! and a durable record; tripping needs neither.
 
+mod lines;
+mod ways;
+
 use serde::{Deserialize, Serialize};
 use shared::ids::EventId;
 use shared::units::Uptime;
 
+use super::around::Around;
 use super::commands::Told;
 use super::obey::Sight;
-use super::output::{Line, Output, Turn, While};
+use super::output::Line;
 use super::permit::{Asking, decide};
 use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
@@ -18,13 +22,10 @@ use super::rules::keep_out::{self, Near, Threat, Watch};
 use super::rules::node::Loop;
 use super::rules::separation::Track;
 use super::rules::weather::Gauge;
-use super::vehicle::{Around, Vehicle};
+use super::vehicle::Vehicle;
 pub use super::words::{Demand, Effect, Input, KeepOut, Policy, Role, Rule, RuleView, Source, Verb};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::class::Class;
-use crate::vehicle::command::{DO_REPEAT_RELAY, Order};
-use crate::vehicle::message::ACCEPTED;
-use crate::vehicle::state::{Heard, Report};
 
 /// One zone's watch, and what it means for each of its vehicles.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -112,7 +113,9 @@ impl Machine {
             self.policy.keep_out.iter().zip(&self.zones).filter(|(rule, zone)| zone.held && rule.resumes == resumes);
         let near = zones.flat_map(|(rule, zone)| rule.vehicles.iter().zip(&zone.near));
         let near = near.filter(|(of, _)| **of == vehicle).filter_map(|(_, near)| near.hazard());
-        near.map(|(demand, _)| of_class(class, demand)).fold(Demand::None, Demand::max)
+        let own = self.vehicles.get(vehicle);
+        let eased = |demand| own.map_or(demand, |own| own.eased(demand));
+        near.map(|(demand, _)| of_class(class, eased(demand))).fold(Demand::None, Demand::max)
     }
 
     /// Whether an output line is energised.
@@ -225,70 +228,6 @@ impl Machine {
         self.energise(now, out);
     }
 
-    /// Vehicles that keep-out has stopped, and that may go on by themselves.
-    fn go_on(&mut self, now: Uptime, out: &mut Vec<Effect>) {
-        for index in 0..self.vehicles.len() {
-            let Some(config) = self.policy.vehicles.get(index) else { continue };
-            let [by_itself, other] = [true, false].map(|resumes| self.keep_out(index, config.class, resumes));
-            let siren =
-                |output: &Output| output.energised_while.contains(&While::Resuming) && output.vehicles.contains(&index);
-            let mut sirens = self.policy.outputs.iter().zip(&self.lines).filter(|(output, _)| siren(output));
-            let sounds = sirens.any(|(output, line)| line.works(output, now));
-            let Some(vehicle) = self.vehicles.get_mut(index) else { continue };
-            if let Some(by) = vehicle.go_on(config, by_itself, (other != Demand::None, sounds), now) {
-                out.push(Effect::GoOn { vehicle: index, by: by.to_owned() });
-            }
-        }
-    }
-
-    /// A vehicle has answered a pulse of its relay.
-    fn hear_relay(&mut self, report: &Report, now: Uptime, out: &mut Vec<Effect>) {
-        let Heard::Ack { command: DO_REPEAT_RELAY, result, .. } = report.heard else { return };
-        for (index, (output, line)) in self.policy.outputs.iter().zip(&mut self.lines).enumerate() {
-            let own = output.relay.is_some_and(|(vehicle, _)| vehicle == report.vehicle);
-            if own && line.energised() && line.answered(result == ACCEPTED, now) {
-                out.push(Effect::Output { output: index, energised: true, faulty: line.faulty() });
-            }
-        }
-    }
-
-    /// Whether an output line shall be energised: never while the loop is late.
-    fn wants(&self, output: &Output, now: Uptime) -> bool {
-        let so = |wish: &While, vehicle: &usize| match (wish, self.vehicles.get(*vehicle)) {
-            (_, None) => false,
-            (While::Armed, Some(own)) => own.state.armed,
-            (While::Held, Some(_)) => self.demand(*vehicle) >= Demand::Hold,
-            (While::Resuming, Some(own)) => own.resume.announced(),
-            (While::Released, Some(_)) => !self.estop.latched().holds(*vehicle),
-        };
-        let any = |wish: &While| match wish {
-            While::Released => output.vehicles.iter().all(|vehicle| so(wish, vehicle)),
-            _ => output.vehicles.iter().any(|vehicle| so(wish, vehicle)),
-        };
-        // A pilot who has the vehicle has its relays too.
-        let steered = output.relay.and_then(|(vehicle, _)| self.vehicles.get(vehicle)).is_some_and(Vehicle::steered);
-        self.pass.on_time(now) && !steered && output.energised_while.iter().any(any)
-    }
-
-    fn energise(&mut self, now: Uptime, out: &mut Vec<Effect>) {
-        for index in 0..self.lines.len() {
-            let wanted = self.policy.outputs.get(index).is_some_and(|output| self.wants(output, now));
-            let of = self.policy.outputs.get(index).zip(self.lines.get_mut(index));
-            let Some((output, line)) = of else { continue };
-            let turn = line.turn(output, wanted, now);
-            if let (Some((vehicle, relay)), Turn::Pulse(_) | Turn::Drop) = (output.relay, turn) {
-                // Open first: a pulse turns it twice, from wherever it is.
-                out.push(Effect::Send(vehicle, Order::Relay(relay, false)));
-                if matches!(turn, Turn::Pulse(_)) {
-                    out.push(Effect::Send(vehicle, Order::PulseRelay(relay)));
-                }
-            }
-            if !matches!(turn, Turn::Nothing | Turn::Pulse(false)) {
-                out.push(Effect::Output { output: index, energised: wanted, faulty: line.faulty() });
-            }
-        }
-    }
-
     fn press(&mut self, source: Source, by: String, scope: Scope, out: &mut Vec<Effect>) {
         let zone = self.policy.keep_out.iter().filter(|rule| Scope::Zone(rule.zone_index) == scope);
         self.estop.press(scope, zone.flat_map(|rule| rule.vehicles.iter().copied()));
@@ -357,14 +296,20 @@ impl Machine {
                 *track = known.or(track.map(Track::lost));
             }
         }
+        self.look_at_ways_home(now);
         let around = around((&self.policy, &self.tracks), &self.gauges, &self.pass, now);
         for (index, (config, vehicle)) in self.policy.vehicles.iter().zip(&mut self.vehicles).enumerate() {
             vehicle.judge(config, self.estop.latched().holds(index), &around, now, out);
         }
+        self.look_at_retreats(now);
     }
 
     fn request(&mut self, id: EventId, index: usize, asked: (Verb, String), now: Uptime, out: &mut Vec<Effect>) {
         let (verb, by) = asked;
+        let retreat = match &verb {
+            Verb::GoTo(target) => self.retreat(index, target, now),
+            _ => None,
+        };
         // Only motion asks for them: a renewal twice a second need not ask for memory.
         let rules = match verb.moves() || verb == Verb::Ready {
             true => self.rules().into_iter().filter(|rule| rule.vehicle == index).collect(),
@@ -381,7 +326,8 @@ impl Machine {
             out.push(Effect::Decided { id, vehicle: index, reasons, kept: true });
             return;
         };
-        let asking = Asking { policy: &self.policy, index, config, rules: &rules, stale: &stale, by: &by, now };
+        let asking =
+            Asking { policy: &self.policy, index, config, rules: &rules, stale: &stale, by: &by, retreat, now };
         let decision = decide(verb, &asking, vehicle);
         if let Some(steps) = decision.steps {
             vehicle.begin(id, (verb.as_str(), steps), now, out);
