@@ -6,6 +6,7 @@ use edge_node::ground::people::People;
 use edge_node::ground::polygon::Polygon;
 use edge_node::ground::{Origin, Place, Point};
 use edge_node::interlock::machine::{Demand, Effect, Input, KeepOut, Machine, Policy, Rule, Source, Verb};
+use edge_node::interlock::output::{Output, While};
 use edge_node::interlock::rules::estop::{Latched, Scope};
 use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::keep_out::Ground;
@@ -24,6 +25,10 @@ use uuid::Uuid;
 
 /// Effects of one input: two rules' worth for each vehicle and each of its rules, and orders.
 const EFFECTS_MAX: usize = 200;
+
+fn output(name: &str, wish: While, relay: Option<(usize, u8)>) -> Output {
+    Output { name: name.into(), vehicles: vec![0, 1], energised_while: vec![wish, While::Held], relay }
+}
 
 fn policy() -> Policy {
     let vehicle = |class: &str, sysid: u8| -> VehicleConfig {
@@ -67,6 +72,7 @@ fn policy() -> Policy {
             vehicles: vec![1, 2, 3, 4],
         }],
         line: true,
+        outputs: vec![output("siren", While::Resuming, Some((0, 1))), output("stop", While::Released, None)],
         two_person: true,
         off: vec![Rule::Audit],
         ..Policy::default()
@@ -176,6 +182,7 @@ pub fn interlock(mut data: &[u8]) {
                 (0..which % 11).for_each(|n| people.add(Some(Point { east, north: f64::from(n) * 5.0 })));
                 let (zone, present) = (usize::from(which % 2), which % 3 == 0);
                 inputs.push(Input::Seen { zone, present, people, captured: now });
+                inputs.push(Input::Pin { output: usize::from(which % 3), faulty: which % 5 == 0 });
                 inputs.push(Input::Node(Ill { disk: which % 16 == 0, ..Ill::default() }));
                 inputs.push(Input::Reading { weather: usize::from(which % 2), value: f64::from(*wait) });
             }
@@ -193,8 +200,10 @@ pub fn interlock(mut data: &[u8]) {
             for effect in &out {
                 let (Effect::Send(to, order) | Effect::Again(to, order, _)) = effect else { continue };
                 let sent_on = order.begins_motion(classes[*to]);
-                // A speed is what a limit is made of.
-                let slowed = matches!(order, Order::Speed(_)) && machine.demand(*to) == Demand::Limit;
+                // A speed is what a limit is made of; a way that makes things better is gone under one.
+                let guided = matches!(order, Order::Mode(mode) if *mode == classes[*to].guided());
+                let slow = guided || matches!(order, Order::Speed(_) | Order::GoTo(_));
+                let slowed = slow && machine.demand(*to) == Demand::Limit;
                 assert!(!sent_on || slowed || machine.demand(*to) == Demand::None, "sent on under a demand");
             }
             for vehicle in 0..classes.len() {

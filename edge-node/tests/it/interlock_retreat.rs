@@ -8,6 +8,8 @@ use edge_node::interlock::machine::{Demand, Policy, Rule, Verb};
 use edge_node::interlock::rules::keep_out::Ground;
 use edge_node::vehicle::command::{Order, Target};
 
+use proptest::prelude::{ProptestConfig, prop_assert, proptest};
+
 use crate::interlock_command::{fenced, ready, target};
 use crate::rig::{COPTER, ROVER, Rig};
 
@@ -237,4 +239,36 @@ fn readiness_an_autopilot_whose_self_test_has_not_passed_is_not_sent_anywhere() 
     rig.pass(200);
     assert_eq!(rig.ask(ROVER, Verb::Ready), ["readiness: its self-test has not passed: magnetometer, pre-arm check"]);
     assert!(!rig.ask(ROVER, Verb::Resume).is_empty() && rig.ask(ROVER, Verb::Hold).is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    /// Whoever stands where, and wherever it is sent: what is permitted comes no nearer to anybody, at no place of the way.
+    #[test]
+    fn keep_out_whatever_is_permitted_under_it_leads_away_from_everybody(
+        around in proptest::collection::vec((-4.0f64..4.0, -4.0f64..4.0), 0..3),
+        (east, north) in (-40.0f64..40.0, -40.0f64..40.0),
+    ) {
+        let mut rig = ready(seen(), false);
+        rig.state[ROVER].position_deg = Some(deg(HERE));
+        rig.state[COPTER].position_deg = Some(deg(HERE.plus(-60.0, 0.0)));
+        let mut people = People::default();
+        // One is near enough to hold it, whoever else is there.
+        let all: Vec<Point> = std::iter::once((0.0, 2.8)).chain(around).map(|(east, north)| HERE.plus(east, north)).collect();
+        all.iter().for_each(|who| people.add(Some(*who)));
+        (rig.present, rig.people) = (true, people);
+        rig.pass(400);
+        prop_assert!(rig.tripped(ROVER, "keep-out"));
+        let permitted = rig.ask(ROVER, Verb::GoTo(to(HERE.plus(east, north)))).is_empty();
+        let on = |part: f64| HERE.plus(east * part, north * part);
+        let nearer = all.iter().any(|who| (0..100).any(|n| {
+            let part = |n: i32| who.distance(on(f64::from(n) / 100.0));
+            part(n + 1) < part(n)
+        }));
+        prop_assert!(!permitted || !nearer, "{all:?} to {:?}", on(1.0));
+        // And what leads away from everybody, who are all far enough to tell, is not denied.
+        let plainly = all.iter().all(|who| who.distance(HERE) > 2.6 && who.distance(on(0.01)) > who.distance(HERE) + 0.02);
+        prop_assert!(permitted || !plainly || east.hypot(north) < 1.0);
+    }
 }
