@@ -6,6 +6,7 @@ pub mod wire;
 pub mod scenario;
 pub mod body;
 pub mod plans;
+pub mod fence;
 pub mod relays;
 pub mod autopilot;
 pub mod telemetry;

@@ -36,9 +36,19 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// Nothing yet.
-    pub const fn new(sysid: u8) -> Self {
-        Self { sysid, mission: Vec::new(), fence: Vec::new(), upload: None }
+    /// No mission, and an inclusion of these corners, latitude and longitude in degrees, or none.
+    pub fn new(sysid: u8, fence_deg: &[[f64; 2]]) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "MAVLink's fixed-point fields")]
+        let corner = |(seq, [lat, lon]): (u16, &[f64; 2])| MISSION_ITEM_INT_DATA {
+            seq,
+            param1: fence_deg.len() as f32,
+            x: (lat * 1e7).round() as i32,
+            y: (lon * 1e7).round() as i32,
+            command: MavCmd::MAV_CMD_NAV_FENCE_POLYGON_VERTEX_INCLUSION,
+            mission_type: MavMissionType::MAV_MISSION_TYPE_FENCE,
+            ..MISSION_ITEM_INT_DATA::DEFAULT
+        };
+        Self { sysid, mission: Vec::new(), fence: (0..).zip(fence_deg).map(corner).collect(), upload: None }
     }
 
     const fn of(&self, kind: MavMissionType) -> Option<&Vec<MISSION_ITEM_INT_DATA>> {
@@ -47,6 +57,11 @@ impl Plans {
             MavMissionType::MAV_MISSION_TYPE_FENCE => Some(&self.fence),
             _ => None,
         }
+    }
+
+    /// Items of the fence.
+    pub fn fence(&self) -> &[MISSION_ITEM_INT_DATA] {
+        &self.fence
     }
 
     /// Corners of the mission, metres east and north of home; `None`: none was uploaded.

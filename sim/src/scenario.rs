@@ -52,6 +52,9 @@ pub struct Vehicle {
     pub home: [f64; 2],
     /// Mission: corners of a closed path, metres east and north of home.
     pub mission_m: Vec<[f64; 2]>,
+    /// Its own fence, an inclusion: corners, latitude and longitude in degrees.
+    #[serde(default)]
+    pub fence_deg: Vec<[f64; 2]>,
     /// Mission speed, m/s.
     pub speed_mps: f64,
     /// Mode at start.
@@ -65,6 +68,9 @@ pub struct Vehicle {
     /// Modes it acks and does not enter.
     #[serde(default)]
     pub ignore_modes: Vec<u32>,
+    /// It enters modes that stop it, and keeps its speed.
+    #[serde(default)]
+    pub flies_on: bool,
     /// Commands by number, and how many of each it leaves without an answer at first.
     #[serde(default, deserialize_with = "numbers")]
     pub deaf: BTreeMap<u32, u32>,

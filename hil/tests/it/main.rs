@@ -28,6 +28,7 @@ mod questions;
 mod radio;
 mod relay;
 mod replay;
+mod retreat;
 mod shape;
 mod station;
 mod summary;

@@ -1,5 +1,7 @@
 //! What an ArduPilot-like autopilot does with messages: modes, arming, acks, parameters, stream requests. Pure.
 
+mod failsafe;
+
 use std::collections::BTreeMap;
 
 use mavlink::dialects::ardupilotmega::{
@@ -13,9 +15,8 @@ use crate::scenario::{Class, Vehicle};
 
 /// The force magic of COMPONENT_ARM_DISARM.
 const FORCE: f32 = 21196.0;
-/// After the satellites are lost: the position's estimate goes, a copter lands; seconds (INTERLOCKS).
+/// After the satellites are lost the position's estimate goes, seconds (INTERLOCKS).
 const ESTIMATE_LOST_S: f64 = 7.3;
-const LANDS_S: f64 = 8.1;
 /// Modes that are refused without a position.
 const NEED_POSITION: [(Class, u32); 6] = [
     (Class::Copter, mode::COPTER_AUTO),
@@ -25,8 +26,6 @@ const NEED_POSITION: [(Class, u32); 6] = [
     (Class::Copter, 17),
     (Class::Rover, mode::ROVER_AUTO),
 ];
-/// In the trace: its ground-station failsafe acted; parameters are seconds without a heartbeat, and the mode it chose.
-const STATION_LOST: &str = "FAILSAFE_GCS";
 /// In the trace: it stands after that.
 const STANDS: &str = "STANDS";
 /// Slower than this is standing, m/s.
@@ -43,6 +42,7 @@ pub(crate) mod mode {
     pub const COPTER_AUTO: u32 = 3;
     pub const COPTER_GUIDED: u32 = 4;
     pub const COPTER_LAND: u32 = 9;
+    pub const COPTER_BRAKE: u32 = 17;
     pub const COPTER_RTL: u32 = 6;
     pub const COPTER_ALL: [u32; 9] = [0, 2, 3, 4, 5, 6, 9, 16, 17];
 }
@@ -71,6 +71,8 @@ pub struct Autopilot {
     station_lost: bool,
     /// It moves still after a failsafe.
     stopping: bool,
+    /// It is outside its own fence, and has acted.
+    outside: bool,
     streams: BTreeMap<u32, Stream>,
     /// Where it was sent in GUIDED, metres east and north of home, and its height.
     sent_to: Option<([f64; 2], f64)>,
@@ -121,7 +123,8 @@ impl Autopilot {
         let battery = config.battery_pct;
         let (failed_safe, lost_acted, switched, time_s) = (false, false, false, 0.0);
         let (station, station_lost, stopping) = (None, false, false);
-        let (speed_mps, deaf, plans) = (config.speed_mps, config.deaf.clone(), Plans::new(config.sysid));
+        let (speed_mps, deaf, plans) =
+            (config.speed_mps, config.deaf.clone(), Plans::new(config.sysid, &config.fence_deg));
         Self {
             sent_to: None,
             speed_mps,
@@ -141,6 +144,7 @@ impl Autopilot {
             station,
             station_lost,
             stopping,
+            outside: false,
             streams,
         }
     }
@@ -169,41 +173,6 @@ impl Autopilot {
         (sent, alone.or(stands))
     }
 
-    /// The ground-station failsafe: heartbeats of MAV_GCS_SYSID, whatever component sends them, missed for FS_GCS_TIMEOUT.
-    fn miss_station(&mut self) -> Option<Told> {
-        let value = |name: &str| self.parameters.get(name).copied().unwrap_or(0.0);
-        let missed = self.time_s - self.station?;
-        let late = value("FS_GCS_ENABLE") != 0.0 && missed > f64::from(value("FS_GCS_TIMEOUT"));
-        // FS_OPTIONS bit 4, set by default: where a pilot could steer, BRAKE among them, nothing happens.
-        let goes = [mode::COPTER_AUTO, mode::COPTER_RTL, mode::COPTER_LAND].contains(&self.mode);
-        let left = self.config.class == Class::Copter && value("FS_OPTIONS") == 16.0 && !goes;
-        if !late || left || !self.armed || std::mem::replace(&mut self.station_lost, true) {
-            return None;
-        }
-        self.mode = match self.config.class {
-            Class::Rover => mode::ROVER_HOLD,
-            Class::Copter => mode::COPTER_LAND,
-        };
-        self.stopping = true;
-        #[expect(clippy::cast_possible_truncation, reason = "as MAVLink's parameters")]
-        Some(Told { command: STATION_LOST.into(), parameters: [missed as f32, self.mode as f32], result: 0 })
-    }
-
-    /// What nobody ordered: the battery failsafe, and the pilot.
-    fn act_alone(&mut self) {
-        let low = self.config.land_below_pct.is_some_and(|limit| self.battery < limit);
-        if low && self.armed && !self.failed_safe && self.config.class == Class::Copter {
-            (self.failed_safe, self.mode) = (true, mode::COPTER_LAND);
-        }
-        let lands = self.without_gps_s() > LANDS_S && self.config.class == Class::Copter && self.armed;
-        if lands && !std::mem::replace(&mut self.lost_acted, true) {
-            self.mode = mode::COPTER_LAND;
-        }
-        if let Some(pilot) = self.config.pilot.filter(|pilot| !self.switched && self.time_s >= pilot.at_s) {
-            (self.switched, self.mode) = (true, pilot.mode);
-        }
-    }
-
     pub(crate) fn without_gps_s(&self) -> f64 {
         self.config.gps_lost_at_s.map_or(0.0, |at| self.time_s - at)
     }
@@ -217,6 +186,9 @@ impl Autopilot {
         let going = Wish::Go(self.speed_mps);
         match (self.config.class, self.mode) {
             _ if !self.armed => Wish::Off,
+            (Class::Copter, mode::COPTER_BRAKE | mode::COPTER_GUIDED) if self.config.flies_on => {
+                Wish::Go(self.body.speed)
+            }
             (Class::Rover, mode::ROVER_GUIDED) | (Class::Copter, mode::COPTER_GUIDED) => match self.sent_to {
                 Some((place, alt)) => Wish::To(place, alt, self.speed_mps),
                 None => Wish::Stop,
