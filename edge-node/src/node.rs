@@ -145,6 +145,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
 
     let (vehicle_show, vehicle_views) = watch::channel(vec![VehicleState::default(); config.vehicles.len()]);
+    let (aircraft_show, aircraft) = watch::channel(Vec::new());
     let (vehicle_tasks, tasks_in) = sync_channel(TASKS);
     let (heard, hearing) = sync_channel(ears::QUEUE * config.links.len().max(1));
     let waiting: Vec<Arc<AtomicUsize>> = config.links.iter().map(|_| Arc::default()).collect();
@@ -177,6 +178,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         waiting,
         pace: Pace::new(signatures, clock::uptime()),
         view: vehicle_show,
+        skies: aircraft_show,
         tlog,
         journal: journal.clone(),
         metrics: metrics.clone(),
@@ -243,6 +245,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         outputs: config.outputs.iter().map(|output| output.name.clone()).collect(),
         camera_views,
         vehicle_views,
+        aircraft,
         alerts,
         interlock_view,
         uplink_view,

@@ -146,6 +146,8 @@ payloads! {
     VehicleSampled(VehicleSampled) = 50, "vehicle.sampled", v 1, Telemetry;
     /// A vehicle said something in words.
     VehicleSaid(VehicleSaid) = 51, "vehicle.said", v 1, Telemetry;
+    /// An aircraft that is not ours, as a receiver told of it.
+    AircraftSeen(AircraftSeen) = 52, "aircraft.seen", v 1, Telemetry;
     /// A value a sensor gave.
     SensorReading(SensorReading) = 60, "sensor.reading", v 1, Telemetry;
     /// A picture or clip is kept beside the journal.
@@ -286,6 +288,27 @@ pub struct VehicleSaid {
     pub severity: u8,
     /// Its words, at most 50 characters.
     pub text: String,
+}
+
+/// `aircraft.seen`: an aircraft that is not ours. Each at most every ten seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AircraftSeen {
+    /// `adsb-` and its ICAO address, or `odid-` and what its receiver calls it, hexadecimal.
+    pub aircraft: String,
+    /// Its call sign, or the identification it broadcasts; empty until known.
+    pub name: String,
+    /// Latitude, degrees WGS-84.
+    pub lat_deg: Option<f64>,
+    /// Longitude, degrees WGS-84.
+    pub lon_deg: Option<f64>,
+    /// Altitude, metres: above the sea by ADS-B (mostly of pressure), above the ellipsoid by Open Drone ID.
+    pub alt_m: Option<f32>,
+    /// Over ground, degrees from north.
+    pub heading_deg: Option<f32>,
+    /// Speed over ground, m/s.
+    pub speed_mps: Option<f32>,
+    /// Upwards, m/s.
+    pub climb_mps: Option<f32>,
 }
 
 /// `vehicle.sampled`.

@@ -14,6 +14,7 @@ use shared::ids::EventId;
 use uuid::Uuid;
 
 use super::Shared;
+use super::live::outputs;
 use crate::clock;
 use crate::health::Of;
 use crate::interlock::machine::{Input, RuleView, Source};
@@ -131,11 +132,8 @@ pub async fn interlocks(State(console): State<Shared>) -> Response {
         })
     };
     let latched = (0..console.vehicles.len()).filter(|vehicle| view.latched.holds(*vehicle)).filter_map(name);
-    let outputs = console.outputs.iter().zip(&view.outputs);
-    let outputs =
-        outputs.map(|(name, (energised, faulty))| json!({ "name": name, "energised": energised, "faulty": faulty }));
     Json(json!({
-        "outputs": outputs.collect::<Vec<_>>(),
+        "outputs": outputs(&console),
         "estop": view.latched.any(), "estop_site": view.latched.site, "estop_vehicles": latched.collect::<Vec<_>>(),
         "rules": view.rules.iter().map(rule).collect::<Vec<_>>(),
     }))

@@ -17,6 +17,7 @@ use shared::units::Uptime;
 use super::{Console, Shared};
 use crate::clock;
 use crate::interlock::commands::Told;
+use crate::vehicle::aircraft::{Aircraft, GONE};
 
 /// The page is told this often: smooth for the eye, cheap for the box.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -60,6 +61,30 @@ pub async fn frame(State(console): State<Shared>, Path(camera): Path<String>) ->
 fn told(told: &Told) -> Value {
     let (outcome, detail) = (told.ended.map(|(outcome, _)| outcome.0), told.ended.map(|(_, detail)| detail.0));
     json!({ "id": told.id.to_string(), "verb": told.verb.0, "outcome": outcome, "detail": detail })
+}
+
+/// `GET /api/v1/aircraft`: aircraft that are not ours, heard of within a minute.
+pub async fn aircraft(State(console): State<Shared>) -> Response {
+    Json(skies(&console)).into_response()
+}
+
+fn skies(console: &Console) -> Vec<Value> {
+    let now = clock::uptime();
+    let fresh = |aircraft: &&Aircraft| now.since(aircraft.at) < GONE;
+    let one = |aircraft: &Aircraft| {
+        let mut seen = serde_json::to_value(&aircraft.seen).unwrap_or_default();
+        seen["age_ms"] = json!(u64::try_from(now.since(aircraft.at).as_millis()).unwrap_or(u64::MAX));
+        seen
+    };
+    console.aircraft.borrow().iter().filter(fresh).map(one).collect()
+}
+
+pub(super) fn outputs(console: &Console) -> Vec<Value> {
+    let view = console.interlock_view.borrow();
+    let outputs = console.outputs.iter().zip(&view.outputs);
+    outputs
+        .map(|(name, (energised, faulty))| json!({ "name": name, "energised": energised, "faulty": faulty }))
+        .collect()
 }
 
 fn snapshot(console: &Console) -> Value {
@@ -114,6 +139,7 @@ fn snapshot(console: &Console) -> Value {
     json!({
         "node": console.node, "cameras": cameras, "vehicles": vehicles, "alerts": *console.alerts.borrow(),
         "interlock": { "estop": interlock.latched.any(), "two_person": console.two_person, "rules": rules },
+        "outputs": outputs(console), "aircraft": skies(console),
         "uplink": { "connected": uplink.connected, "metered": uplink.metered, "backlog": backlog },
     })
 }

@@ -28,6 +28,7 @@ use crate::media::{Media, http as media_http};
 use crate::sensor::http::{Ingest, router as ingest_router};
 use crate::uplink::driver::View as UplinkView;
 use crate::vehicle::VehicleConfig;
+use crate::vehicle::aircraft::Aircraft;
 use crate::vehicle::hub::Task;
 use crate::vehicle::state::VehicleState;
 
@@ -53,6 +54,8 @@ pub struct Console {
     pub camera_views: watch::Receiver<Vec<CameraView>>,
     /// Vehicle states.
     pub vehicle_views: watch::Receiver<Vec<VehicleState>>,
+    /// Aircraft that are not ours.
+    pub aircraft: watch::Receiver<Vec<Aircraft>>,
     /// Open alerts.
     pub alerts: watch::Receiver<Vec<Alert>>,
     /// Rules and demands.
@@ -96,6 +99,7 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/schemas/{event_type}", get(api::schema))
         .route("/api/v1/state", get(live::state))
         .route("/api/v1/stream", get(live::stream))
+        .route("/api/v1/aircraft", get(live::aircraft))
         .route("/api/v1/cameras/{camera}/frame.jpg", get(live::frame))
         .route("/api/v1/estop", post(api::press))
         .route("/api/v1/estop/reset", post(api::reset))

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use shared::units::Uptime;
 
+pub use super::act::Act;
+use super::aircraft;
 use super::codec::Packet;
 use super::command::{Kind, command_ack, heartbeat, status_text};
 use super::craft::{Craft, Link};
-use super::errands::{Errands, Found, Out, Wanted, Wish};
-use super::gate::{self, Verdict, judge};
+use super::errands::{Errands, Out, Wanted, Wish};
+use super::gate::{Verdict, judge};
 use super::message::{ACCEPTED, AUTOPILOT, DENIED, HEARTBEAT, STATUSTEXT};
 use super::recent::said;
 use super::roads::{Hearing, Roads};
@@ -27,76 +29,6 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const BEHIND: Duration = Duration::from_millis(200);
 /// A target that means every system.
 const ALL: u8 = 0;
-
-/// What must be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Act {
-    /// Tell the interlock.
-    Report(Report),
-    /// Tell the safety thread where a vehicle is on a link.
-    Way {
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// Index of the link.
-        link: usize,
-        /// Where, if anywhere.
-        way: Option<Way>,
-    },
-    /// Send a packet.
-    Send(Way, Vec<u8>),
-    /// Journal a vehicle's state.
-    Sample(usize),
-    /// Journal what a vehicle said.
-    Said {
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// MAV_SEVERITY.
-        severity: u8,
-        /// Its words.
-        text: String,
-    },
-    /// A ground station presses the e-stop: for a vehicle, or for the site.
-    Press {
-        /// Index of the vehicle.
-        vehicle: Option<usize>,
-        /// Who.
-        by: String,
-        /// How it is answered.
-        reply: Reply,
-    },
-    /// A ground station asks for something.
-    Ask {
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// What.
-        wish: gate::Wish,
-        /// Who.
-        by: String,
-        /// How it is answered.
-        reply: Reply,
-    },
-    /// Count a packet that was not taken.
-    Refused {
-        /// Index of the link.
-        link: usize,
-        /// Why.
-        why: &'static str,
-    },
-    /// What somebody wanted of a vehicle has ended.
-    Found {
-        /// Number of the wish.
-        id: u64,
-        /// What was found, or why not.
-        found: Result<Found, String>,
-    },
-    /// A vehicle is listened to on another link or at another address.
-    Moved {
-        /// Index of the vehicle.
-        vehicle: usize,
-        /// Index of the link.
-        link: usize,
-    },
-}
 
 /// The vehicles and ground stations of the site.
 pub struct Fleet {
@@ -172,6 +104,13 @@ impl Fleet {
                     out.push(Act::Refused { link, why: why.as_str() });
                     if vehicles && why == Refusal::Old {
                         self.lead(link, way, now, out);
+                    }
+                }
+                // Whoever receives them: an autopilot, or a receiver beside it.
+                Ok(()) if vehicles && aircraft::tells(packet.id) => {
+                    out.push(Act::Aircraft { link, packet: packet.clone() });
+                    if self.vehicles.iter().any(|vehicle| vehicle.sysid == packet.sysid) {
+                        self.hear_vehicle(link, way, packet, now, out);
                     }
                 }
                 Ok(()) if vehicles => self.hear_vehicle(link, way, packet, now, out),

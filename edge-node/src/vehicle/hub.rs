@@ -13,6 +13,8 @@ use tokio::sync::{oneshot, watch};
 use tracing::info;
 use uuid::Uuid;
 
+use super::aircraft::{Aircraft, Skies};
+use super::codec::Packet;
 use super::ears::Heard;
 use super::errands::{Found, Wish as Beside};
 use super::fleet::{Act, Fleet};
@@ -86,6 +88,8 @@ pub struct Hub {
     pub pace: Pace,
     /// Where the console looks.
     pub view: watch::Sender<Vec<VehicleState>>,
+    /// Where it looks for aircraft that are not ours.
+    pub skies: watch::Sender<Vec<Aircraft>>,
     /// Keeps what is said on the links.
     pub tlog: Tlog,
     /// Takes samples and what vehicles say.
@@ -104,6 +108,8 @@ struct Pending {
     wishes: HashMap<u64, oneshot::Sender<Result<Found, String>>>,
     /// Number of the last of them.
     wished: u64,
+    /// Aircraft that are not ours.
+    skies: Skies,
 }
 
 impl Hub {
@@ -197,6 +203,7 @@ impl Hub {
                 let event = self.journal.event(format!("vehicle/{}", said.vehicle), Payload::VehicleSaid(said));
                 self.journal.offer(event);
             }
+            Act::Aircraft { link, packet } => self.aircraft(link, &packet, pending),
             Act::Press { vehicle, by, reply } => {
                 let taken = (self.safety.press)(vehicle, by);
                 self.reply(&reply, taken.then_some(()).ok_or("too many presses wait already"), pending);
@@ -208,15 +215,31 @@ impl Hub {
                     let _ = answer.send(found);
                 }
             }
-            Act::Refused { link, why } => {
-                let name = self.links.get(link).map_or("", |link| link.name.as_str());
-                self.metrics.mavlink_refused.get_or_create(&Of::new(&format!("{name}: {why}"))).inc();
-            }
+            Act::Refused { link, why } => self.refused(link, why),
             Act::Moved { vehicle, link } => {
                 let link = self.links.get(link).map_or("", |link| link.name.as_str());
                 info!(vehicle = self.name(vehicle), link, "vehicle is heard");
             }
         }
+    }
+
+    fn aircraft(&self, link: usize, packet: &Packet, pending: &mut Pending) {
+        let now = clock::uptime();
+        match pending.skies.hear(packet, now) {
+            Ok(seen) => {
+                if let Some(seen) = seen {
+                    let subject = format!("aircraft/{}", seen.aircraft);
+                    self.journal.offer(self.journal.event(subject, Payload::AircraftSeen(seen)));
+                }
+                self.skies.send_replace(pending.skies.all(now));
+            }
+            Err(why) => self.refused(link, why),
+        }
+    }
+
+    fn refused(&self, link: usize, why: &str) {
+        let name = self.links.get(link).map_or("", |link| link.name.as_str());
+        self.metrics.mavlink_refused.get_or_create(&Of::new(&format!("{name}: {why}"))).inc();
     }
 
     fn ask(&mut self, (vehicle, wish, by): (usize, Wish, String), reply: Reply, pending: &mut Pending) {

@@ -29,6 +29,8 @@ pub mod transfer;
 pub mod params;
 pub mod errands;
 pub mod craft;
+pub mod aircraft;
+pub mod act;
 pub mod ends;
 pub mod fleet;
 pub mod tlog;

@@ -54,7 +54,7 @@ pub fn simulated(name: &str, sysid: u8, connect: &str, more: &str) -> String {
     )
 }
 
-async fn counted(site: &Site, name: &str) -> u64 {
+pub async fn counted(site: &Site, name: &str) -> u64 {
     let metrics = site.metrics().await.unwrap();
     let lines = metrics.lines().filter(|line| line.contains(name) && !line.starts_with('#'));
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()

@@ -1,10 +1,10 @@
 //! One payload of every event type, and its golden bytes: what any release wrote must decode for ever.
 
 use shared::event::{
-    Alert, CameraHealth, CameraState, CommandDecided, CommandEnded, CommandRequested, Custom, DetectionTrack,
-    DownlinkReceived, EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged, MediaDropped,
-    MediaStored, NodeStarted, NodeStopped, OutputChanged, Payload, SensorReading, TrackPhase, VehicleSaid,
-    VehicleSampled, ZonePresence, schema, schemas,
+    AircraftSeen, Alert, CameraHealth, CameraState, CommandDecided, CommandEnded, CommandRequested, Custom,
+    DetectionTrack, DownlinkReceived, EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged,
+    MediaDropped, MediaStored, NodeStarted, NodeStopped, OutputChanged, Payload, SensorReading, TrackPhase,
+    VehicleSaid, VehicleSampled, ZonePresence, schema, schemas,
 };
 use shared::ids::EventId;
 use shared::record::Record;
@@ -101,6 +101,16 @@ fn all() -> Vec<Payload> {
             vehicle: "rover".into(),
             severity: 4,
             text: "PreArm: GPS 1 not healthy".into(),
+        }),
+        Payload::AircraftSeen(AircraftSeen {
+            aircraft: "adsb-4b1234".into(),
+            name: "REGA1".into(),
+            lat_deg: Some(47.4),
+            lon_deg: Some(8.5),
+            alt_m: Some(900.0),
+            heading_deg: None,
+            speed_mps: Some(40.5),
+            climb_mps: None,
         }),
         Payload::SensorReading(SensorReading { sensor: "load".into(), value: 1.5, unit: "kN".into() }),
         Payload::MediaStored(MediaStored { hash: hash(), bytes: 300, media_type: "video/mp4".into() }),
