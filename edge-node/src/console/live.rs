@@ -73,7 +73,10 @@ fn skies(console: &Console) -> Vec<Value> {
     let fresh = |aircraft: &&Aircraft| now.since(aircraft.at) < GONE;
     let one = |aircraft: &Aircraft| {
         let mut seen = serde_json::to_value(&aircraft.seen).unwrap_or_default();
-        seen["age_ms"] = json!(u64::try_from(now.since(aircraft.at).as_millis()).unwrap_or(u64::MAX));
+        let age_ms = u64::try_from(now.since(aircraft.at).as_millis()).unwrap_or(u64::MAX);
+        if let Some(fields) = seen.as_object_mut() {
+            fields.insert("age_ms".into(), json!(age_ms));
+        }
         seen
     };
     console.aircraft.borrow().iter().filter(fresh).map(one).collect()

@@ -9,6 +9,7 @@ use super::way::Way;
 
 /// What must be done.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "reports are most of them, and go on at once")]
 pub enum Act {
     /// Tell the interlock.
     Report(Report),

@@ -13,6 +13,7 @@ mod aircraft;
 mod clock;
 mod command;
 mod crash;
+mod crowd;
 mod damage;
 mod disk;
 mod downlink;

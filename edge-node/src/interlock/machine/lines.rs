@@ -27,6 +27,15 @@ impl Machine {
         }
     }
 
+    /// A pin cannot be written, or can again.
+    pub(super) fn hear_pin(&mut self, output: usize, faulty: bool, out: &mut Vec<Effect>) {
+        if let Some(line) = self.lines.get_mut(output)
+            && line.found(faulty)
+        {
+            out.push(Effect::Output { output, energised: line.energised(), faulty });
+        }
+    }
+
     /// A vehicle has answered a pulse of its relay.
     pub(super) fn hear_relay(&mut self, report: &Report, now: Uptime, out: &mut Vec<Effect>) {
         let Heard::Ack { command: DO_REPEAT_RELAY, result, .. } = report.heard else { return };

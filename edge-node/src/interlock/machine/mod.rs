@@ -194,12 +194,7 @@ impl Machine {
                 }
             }
             Input::Node(ill) => self.pass.look(ill, now),
-            Input::Pin { output, faulty } => {
-                if let Some(line) = self.lines.get_mut(output).filter(|line| line.faulty() != faulty) {
-                    line.found(faulty);
-                    out.push(Effect::Output { output, energised: line.energised(), faulty });
-                }
-            }
+            Input::Pin { output, faulty } => self.hear_pin(output, faulty, out),
             Input::Ending => self.vehicles.iter_mut().for_each(Vehicle::hold),
             Input::Vehicle(report) => {
                 let config = self.policy.vehicles.get(report.vehicle);
