@@ -2,7 +2,7 @@
 
 use edge_node::ground::polygon::Polygon;
 use edge_node::ground::{Origin, Place, Point};
-use edge_node::interlock::machine::{Demand, Effect, Input, Policy, Rule, Verb};
+use edge_node::interlock::machine::{Demand, Effect, Input, Policy, Verb};
 use edge_node::interlock::rules::fence::{Fence, Side};
 use edge_node::interlock::rules::separation::Apart;
 use edge_node::vehicle::command::Order;
@@ -26,12 +26,12 @@ fn polygon(corners: &[(f64, f64)]) -> Result<Polygon, String> {
     Polygon::new(&places, &Origin::new(HOME))
 }
 
-fn fence(side: Side, size: f64, ceiling_m: Option<f32>) -> Fence {
+pub fn fence(side: Side, size: f64, ceiling_m: Option<f32>) -> Fence {
     Fence { name: "f".into(), side, polygon: square(size), vehicles: vec![ROVER, COPTER], ceiling_m }
 }
 
 /// A site where both are on patrol and stand at home; the copter far away, so that it disturbs nothing.
-fn site(change: impl FnOnce(&mut Policy)) -> Rig {
+pub fn site(change: impl FnOnce(&mut Policy)) -> Rig {
     let mut policy = policy();
     policy.origin = Some(Origin::new(HOME));
     change(&mut policy);
@@ -46,13 +46,13 @@ fn site(change: impl FnOnce(&mut Policy)) -> Rig {
     rig
 }
 
-fn set(rig: &mut Rig, vehicle: usize, (east, north): (f64, f64)) {
+pub fn set(rig: &mut Rig, vehicle: usize, (east, north): (f64, f64)) {
     let place = place(east, north);
     rig.state[vehicle].position_deg = Some((place.lat_deg, place.lon_deg));
 }
 
 /// Lets a vehicle go to the east at a speed from where it is; metres east where it stands, or is after so many seconds.
-fn drive(rig: &mut Rig, vehicle: usize, from: f64, speed: f32, seconds: u32) -> f64 {
+pub fn drive(rig: &mut Rig, vehicle: usize, from: f64, speed: f32, seconds: u32) -> f64 {
     (rig.state[vehicle].speed_mps, rig.state[vehicle].velocity_mps) = (speed, (0.0, speed));
     let mut east = from;
     for _ in 0..seconds * 5 {
@@ -347,47 +347,4 @@ fn position_a_vehicle_that_never_tells_is_held() {
     assert!(!rig.tripped(ROVER, "position"));
     rig.pass(600);
     assert!(rig.tripped(ROVER, "position"));
-}
-
-/// A rule, and what it is there for.
-type Scenario = (Rule, fn(&mut Rig));
-
-/// Each rule switched off: what it held then drives on, so each is there for a reason.
-#[test]
-fn a_rule_that_is_switched_off_lets_its_scenario_happen() {
-    let scenarios: [Scenario; 4] = [
-        (Rule::Fence, |rig| {
-            drive(rig, ROVER, 0.0, 2.0, 19);
-        }),
-        (Rule::Separation, |rig| {
-            set(rig, COPTER, (1.0, 0.0));
-            rig.state[COPTER].armed = true;
-            rig.pass(1000);
-        }),
-        (Rule::Energy, |rig| {
-            rig.state[ROVER].battery_pct = Some(1);
-            rig.pass(5000);
-        }),
-        (Rule::Position, |rig| {
-            rig.fixed = false;
-            rig.pass(5000);
-        }),
-    ];
-    for (rule, scenario) in scenarios {
-        for off in [false, true] {
-            let mut rig = site(|policy| {
-                policy.fences = vec![fence(Side::Inclusion, 40.0, None)];
-                policy.apart = (rule == Rule::Separation).then_some(Apart { metres: 8.0 });
-                policy.off = if off { vec![rule] } else { Vec::new() };
-                set_apart(policy);
-            });
-            scenario(&mut rig);
-            assert_eq!(rig.machine.demand(ROVER) == Demand::None, off, "{rule:?} off: {off}");
-        }
-    }
-}
-
-/// Only the rule in question shall act.
-fn set_apart(policy: &mut Policy) {
-    policy.keep_out.clear();
 }

@@ -25,6 +25,7 @@ mod interlock_lease;
 mod interlock_mission;
 mod interlock_model;
 mod interlock_near;
+mod interlock_off;
 mod interlock_output;
 mod interlock_properties;
 mod interlock_retreat;

@@ -1,11 +1,10 @@
 //! `./dev bench interlock`: from the first byte of a press over HTTP to the first demand packet at the vehicle's socket, both
-//! seen from outside the node: alone, with both cores busy and the journal taking events, and with the disk stalled.
+//! seen from outside the node: alone, with both cores busy and the journal taking events, and with the disk stalled. And from the
+//! last byte of a picture with a person to the first Hold.
 
 use std::io::Write;
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,11 @@ use sim::scenario::Vehicle;
 
 use super::Target::Most;
 use super::console::Console;
+use super::frame;
+use super::load::Load;
+use super::mavlink::{ROVER, beat};
 use super::{last_line, percentiles, round};
 use crate::binaries::built;
-use crate::media;
 use crate::process::output;
 use crate::servers::Place;
 use crate::site::{Plan, Ports, Site, reading};
@@ -32,9 +33,6 @@ const PRESSES: usize = 10_000;
 const FEWER: usize = 2_000;
 /// Presses in one stall: what they make must fit the queue to the journal, or the console shows no more of it.
 const STALLED: usize = 100;
-/// Connections that post events, and the pause of each between two.
-const POSTERS: u32 = 32;
-const PAUSE: Duration = Duration::from_millis(2);
 /// Longest wait for anything.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -105,8 +103,26 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
         step.get("step_ns").and_then(serde_json::Value::as_f64).context("read what edge-node measured")?;
     writeln!(out, "  one input of the machine, 16 vehicles and 32 zones: {nanoseconds:.0} ns")?;
     metrics.insert("step_ns".into(), json!(nanoseconds));
+    drop(site);
+    let found = frame::measure(ROVER, beat(1)?)?;
+    let [p50, p99, _, max] = found.hold;
+    writeln!(
+        out,
+        "  {} pictures of a person, last byte to the first Hold: p50 {p50:.1}, p99 {p99:.1}, max {max:.1} ms; the picture \
+         alone in another process {:.1} ms",
+        found.people, found.inference
+    )?;
+    let over = max - found.inference;
+    for (name, value) in [("frame_p50_ms", p50), ("frame_max_ms", max), ("frame_over_inference_max_ms", over)] {
+        metrics.insert(name.into(), json!(round(value)));
+    }
     metrics.insert("busy_events_per_s".into(), json!(journaled.round()));
-    last_line(out, "interlock", &metrics.into(), &[Most("busy_p999_ms", 5.0), Most("stalled_p999_ms", 5.0)])
+    last_line(
+        out,
+        "interlock",
+        &metrics.into(),
+        &[Most("busy_p999_ms", 5.0), Most("stalled_p999_ms", 5.0), Most("frame_over_inference_max_ms", 50.0)],
+    )
 }
 
 /// Takes SQLite's write locks: no commit of the node goes through while they are held.
@@ -178,57 +194,6 @@ fn vehicle(link: u16, told: &Sender<Instant>) {
             let passed = stepped.elapsed().as_secs_f64();
             stepped = now();
             autopilot.step(passed).0.iter().for_each(&mut send);
-        }
-    }
-}
-
-/// What keeps both cores busy; ends when dropped.
-struct Load {
-    inference: Vec<Child>,
-    stop: Arc<AtomicBool>,
-    posted: Arc<AtomicU64>,
-}
-
-impl Load {
-    fn start(console: u16) -> anyhow::Result<Self> {
-        let video = media::video().context("find the video: without inference nothing is busy")?;
-        let mut inference = Vec::new();
-        for _ in 0..2 {
-            let mut shell = Command::new("nice");
-            let detect = "while \"$0\" detect --model yolox-nano --json \"$1\"; do :; done";
-            shell.args(["-n", "10", "sh", "-c", detect]).arg(built()?.join("edge-node")).arg(&video);
-            shell.current_dir(media::root()).stdout(Stdio::null()).stderr(Stdio::null());
-            std::os::unix::process::CommandExt::process_group(&mut shell, 0);
-            inference.push(shell.spawn().context("start inference")?);
-        }
-        let (stop, posted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        for n in 0..POSTERS {
-            let (stop, posted) = (stop.clone(), posted.clone());
-            let mut poster = Console::open(console)?;
-            std::thread::spawn(move || {
-                let body = reading(n.into()).to_string();
-                while !stop.load(Ordering::Relaxed) && poster.ask("POST", "/api/v1/events", &body).is_ok() {
-                    posted.fetch_add(1, Ordering::Relaxed);
-                    std::thread::sleep(PAUSE);
-                }
-            });
-        }
-        until("the load to begin", LONG, || match posted.load(Ordering::Relaxed) {
-            count if count > 1000 => Ok(()),
-            count => Err(format!("{count} events")),
-        })?;
-        Ok(Self { inference, stop, posted })
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        tracing::debug!(posted = self.posted.load(Ordering::Relaxed), "load ends");
-        for child in &mut self.inference {
-            let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            let _ = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
-            let _ = child.wait();
         }
     }
 }

@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::Target::Most;
 use super::console::Console;
+use super::load::Load;
 use super::{last_line, percentiles, round};
 use crate::kafka::cache;
 use crate::process::{Process, free_tcp_port, free_udp_port, output};
@@ -31,14 +32,14 @@ const RATE: u32 = 10_000;
 const PACKETS: u32 = 100_000;
 /// Rounds in which the routers take turns.
 const ROUNDS: usize = 2;
-/// Presses of each kind.
+/// Presses of each kind; those of a ground station once more while both cores are busy.
 const PRESSES: usize = 2_000;
+const BUSY_PRESSES: usize = 10_000;
 const SERIAL_PRESSES: usize = 400;
 /// Between two presses of those: what a press and its release make must leave the line, or presses alone are more than it takes.
 const DRAINS: Duration = Duration::from_millis(120);
 /// The serial line, bits a second, ten bits a byte.
 const BAUD: u32 = 57_600;
-/// Longest wait for anything.
 const LONG: Duration = Duration::from_secs(30);
 /// The other router: a program that is installed for this from crates.io, no part of Picket.
 const OTHER: [&str; 2] = ["mavrouter", "0.1.6"];
@@ -77,12 +78,16 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "  median over {}'s: {:.2}", OTHER[0], medians[0] / medians[1])?;
         metrics.insert("median_over_other".into(), json!(round(medians[0] / medians[1])));
     }
-    let pressed = percentiles(station_presses()?);
-    let serial = percentiles(serial_presses()?);
+    let pressed = percentiles(station_presses(false)?);
+    let busy = percentiles(station_presses(true)?);
+    let serial = percentiles(serial_presses(false)?);
+    let full = percentiles(serial_presses(true)?);
     writeln!(out, "press to the first demand, milliseconds            p50      p99    p99.9      max")?;
     for (what, name, [p50, p99, p999, max]) in [
         ("by a ground station, at the vehicle's socket", "station", pressed),
+        ("the same, both cores busy", "station_busy", busy),
         ("over HTTP, last byte on a full serial line", "serial", serial),
+        ("the same, both cores busy", "serial_busy", full),
     ] {
         writeln!(out, "  {what:<46}{p50:>6.2}{p99:>9.2}{p999:>9.2}{max:>9.2}")?;
         metrics.insert(format!("{name}_p50_ms"), json!(round(p50)));
@@ -90,10 +95,21 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     }
     writeln!(
         out,
-        "  {PRESSES} and {SERIAL_PRESSES} presses; the line: a pseudo-terminal at {BAUD} baud whose bytes leave at that speed \
+        "  {PRESSES}, {BUSY_PRESSES} and twice {SERIAL_PRESSES} presses; busy: two processes of inference (nice 10) and events \
+         over HTTP; the line: a pseudo-terminal at {BAUD} baud whose bytes leave at that speed \
          by the reader's count, filled with questions of a ground station"
     )?;
-    last_line(out, "mavlink", &metrics.into(), &[Most("station_p999_ms", 5.0), Most("serial_p999_ms", 20.0)])
+    last_line(
+        out,
+        "mavlink",
+        &metrics.into(),
+        &[
+            Most("station_p999_ms", 5.0),
+            Most("station_busy_p999_ms", 5.0),
+            Most("serial_p999_ms", 20.0),
+            Most("serial_busy_p999_ms", 20.0),
+        ],
+    )
 }
 
 fn named(name: &str, found: &[f64; 6]) -> Vec<(String, serde_json::Value)> {
@@ -110,7 +126,7 @@ fn node(links: &str, ports: Ports) -> anyhow::Result<Site> {
     Ok(site)
 }
 
-const ROVER: &str = "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n";
+pub const ROVER: &str = "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n";
 
 fn stations(port: u16) -> String {
     format!(
@@ -164,7 +180,7 @@ fn bytes(system: u8, sequence: u8, message: &MavMessage) -> anyhow::Result<Vec<u
     Ok(packet)
 }
 
-fn beat(system: u8) -> anyhow::Result<Vec<u8>> {
+pub fn beat(system: u8) -> anyhow::Result<Vec<u8>> {
     let (mavtype, autopilot) = match system {
         1 => (MavType::MAV_TYPE_GROUND_ROVER, MavAutopilot::MAV_AUTOPILOT_ARDUPILOTMEGA),
         _ => (MavType::MAV_TYPE_GCS, MavAutopilot::MAV_AUTOPILOT_INVALID),
@@ -244,8 +260,9 @@ fn cpu_us(process: u32) -> anyhow::Result<f64> {
 }
 
 /// Forced disarms of a ground station, until the first order is at the vehicle's socket; milliseconds.
-fn station_presses() -> anyhow::Result<Vec<f64>> {
+fn station_presses(busy: bool) -> anyhow::Result<Vec<f64>> {
     let (site, vehicle, station) = node_between()?;
+    let _load = if busy { Some(Load::start(site.ports.console)?) } else { None };
     let mut console = Console::open(site.ports.console)?;
     let orders = orders(vehicle)?;
     station.send(&beat(255)?).context("send a heartbeat")?;
@@ -258,7 +275,7 @@ fn station_presses() -> anyhow::Result<Vec<f64>> {
         ..COMMAND_LONG_DATA::DEFAULT
     };
     let mut times = Vec::new();
-    for n in 0..PRESSES {
+    for n in 0..if busy { BUSY_PRESSES } else { PRESSES } {
         let packet = bytes(255, u8::try_from(n % 256).unwrap_or(0), &MavMessage::COMMAND_LONG(force.clone()))?;
         let pressed = now();
         station.send(&packet).context("press")?;
@@ -320,7 +337,7 @@ fn is_order(message: &MavMessage) -> bool {
 }
 
 /// Presses while a serial line is full; until the demand's last byte has left it at the line's speed; milliseconds.
-fn serial_presses() -> anyhow::Result<Vec<f64>> {
+fn serial_presses(busy: bool) -> anyhow::Result<Vec<f64>> {
     let folder = tempfile::tempdir().context("make a folder")?;
     let path = folder.path().join("radio");
     let (port, _kept) = sim::wire::terminal(&path)?;
@@ -345,6 +362,7 @@ fn serial_presses() -> anyhow::Result<Vec<f64>> {
             std::thread::sleep(Duration::from_micros(1000));
         }
     });
+    let _load = if busy { Some(Load::start(site.ports.console)?) } else { None };
     let mut console = Console::open(site.ports.console)?;
     let mut times = Vec::new();
     for _ in 0..SERIAL_PRESSES {

@@ -7,8 +7,10 @@ mod journal;
 mod uplink;
 mod ingest;
 mod console;
-mod interlock;
+mod load;
+mod frame;
 mod mavlink;
+mod interlock;
 
 use std::io::Write;
 
