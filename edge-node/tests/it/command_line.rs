@@ -88,6 +88,34 @@ fn a_site_whose_interlock_would_be_no_use_is_refused() {
 }
 
 #[test]
+fn output_lines_that_are_none_and_going_on_without_a_siren_are_refused() {
+    let head = "node = \"n\"\ndata = \"d\"\nlisten = \"127.0.0.1:0\"\n[[link]]\nname = \"l\"\nurl = \"udpin:127.0.0.1:1\"\n\
+                [[vehicle]]\nname = \"v\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"l\"]\noutputs = { light = { relay = 1 } }\n";
+    let output = |pin: &str, more: &str| format!("{head}[[output]]\nname = \"o\"\npin = {pin}\n{more}\n");
+    let rts = "{ serial = { port = \"/dev/ttyS1\", line = \"rts\" } }";
+    let relay = |vehicle: &str, number: u8| format!("{{ relay = {{ vehicle = \"{vehicle}\", number = {number} }} }}");
+    let armed = "energised_while = [\"armed\"]";
+    let yard = "[model]\nname = \"m\"\nmanifest = \"x\"\n[[camera]]\nname = \"c\"\nsource = \"file:v\"\n[[zone]]\nname = \"z\"\n\
+                camera = \"c\"\npolygon = [[0,0],[1,0],[1,1]]\n[[keep_out]]\nzone = \"z\"\nvehicles = [\"v\"]\nresume = \"automatic\"\n";
+    check_refused([
+        ("while.toml", output(rts, "energised_while = []"), vec!["output[0].energised_while", "released"]),
+        ("word.toml", output(rts, "energised_while = [\"always\"]"), vec!["output", "armed", "always"]),
+        ("pin.toml", output("{ serial = { port = \"x\", line = \"cts\" } }", armed), vec!["output", "rts"]),
+        ("gone.toml", output(&relay("x", 0), armed), vec!["output[0].pin.relay.vehicle", "x"]),
+        ("taken.toml", output(&relay("v", 1), armed), vec!["output[0].pin.relay.number", "none of the outputs of v"]),
+        ("stop.toml", output(&relay("v", 0), "energised_while = [\"released\"]"), vec!["energised_while", "this box"]),
+        ("whose.toml", output(rts, &format!("{armed}\nvehicles = [\"x\"]")), vec!["output[0].vehicles", "x"]),
+        (
+            "twice.toml",
+            output(rts, &format!("{armed}\n[[output]]\nname = \"p\"\npin = {rts}\n{armed}")),
+            vec!["output[1].pin", "no other output"],
+        ),
+        ("siren.toml", output(rts, &format!("{armed}\n{yard}")), vec!["keep_out[0].resume", "while v is resuming"]),
+        ("line.toml", format!("{head}[interlock]\nline = {{ pin = 3 }}\n"), vec!["interlock.line", "port", "chip"]),
+    ]);
+}
+
+#[test]
 fn links_that_anybody_or_nobody_could_use_are_refused() {
     let head = "node = \"n\"\ndata = \"d\"\nlisten = \"127.0.0.1:0\"\n";
     let link = |url: &str, more: &str| format!("{head}[[link]]\nname = \"l\"\nurl = \"{url}\"\n{more}\n");

@@ -112,3 +112,37 @@ async fn a_rover_goes_on_by_itself_once_the_person_has_left_and_its_siren_has_so
     let siren: Vec<f64> = turns(&trace, 0.0).0.into_iter().filter(|t| *t < went && Some(*t) > held).collect();
     assert!(siren.len() >= 3 && went - siren[0] > 4.5, "siren at {siren:?}, on at {went}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pins_that_cannot_be_written_are_said_once_and_counted_as_not_working() {
+    let ports = Ports::free().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // A pseudo-terminal has no control lines, and this machine has no such chip.
+    let path = folder.path().join("port");
+    let _kept = sim::wire::terminal(&path).unwrap();
+    let pins = format!(
+        "\n[[output]]\nname = \"stop\"\npin = {{ serial = {{ port = \"{}\", line = \"rts\" }} }}\n\
+         energised_while = [\"released\"]\n\n\
+         [[output]]\nname = \"light\"\npin = {{ gpio = {{ chip = \"/dev/gpiochip99\", line = 4 }} }}\n\
+         energised_while = [\"armed\"]\n",
+        path.display()
+    );
+    let mut site = alone(&Plan { node: rover(ports, &pins).node, ..Plan::default() }, ports);
+    site.start_node().unwrap();
+    let faulty = |state: &Value| {
+        let outputs = state["outputs"].as_array().unwrap();
+        outputs.len() == 2 && outputs.iter().all(|output| output["faulty"] == true)
+    };
+    let state = wait_for_state(&site, "both to be faulty", faulty).await;
+    assert_eq!(state["outputs"][0]["energised"], true, "the machine wants it");
+    let state = wait_for_state(&site, "their alerts", |state| {
+        let alerts = state["alerts"].as_array().unwrap();
+        ["output/stop", "output/light"].iter().all(|name| alerts.iter().any(|alert| alert["subject"] == *name))
+    })
+    .await;
+    assert_eq!(state["alerts"].as_array().unwrap().len(), 2 + 1, "and the rover that was never heard: {state}");
+    let events = site.inspect(&["events", "--json", "--type", "output.changed"]).unwrap();
+    assert!(events.contains("\"faulty\":true"), "{events}");
+    let log = site.node.as_ref().unwrap().output();
+    assert_eq!(log.matches("output cannot be written").count(), 2, "{log}");
+}
