@@ -1,29 +1,29 @@
 //! From the last byte of a picture that shows a person to the first Hold at the vehicle's socket, and what of it is inference.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use mavlink::MavlinkReader;
-use mavlink::dialects::ardupilotmega::{MavCmd, MavMessage};
 
-use super::{number, percentiles};
+use super::console::Console;
+use super::{number, percentiles, rover};
 use crate::binaries::built;
 use crate::media::{folder, root};
 use crate::process::output;
 use crate::servers::Place;
-use crate::site::{Plan, Ports, Site};
+use crate::site::{FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
 use crate::wait::now;
 
 /// People who come.
 const PEOPLE: usize = 100;
 /// Pictures a second.
 const FPS: u32 = 5;
-/// Pictures without anybody after each: the zone is clear after half a second of them, and a second more.
-const EMPTY: usize = 10;
+/// Pictures without anybody before each: the rover drives by then.
+const EMPTY: usize = 5;
+const SEND_ON: &str = "{\"verb\":\"resume\",\"by\":\"bench\"}";
 /// Passes over the picture when its inference is measured alone.
 const PASSES: &str = "50";
 /// Longest wait for anything.
@@ -42,11 +42,11 @@ pub struct Found {
     pub people: usize,
 }
 
-/// Measures. `ROVER` and `beat` as in the other benchmarks.
+/// Measures.
 ///
 /// # Errors
 /// When pictures are missing, the node does not start, or a person is not noticed.
-pub fn measure(rover: &str, beat: Vec<u8>) -> anyhow::Result<Found> {
+pub fn measure() -> anyhow::Result<Found> {
     let media = folder().context("find the pictures: ../shared/media or PICKET_MEDIA")?;
     let read = |name: &str| std::fs::read(media.join(name)).with_context(|| format!("read {name}"));
     let (somebody, nobody) = (read(SOMEBODY)?, read(NOBODY)?);
@@ -58,7 +58,8 @@ pub fn measure(rover: &str, beat: Vec<u8>) -> anyhow::Result<Found> {
     let camera = TcpListener::bind("127.0.0.1:0").context("bind a camera")?;
     let ports = Ports::free()?;
     let node = format!(
-        "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{}\"\n{rover}\n\
+        "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{}\"\n\n\
+         [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n{ROVER_BRAKE}\n\
          [[camera]]\nname = \"yard\"\nsource = \"mjpeg:http://{}/yard\"\n\n\
          [[zone]]\nname = \"yard\"\ncamera = \"yard\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\n\
          [[keep_out]]\nzone = \"yard\"\nvehicles = [\"rover\"]\nclear_after = \"500ms\"\n",
@@ -72,18 +73,20 @@ pub fn measure(rover: &str, beat: Vec<u8>) -> anyhow::Result<Found> {
     let (sent, times) = channel();
     std::thread::spawn(move || serve(&camera, &shown, &sent));
     site.start_node()?;
-    let vehicle = UdpSocket::bind("127.0.0.1:0").context("bind a vehicle")?;
-    vehicle.connect(("127.0.0.1", ports.link)).context("connect a vehicle")?;
     let (told, holds) = channel();
-    std::thread::spawn(move || stand(&vehicle, &beat, &told));
-    let hold = people(&show, &times, &holds, (&somebody, &nobody))?;
+    let (link, drives) =
+        (ports.link, format!("mission_m = [[0, 0], [4000, 0]]\nspeed_mps = 2.0\nmode = 4\n{FAILSAFES}"));
+    std::thread::spawn(move || rover::run(link, &drives, &told));
+    let mut console = Console::open(ports.console)?;
+    console.ask("POST", "/api/v1/vehicles/rover/patrol", "{\"for\":\"1h\",\"by\":\"bench\"}")?;
+    let hold = people(&mut console, (&show, &times), &holds, (&somebody, &nobody))?;
     Ok(Found { hold: percentiles(hold.clone()), inference, people: hold.len() })
 }
 
 /// Somebody comes, and goes, again and again.
 fn people(
-    show: &SyncSender<Vec<u8>>,
-    times: &Receiver<Instant>,
+    console: &mut Console,
+    (show, times): (&SyncSender<Vec<u8>>, &Receiver<Instant>),
     holds: &Receiver<Instant>,
     (somebody, nobody): (&[u8], &[u8]),
 ) -> anyhow::Result<Vec<f64>> {
@@ -91,23 +94,18 @@ fn people(
         show.send(jpeg.to_vec()).context("show a picture")?;
         times.recv_timeout(LONG).context("send a picture")
     };
-    let quiet = || -> anyhow::Result<()> {
-        // Until pictures without anybody have let the vehicle go: no order while ten of them were shown.
-        let begun = now();
-        loop {
-            while holds.try_recv().is_ok() {}
-            for _ in 0..EMPTY {
-                picture(nobody)?;
-            }
-            if holds.try_recv().is_err() {
-                return Ok(());
-            }
-            anyhow::ensure!(begun.elapsed() < LONG, "the vehicle is not let go");
-        }
-    };
     let mut found = Vec::new();
     for _ in 0..PEOPLE {
-        quiet()?;
+        // Pictures without anybody until the rover may be sent on, and some more while it gathers speed.
+        let begun = now();
+        while !console.ask("POST", "/api/v1/vehicles/rover/commands", SEND_ON)?.contains("\"id\"") {
+            picture(nobody)?;
+            anyhow::ensure!(begun.elapsed() < LONG, "the rover is not let go");
+        }
+        for _ in 0..EMPTY {
+            picture(nobody)?;
+        }
+        while holds.try_recv().is_ok() {}
         let seen = picture(somebody)?;
         let held = loop {
             match holds.recv_timeout(LONG).context("wait for a Hold")? {
@@ -145,28 +143,5 @@ fn serve(camera: &TcpListener, shown: &Receiver<Vec<u8>>, sent: &std::sync::mpsc
             return;
         }
         std::thread::sleep(Duration::from_secs(1) / FPS);
-    }
-}
-
-/// A rover that stands in HOLD, armed, and tells when a mode order comes.
-fn stand(vehicle: &UdpSocket, beat: &[u8], told: &std::sync::mpsc::Sender<Instant>) {
-    let (mut datagram, mut beaten) = ([0; 2048], None::<Instant>);
-    if vehicle.set_read_timeout(Some(Duration::from_millis(50))).is_err() {
-        return;
-    }
-    loop {
-        if beaten.is_none_or(|at| at.elapsed() >= Duration::from_millis(200)) {
-            beaten = Some(now());
-            let _ = vehicle.send(beat);
-        }
-        let Ok(len) = vehicle.recv(&mut datagram) else { continue };
-        let at = now();
-        let mut reader = MavlinkReader::new(datagram.get(..len).unwrap_or_default());
-        while let Ok((_, message)) = reader.read_any_message::<MavMessage>() {
-            let order = matches!(&message, MavMessage::COMMAND_LONG(c) if c.command == MavCmd::MAV_CMD_DO_SET_MODE);
-            if order && told.send(at).is_err() {
-                return;
-            }
-        }
     }
 }

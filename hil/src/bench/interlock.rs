@@ -3,23 +3,18 @@
 //! last byte of a picture with a person to the first Hold.
 
 use std::io::Write;
-use std::net::UdpSocket;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use mavlink::dialects::ardupilotmega::{MavCmd, MavMessage};
-use mavlink::{MavHeader, MavlinkReader, write_v2_msg};
 use serde_json::json;
-use sim::autopilot::Autopilot;
-use sim::scenario::Vehicle;
 
 use super::Target::Most;
 use super::console::Console;
 use super::frame;
 use super::load::Load;
-use super::mavlink::{ROVER, beat};
+use super::rover::{self, STANDS};
 use super::{last_line, percentiles, round};
 use crate::binaries::built;
 use crate::process::output;
@@ -53,7 +48,7 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     site.start_node()?;
     let (told, orders) = channel();
     let link = ports.link;
-    std::thread::spawn(move || vehicle(link, &told));
+    std::thread::spawn(move || rover::run(link, STANDS, &told));
     let mut console = Console::open(ports.console)?;
     until("the vehicle to be heard", LONG, || {
         let rules = console.ask("GET", "/api/v1/interlocks", "").map_err(|error| error.to_string())?;
@@ -121,7 +116,7 @@ fn step(out: &mut impl Write) -> anyhow::Result<f64> {
 
 /// From a picture of a person to the Hold.
 fn frames(out: &mut impl Write) -> anyhow::Result<Vec<(String, serde_json::Value)>> {
-    let found = frame::measure(ROVER, beat(1)?)?;
+    let found = frame::measure()?;
     let [p50, p99, _, max] = found.hold;
     writeln!(
         out,
@@ -164,45 +159,4 @@ fn presses(console: &mut Console, orders: &Receiver<Instant>, count: usize) -> a
         console.shows("\"estop\":false")?;
     }
     Ok(times)
-}
-
-/// A rover of the simulator that tells when a mode order reaches its socket.
-fn vehicle(link: u16, told: &Sender<Instant>) {
-    let text = format!(
-        "name = \"rover\"\nclass = \"rover\"\nsysid = 1\nconnect = \"127.0.0.1:{link}\"\nhome = [47.4, 8.5]\n\
-         mission_m = [[0, 0], [10, 0]]\nspeed_mps = 1.0\nmode = 4\narmed = true\n"
-    );
-    let (Ok(config), Ok(socket)) = (toml::from_str::<Vehicle>(&text), UdpSocket::bind("127.0.0.1:0")) else { return };
-    let mut autopilot = Autopilot::new(config);
-    let timeout = socket.set_read_timeout(Some(Duration::from_millis(20)));
-    if timeout.and(socket.connect(("127.0.0.1", link))).is_err() {
-        return;
-    }
-    let mut sequence = 0u8;
-    let mut send = |message: &MavMessage| {
-        let mut packet = Vec::new();
-        sequence = sequence.wrapping_add(1);
-        if write_v2_msg(&mut packet, MavHeader { sequence, system_id: 1, component_id: 1 }, message).is_ok() {
-            let _ = socket.send(&packet);
-        }
-    };
-    let (mut datagram, mut stepped) = ([0; 2048], now());
-    loop {
-        if let Ok(len) = socket.recv(&mut datagram) {
-            let at = now();
-            let mut reader = MavlinkReader::new(datagram.get(..len).unwrap_or_default());
-            while let Ok((header, message)) = reader.read_any_message::<MavMessage>() {
-                let order = matches!(&message, MavMessage::COMMAND_LONG(c) if c.command == MavCmd::MAV_CMD_DO_SET_MODE);
-                if order && told.send(at).is_err() {
-                    return;
-                }
-                autopilot.take(header.system_id, &message).0.iter().for_each(&mut send);
-            }
-        }
-        if stepped.elapsed() >= Duration::from_millis(20) {
-            let passed = stepped.elapsed().as_secs_f64();
-            stepped = now();
-            autopilot.step(passed).0.iter().for_each(&mut send);
-        }
-    }
 }

@@ -126,7 +126,7 @@ fn node(links: &str, ports: Ports) -> anyhow::Result<Site> {
     Ok(site)
 }
 
-pub const ROVER: &str = "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n";
+const ROVER: &str = "\n[[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n";
 
 fn stations(port: u16) -> String {
     format!(
@@ -180,7 +180,7 @@ fn bytes(system: u8, sequence: u8, message: &MavMessage) -> anyhow::Result<Vec<u
     Ok(packet)
 }
 
-pub fn beat(system: u8) -> anyhow::Result<Vec<u8>> {
+fn beat(system: u8) -> anyhow::Result<Vec<u8>> {
     let (mavtype, autopilot) = match system {
         1 => (MavType::MAV_TYPE_GROUND_ROVER, MavAutopilot::MAV_AUTOPILOT_ARDUPILOTMEGA),
         _ => (MavType::MAV_TYPE_GCS, MavAutopilot::MAV_AUTOPILOT_INVALID),

@@ -8,6 +8,7 @@ mod uplink;
 mod ingest;
 mod console;
 mod load;
+mod rover;
 mod frame;
 mod mavlink;
 mod interlock;

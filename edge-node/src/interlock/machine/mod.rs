@@ -49,6 +49,8 @@ pub struct Machine {
     tracks: Vec<Option<Track>>,
     gauges: Vec<Gauge>,
     lines: Vec<Line>,
+    /// A zone demands something of somebody.
+    held: bool,
 }
 
 impl Machine {
@@ -66,7 +68,7 @@ impl Machine {
         let tracks = vec![None; policy.vehicles.len()];
         let gauges = vec![Gauge::new(now); policy.weather.len()];
         let lines = vec![Line::default(); policy.outputs.len()];
-        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, gauges, lines }
+        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, gauges, lines, held: false }
     }
 
     /// The same state under another policy, which a stored one must be given.
@@ -109,6 +111,9 @@ impl Machine {
 
     /// What keep-out rules demand of a vehicle: those after which it goes on by itself, or the others.
     fn keep_out(&self, vehicle: usize, class: Class, resumes: bool) -> Demand {
+        if !self.held {
+            return Demand::None;
+        }
         let zones =
             self.policy.keep_out.iter().zip(&self.zones).filter(|(rule, zone)| zone.held && rule.resumes == resumes);
         let near = zones.flat_map(|(rule, zone)| rule.vehicles.iter().zip(&zone.near));
@@ -284,6 +289,7 @@ impl Machine {
             }
             zone.held = zone.near.iter().any(|near| near.hazard().is_some());
         }
+        self.held = self.zones.iter().any(|zone| zone.held);
         if let (Some(origin), true) = (&self.policy.origin, self.policy.apart.is_some()) {
             let vehicles = self.policy.vehicles.iter().zip(&self.vehicles);
             for (track, (config, vehicle)) in self.tracks.iter_mut().zip(vehicles) {
