@@ -44,6 +44,15 @@ pub fn news(config: &Config, interlock: Interlock, signals: mpsc::Sender<Signal>
                 interlock.tell(Input::Seen { zone, present, people, captured });
                 None
             }
+            News::Blind { zone, blind } => {
+                interlock.tell(Input::Blind { zone, blind });
+                None
+            }
+            News::View { camera, fault } => cameras.get(camera).map(|camera| {
+                let what = fault.map_or("is believed again".into(), |fault| format!("is {}", fault.as_str()));
+                let (rule, subject) = ("view".into(), format!("camera/{}", camera.name));
+                Signal { active: fault.is_some(), rule, subject, text: format!("camera {} {what}", camera.name) }
+            }),
             News::Zone { zone, turn } => zones.get(zone).filter(|zone| zone.alert).map(|zone| {
                 let (active, what) = match turn {
                     Turn::Occupied(_) => (true, "is occupied"),

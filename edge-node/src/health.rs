@@ -38,6 +38,8 @@ pub struct Metrics {
     pub frames_dropped: Counts,
     /// Pictures that could not be read or decoded, by camera.
     pub frames_bad: Counts,
+    /// Frames that are no evidence, by camera.
+    pub frames_doubted: Counts,
     /// Detections, by camera.
     pub detections: Counts,
     /// Inferences that failed, by camera.
@@ -95,6 +97,7 @@ impl Metrics {
         r.register("camera_frames", "Frames received", m.frames.clone());
         r.register("camera_frames_dropped", "Frames dropped before the detector", m.frames_dropped.clone());
         r.register("camera_frames_bad", "Pictures that could not be decoded", m.frames_bad.clone());
+        r.register("camera_frames_doubted", "Frames that prove nothing", m.frames_doubted.clone());
         r.register("detections", "Objects detected", m.detections.clone());
         r.register("inference_failures", "Inferences that failed", m.inference_failures.clone());
         r.register("model_failures", "Models that could not be loaded", m.model_failures.clone());

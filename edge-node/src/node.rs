@@ -233,6 +233,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         tasks.spawn_on(async move { uplink.run().await.context("run the uplink") }, runtime.handle());
     }
 
+    let accepted: Arc<[AtomicBool]> = config.cameras.iter().map(|_| AtomicBool::new(false)).collect();
     let (camera_show, camera_views) = watch::channel(vec![CameraView::default(); config.cameras.len()]);
     let console = Console {
         node: config.node.clone(),
@@ -244,6 +245,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         vehicles: config.vehicles.clone(),
         outputs: config.outputs.iter().map(|output| output.name.clone()).collect(),
         camera_views,
+        accepted: accepted.clone(),
         vehicle_views,
         aircraft,
         alerts,
@@ -286,6 +288,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             ground: config.cameras.iter().map(|camera| policy::calibration(&config, camera)).collect(),
             zones: config.zones.clone(),
             mailbox: mailbox.clone(),
+            accepted: accepted.clone(),
             news: Box::new(bridge::news(&config, interlock, signals)),
             view: camera_show,
             journal: journal.clone(),

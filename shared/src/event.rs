@@ -118,6 +118,8 @@ payloads! {
     ZoneCleared(ZonePresence) = 12, "zone.cleared", v 1, Detection;
     /// A camera began or stopped giving usable pictures.
     CameraHealth(CameraHealth) = 13, "camera.health_changed", v 1, Telemetry;
+    /// What a camera shows cannot be believed any more, or can again.
+    CameraView(CameraViewChanged) = 14, "camera.view_changed", v 1, Telemetry;
     /// An alert began.
     AlertRaised(Alert) = 20, "alert.raised", v 1, Alert;
     /// An alert ended.
@@ -253,6 +255,15 @@ pub struct CameraHealth {
     pub age_ms: u64,
     /// The last error of the source, empty if none.
     pub error: String,
+}
+
+/// `camera.view_changed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CameraViewChanged {
+    /// Camera name.
+    pub camera: String,
+    /// `good`, or what is wrong: `frozen`, `dark`, `glaring`, `covered`, `blurred`, `moved`.
+    pub view: String,
 }
 
 /// `alert.raised`, `alert.cleared`.

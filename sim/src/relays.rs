@@ -1,51 +1,57 @@
 //! An autopilot's relays, after ArduPilot's AP_ServoRelayEvents: DO_SET_RELAY sets one and ends what repeats it; DO_REPEAT_RELAY
-//! turns one at once, and again each half period. Pure.
+//! turns one at once, and again each half period. There is one repetition at a time: another one takes its place, wherever its
+//! relay is left. Pure.
 
 use std::collections::BTreeMap;
 
-/// A relay.
-#[derive(Debug, Clone, Copy, Default)]
-struct Relay {
-    closed: bool,
-    /// Turns that are left, the time between them, and when the next is due, seconds.
-    repeats: Option<(u32, f64, f64)>,
+/// What is repeated.
+#[derive(Debug, Clone, Copy)]
+struct Repeat {
+    number: u32,
+    left: u32,
+    half_s: f64,
+    next_s: f64,
 }
 
 /// The relays that were ever told anything.
 #[derive(Debug, Clone, Default)]
 pub struct Relays {
-    relays: BTreeMap<u32, Relay>,
+    closed: BTreeMap<u32, bool>,
+    repeat: Option<Repeat>,
     turned: Vec<(u32, bool)>,
 }
 
 impl Relays {
-    /// Sets one.
-    pub fn set(&mut self, number: u32, closed: bool) {
-        let relay = self.relays.entry(number).or_default();
-        relay.repeats = None;
-        if std::mem::replace(&mut relay.closed, closed) != closed {
+    fn turn(&mut self, number: u32, closed: bool) {
+        if self.closed.insert(number, closed).unwrap_or(false) != closed {
             self.turned.push((number, closed));
         }
     }
 
+    fn is_closed(&self, number: u32) -> bool {
+        self.closed.get(&number).copied().unwrap_or(false)
+    }
+
+    /// Sets one.
+    pub fn set(&mut self, number: u32, closed: bool) {
+        self.repeat = self.repeat.filter(|repeat| repeat.number != number);
+        self.turn(number, closed);
+    }
+
     /// Turns one `count` times there and back.
     pub fn repeat(&mut self, number: u32, count: u32, period_s: f64, now_s: f64) {
-        let relay = self.relays.entry(number).or_default();
-        relay.closed = !relay.closed;
         let left = (2 * count).saturating_sub(1);
-        relay.repeats = (left > 0).then_some((left, period_s / 2.0, now_s + period_s / 2.0));
-        self.turned.push((number, relay.closed));
+        let half_s = period_s / 2.0;
+        self.repeat = (left > 0).then_some(Repeat { number, left, half_s, next_s: now_s + half_s });
+        self.turn(number, !self.is_closed(number));
     }
 
     /// Time passes; gives what has turned since, and whether it is closed now.
     pub fn step(&mut self, now_s: f64) -> Vec<(u32, bool)> {
-        for (number, relay) in &mut self.relays {
-            let Some((left, half_s, next_s)) = relay.repeats.filter(|(_, _, next_s)| *next_s <= now_s) else {
-                continue;
-            };
-            relay.closed = !relay.closed;
-            relay.repeats = (left > 1).then_some((left - 1, half_s, next_s + half_s));
-            self.turned.push((*number, relay.closed));
+        if let Some(due) = self.repeat.filter(|repeat| repeat.next_s <= now_s) {
+            let again = Repeat { left: due.left - 1, next_s: due.next_s + due.half_s, ..due };
+            self.repeat = (again.left > 0).then_some(again);
+            self.turn(due.number, !self.is_closed(due.number));
         }
         std::mem::take(&mut self.turned)
     }

@@ -82,6 +82,11 @@ pub struct Vehicle {
     pub unwell: u32,
     /// A copter lands by itself, once, when its battery falls below this.
     pub land_below_pct: Option<f64>,
+    /// It sends nothing for a while, or no heartbeats, and hears all the same.
+    pub mute: Option<Mute>,
+    /// It takes a mode at once, and enters it after this many seconds.
+    #[serde(default)]
+    pub delay_s: f64,
     /// It loses its satellites this many seconds after the start.
     pub gps_lost_at_s: Option<f64>,
     /// Parameters that are not as ArduPilot has them by default.
@@ -138,6 +143,19 @@ pub struct Pilot {
     pub mode: u32,
     /// RC channel of the switch, from 1.
     pub channel: u8,
+}
+
+/// What a vehicle does not send for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mute {
+    /// From when its first command to go on its mission came, seconds.
+    pub after_s: f64,
+    /// For so long, seconds.
+    pub for_s: f64,
+    /// Heartbeats alone.
+    #[serde(default)]
+    pub heartbeats: bool,
 }
 
 /// TOML's keys are texts.

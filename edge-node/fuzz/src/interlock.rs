@@ -27,7 +27,7 @@ use uuid::Uuid;
 const EFFECTS_MAX: usize = 200;
 
 fn output(name: &str, wish: While, relay: Option<(usize, u8)>) -> Output {
-    Output { name: name.into(), vehicles: vec![0, 1], energised_while: vec![wish, While::Held], relay }
+    Output { name: name.into(), vehicles: vec![0, 1], energised_while: vec![wish], relay }
 }
 
 fn policy() -> Policy {
@@ -96,7 +96,7 @@ fn well(machine: &mut Machine, states: &mut [VehicleState], time: &mut Uptime) {
             let north = f64::from(u8::try_from(vehicle).unwrap()) * 1e-3;
             *state = VehicleState {
                 battery_pct: Some(80),
-                plans: Plans { fence: Verdict::Good, mission: Verdict::Good },
+                plans: Plans { fence: Verdict::Good, mission: Verdict::Good, mission_sum: 0 },
                 position_deg: Some((47.4 + north, 8.5)),
                 battery_at: now,
                 heartbeat_at: now,
@@ -202,7 +202,8 @@ pub fn interlock(mut data: &[u8]) {
                 let sent_on = order.begins_motion(classes[*to]);
                 // A speed is what a limit is made of; a way that makes things better is gone under one.
                 let guided = matches!(order, Order::Mode(mode) if *mode == classes[*to].guided());
-                let slow = guided || matches!(order, Order::Speed(_) | Order::GoTo(_));
+                let better = machine.retreats(*to) && (guided || matches!(order, Order::GoTo(_)));
+                let slow = better || matches!(order, Order::Speed(_));
                 let slowed = slow && machine.demand(*to) == Demand::Limit;
                 assert!(!sent_on || slowed || machine.demand(*to) == Demand::None, "sent on under a demand");
             }

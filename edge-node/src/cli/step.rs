@@ -14,6 +14,7 @@ use crate::ground::people::People;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Place};
 use crate::interlock::machine::{Effect, Input, KeepOut, Machine, Policy, Verb};
+use crate::interlock::output::{Output, While};
 use crate::interlock::rules::estop::Latched;
 use crate::interlock::rules::fence::{Fence, Side};
 use crate::interlock::rules::node::Ill;
@@ -42,7 +43,7 @@ fn policy() -> anyhow::Result<Policy> {
         vehicles: all.clone(),
         clear_after: second,
         stale_after: second,
-        resumes: false,
+        resumes: zone_index % 2 == 0,
         ground: None,
     };
     let vehicle = |n: usize| -> anyhow::Result<VehicleConfig> {
@@ -64,8 +65,13 @@ fn policy() -> anyhow::Result<Policy> {
         }],
         origin: Some(origin),
         apart: Some(Apart { metres: 3.0 }),
+        outputs: [While::Released, While::Held, While::Armed, While::Resuming].map(|wish| output(wish, &all)).into(),
         ..Policy::default()
     })
+}
+
+fn output(wish: While, all: &[usize]) -> Output {
+    Output { name: format!("{wish:?}"), vehicles: all.to_vec(), energised_while: vec![wish], relay: None }
 }
 
 fn input(n: usize, now: Uptime) -> Input {

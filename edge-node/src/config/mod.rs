@@ -201,6 +201,9 @@ impl Config {
             return wrong(format!("media.{key}"), problem);
         }
         for (index, camera) in self.cameras.iter().enumerate() {
+            if let Some((key, problem)) = camera.problem() {
+                return wrong(format!("camera[{index}].{key}"), problem);
+            }
             if !(Duration::from_millis(100)..=Duration::from_secs(5)).contains(&camera.stale_after) {
                 return wrong(format!("camera[{index}].stale_after"), "expected 100ms to 5s".into());
             }

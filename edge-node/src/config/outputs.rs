@@ -4,13 +4,15 @@ use shared::config::ConfigError;
 use shared::ids::Name;
 
 use super::Config;
-use crate::interlock::ResumeBy;
 use crate::interlock::output::While;
 use crate::interlock::pin::Pin;
+use crate::interlock::{OutputConfig, ResumeBy};
 use crate::vehicle::Output;
 
 /// Output lines of a site: each pin has a thread.
 const OUTPUTS_MAX: usize = 16;
+/// The last relay of an autopilot (ArduPilot's RELAY1 to RELAY16 are 0 to 15).
+const RELAYS_MAX: u8 = 15;
 
 impl Config {
     pub(super) fn check_outputs(&self, file: &str) -> Result<(), ConfigError> {
@@ -30,6 +32,12 @@ impl Config {
             }
             if output.energised_while.is_empty() {
                 let expected = "expected at least one of armed, held, resuming, released";
+                return wrong(format!("output[{index}].energised_while"), expected.into());
+            }
+            let (released, alone) =
+                (output.energised_while.contains(&While::Released), output.energised_while.len() == 1);
+            if released && !alone {
+                let expected = "expected released alone: with another it would stay energised under the e-stop";
                 return wrong(format!("output[{index}].energised_while"), expected.into());
             }
             if let Some(name) = output.vehicles.iter().find(stranger) {
@@ -64,6 +72,14 @@ impl Config {
         let same = |output: &Output| matches!(output, Output::Relay { relay } if relay == number);
         if vehicle.outputs.values().any(same) {
             return wrong("pin.relay.number", format!("expected a relay that is none of the outputs of {name}"));
+        }
+        if *number > RELAYS_MAX {
+            return wrong("pin.relay.number", format!("expected 0 to {RELAYS_MAX}, found {number}"));
+        }
+        let other = |other: &OutputConfig| matches!(&other.pin, Pin::Relay { vehicle, .. } if vehicle == name);
+        if self.outputs.iter().take(index).any(other) {
+            let expected = format!("expected one relay of {name}: its autopilot pulses one at a time");
+            return wrong("pin.relay", expected);
         }
         if output.energised_while.contains(&While::Released) {
             let expected =

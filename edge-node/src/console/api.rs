@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::event;
 use shared::ids::EventId;
+use tracing::info;
 use uuid::Uuid;
 
 use super::Shared;
@@ -19,6 +20,7 @@ use crate::clock;
 use crate::health::Of;
 use crate::interlock::machine::{Input, RuleView, Source};
 use crate::interlock::rules::estop::{CONFIRM, Scope};
+use crate::interlock::words::Role;
 
 /// Who does it. Until the console has accounts, the name that the request gives.
 #[derive(Debug, Deserialize)]
@@ -147,4 +149,26 @@ pub(super) fn answered(answer: Option<Vec<String>>, done: &Value) -> Response {
         Some(reasons) => problem(StatusCode::CONFLICT, "the interlock denies it", &reasons),
         None => problem(StatusCode::SERVICE_UNAVAILABLE, "the safety thread does not answer", &[]),
     }
+}
+
+/// `POST /api/v1/cameras/NAME/accept`: by a supervisor: what it shows now is its usual view from now on.
+pub async fn accept(
+    State(console): State<Shared>,
+    Path(name): Path<String>,
+    person: Result<Json<Person>, JsonRejection>,
+) -> Response {
+    let by = match person {
+        Ok(Json(person)) => person.by,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text(), &[]),
+    };
+    let camera = console.cameras.iter().position(|camera| camera.as_str() == name);
+    let Some(accepted) = camera.and_then(|camera| console.accepted.get(camera)) else {
+        return problem(StatusCode::NOT_FOUND, "expected the name of a camera", &[]);
+    };
+    if console.policy.role(&by) != Some(Role::Supervisor) {
+        return problem(StatusCode::CONFLICT, "authority: only a supervisor accepts a camera's view", &[]);
+    }
+    accepted.store(true, Ordering::Relaxed);
+    info!(camera = name, by, "camera's view is accepted");
+    (StatusCode::ACCEPTED, Json(json!({ "accepted": name }))).into_response()
 }

@@ -17,6 +17,7 @@ use shared::units::Uptime;
 use super::{Console, Shared};
 use crate::clock;
 use crate::interlock::commands::Told;
+use crate::sensor::camera::view::Fault;
 use crate::vehicle::aircraft::{Aircraft, GONE};
 
 /// The page is told this often: smooth for the eye, cheap for the box.
@@ -104,7 +105,8 @@ fn snapshot(console: &Console) -> Value {
                 .iter()
                 .map(|b| json!({ "track": b.track, "label": b.label, "score": b.score, "box_xyxy_px": b.box_xyxy_px }));
             json!({
-                "name": name, "size": size, "frame": view.frame, "stale": view.stale, "latency_ms": view.latency_ms,
+                "name": name, "size": size, "frame": view.frame, "stale": view.stale,
+                "view": view.fault.map_or("good", Fault::as_str), "latency_ms": view.latency_ms,
                 "age_ms": size.map(|_| age_ms(view.captured)), "boxes": boxes.collect::<Vec<_>>(),
             })
         })

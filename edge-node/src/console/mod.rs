@@ -9,6 +9,7 @@ pub mod history;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 
 use axum::Router;
@@ -54,6 +55,8 @@ pub struct Console {
     pub camera_views: watch::Receiver<Vec<CameraView>>,
     /// Vehicle states.
     pub vehicle_views: watch::Receiver<Vec<VehicleState>>,
+    /// By camera: somebody has said that what it shows now is what it should show.
+    pub accepted: Arc<[AtomicBool]>,
     /// Aircraft that are not ours.
     pub aircraft: watch::Receiver<Vec<Aircraft>>,
     /// Open alerts.
@@ -101,6 +104,7 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/stream", get(live::stream))
         .route("/api/v1/aircraft", get(live::aircraft))
         .route("/api/v1/cameras/{camera}/frame.jpg", get(live::frame))
+        .route("/api/v1/cameras/{camera}/accept", post(api::accept))
         .route("/api/v1/estop", post(api::press))
         .route("/api/v1/estop/reset", post(api::reset))
         .route("/api/v1/interlocks", get(api::interlocks))

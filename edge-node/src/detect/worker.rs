@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shared::event::{CameraHealth, CameraState, DetectionTrack, Payload, ZonePresence};
+use shared::event::{CameraHealth, CameraState, CameraViewChanged, DetectionTrack, Payload, ZonePresence};
 use shared::units::Uptime;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -21,6 +21,7 @@ use crate::ground::people::People;
 use crate::health::{Metrics, Of};
 use crate::journal::Journal;
 use crate::sensor::camera::CameraConfig;
+use crate::sensor::camera::view::{self, Fault, View, ViewConfig};
 use crate::sensor::frame::{Frame, Mailbox, Picture};
 
 /// How long a take waits before cameras are looked at for staleness.
@@ -52,6 +53,8 @@ pub struct CameraView {
     pub captured: Uptime,
     /// Whether it is stale.
     pub stale: bool,
+    /// What is wrong with what it shows.
+    pub fault: Option<Fault>,
     /// Confirmed tracks.
     pub boxes: Vec<ShownBox>,
     /// Time from capture to result, milliseconds.
@@ -86,6 +89,20 @@ pub enum News {
         /// Whether it is stale.
         stale: bool,
     },
+    /// What a camera shows cannot be believed any more, or can again.
+    View {
+        /// Index of the camera.
+        camera: usize,
+        /// What is wrong with it.
+        fault: Option<Fault>,
+    },
+    /// A zone's camera is blind, or no longer.
+    Blind {
+        /// Index of the zone.
+        zone: usize,
+        /// Whether it is.
+        blind: bool,
+    },
 }
 
 /// What the inference thread owns.
@@ -106,6 +123,8 @@ pub struct Worker {
     pub news: Box<dyn FnMut(News) + Send>,
     /// Where the console looks.
     pub view: watch::Sender<Vec<CameraView>>,
+    /// By camera: somebody has said that what it shows now is what it should show.
+    pub accepted: Arc<[AtomicBool]>,
     /// Takes events.
     pub journal: Journal,
     /// Counters.
@@ -120,6 +139,7 @@ struct Camera {
     presence: HashMap<usize, (Confirmation, Presence)>,
     newest: Uptime,
     stale: bool,
+    view: View,
 }
 
 impl Worker {
@@ -138,7 +158,9 @@ impl Worker {
                 if let (Some(camera), Some(config)) = (cameras.get_mut(frame.camera), self.cameras.get(frame.camera)) {
                     let of = Of::new(config.name.as_str());
                     self.metrics.frames_dropped.get_or_create(&of).inc_by(dropped);
-                    self.look(camera, &frame, &of);
+                    let view = config.view();
+                    let evidence = self.look_at_view(camera, &view, &frame, &of);
+                    self.look(camera, &frame, evidence, &of);
                 }
             }
             self.judge_health(&mut cameras);
@@ -146,7 +168,38 @@ impl Worker {
         info!("detection has ended");
     }
 
-    fn look(&mut self, camera: &mut Camera, frame: &Frame, of: &Of) {
+    /// Whether what a frame shows is evidence: a doubtful picture in which nobody is found proves nothing.
+    fn look_at_view(&mut self, camera: &mut Camera, config: &ViewConfig, frame: &Frame, of: &Of) -> bool {
+        // What is smaller than a sketch is no camera's picture.
+        let Some(look) = view::look(&frame.picture) else { return true };
+        let accepted = self.accepted.get(frame.camera).is_some_and(|accepted| accepted.swap(false, Ordering::Relaxed));
+        if accepted {
+            camera.view.accept();
+        }
+        let seen = camera.view.saw(config, &look, frame.captured);
+        if let Some(fault) = seen.turn {
+            let zones = self.zones.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name);
+            for (zone, _) in zones {
+                (self.news)(News::Blind { zone, blind: fault.is_some() });
+            }
+            (self.news)(News::View { camera: frame.camera, fault });
+            let view = fault.map_or("good", Fault::as_str).to_owned();
+            match fault {
+                Some(fault) => warn!(camera = of.name, fault = fault.as_str(), "camera is not believed"),
+                None => info!(camera = of.name, "camera is believed again"),
+            }
+            self.keep(
+                format!("camera/{}", of.name),
+                Payload::CameraView(CameraViewChanged { camera: of.name.clone(), view }),
+            );
+        }
+        if !seen.evidence {
+            self.metrics.frames_doubted.get_or_create(of).inc();
+        }
+        seen.evidence
+    }
+
+    fn look(&mut self, camera: &mut Camera, frame: &Frame, evidence: bool, of: &Of) {
         let found = match self.model.detect(&frame.picture, self.min_score.min(LIKELY)) {
             Ok(found) => found,
             Err(error) => {
@@ -178,10 +231,12 @@ impl Worker {
             }
             let (confirmation, presence) = camera.presence.entry(*index).or_default();
             let present = confirmation.step(best);
-            (self.news)(News::Seen { zone: *index, present, people, captured: frame.captured });
-            if let Some(turn) = presence.step(present, zone.clear_after, now) {
-                turns.push((*index, turn));
+            if evidence || present {
+                (self.news)(News::Seen { zone: *index, present, people, captured: frame.captured });
             }
+            // What proves nothing clears nothing.
+            let turn = if evidence || present { presence.step(present, zone.clear_after, now) } else { None };
+            turns.extend(turn.map(|turn| (*index, turn)));
         }
         for (index, turn) in turns {
             (self.news)(News::Zone { zone: index, turn });
@@ -210,6 +265,7 @@ impl Worker {
                     frame: frame.number,
                     captured: frame.captured,
                     stale: camera.stale,
+                    fault: camera.view.fault(),
                     boxes,
                     latency_ms,
                 };

@@ -51,6 +51,15 @@ impl Point {
         Self { east: self.east + east, north: self.north + north }
     }
 
+    /// Metres to the nearest place of a straight way.
+    pub fn distance_to_way(self, (a, b): (Self, Self)) -> f64 {
+        let (east, north) = (b.east - a.east, b.north - a.north);
+        let length = east * east + north * north;
+        let along = ((self.east - a.east) * east + (self.north - a.north) * north) / length.max(f64::MIN_POSITIVE);
+        let along = along.clamp(0.0, 1.0);
+        self.distance(a.plus(east * along, north * along))
+    }
+
     /// Metres between two points.
     pub fn distance(self, other: Self) -> f64 {
         (self.east - other.east).hypot(self.north - other.north)

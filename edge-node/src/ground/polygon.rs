@@ -71,9 +71,24 @@ impl Polygon {
         self.sides().any(|side| cross(side, (from, to)))
     }
 
+    /// How many of its sides the straight way between two points crosses.
+    pub fn crossings(&self, from: Point, to: Point) -> usize {
+        self.sides().filter(|side| cross(*side, (from, to))).count()
+    }
+
+    /// Metres from a straight way to it; none where the way leads through it.
+    pub fn distance_to_way(&self, way: (Point, Point)) -> f64 {
+        let (from, to) = way;
+        if self.contains(from) || self.contains(to) || self.crossed_by(from, to) {
+            return 0.0;
+        }
+        let corners = self.0.iter().map(|corner| corner.distance_to_way(way));
+        corners.fold(self.edge_distance(from).min(self.edge_distance(to)), f64::min)
+    }
+
     /// Metres from a point to its edge.
     pub fn edge_distance(&self, at: Point) -> f64 {
-        self.sides().map(|side| distance(at, side)).fold(f64::INFINITY, f64::min)
+        self.sides().map(|side| at.distance_to_way(side)).fold(f64::INFINITY, f64::min)
     }
 }
 
@@ -96,15 +111,6 @@ pub fn crossing(corners: impl Iterator<Item = Point> + Clone) -> Option<(usize, 
         let other = sides(corners.clone()).skip(n + 1).position(|other| cross(one, other))?;
         Some((n, n + 1 + other))
     })
-}
-
-/// Metres from a point to a side.
-fn distance(at: Point, (a, b): (Point, Point)) -> f64 {
-    let (east, north) = (b.east - a.east, b.north - a.north);
-    let length = east * east + north * north;
-    let along = ((at.east - a.east) * east + (at.north - a.north) * north) / length.max(f64::MIN_POSITIVE);
-    let along = along.clamp(0.0, 1.0);
-    at.distance(a.plus(east * along, north * along))
 }
 
 fn cross((a, b): (Point, Point), (c, d): (Point, Point)) -> bool {

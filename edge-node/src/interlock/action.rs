@@ -156,6 +156,11 @@ impl Action {
         self.sent.is_some()
     }
 
+    /// Whether the order in force only slows it.
+    pub fn slows(&self, sight: &Sight) -> bool {
+        matches!(self.order(sight), None | Some(Order::Speed(_)))
+    }
+
     /// The order in force.
     fn order(&self, sight: &Sight) -> Option<Order> {
         orders(sight, self.demand).get(self.step).copied().flatten()

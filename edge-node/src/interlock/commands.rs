@@ -101,6 +101,12 @@ impl Commands {
         }
     }
 
+    /// Whether one that moves it is on its way.
+    pub const fn moves(&self) -> bool {
+        let [moving, _] = &self.slots;
+        moving.is_some()
+    }
+
     /// Whether arming did not succeed since this was last asked.
     pub fn arming_failed(&mut self) -> bool {
         std::mem::take(&mut self.record.unarmed)

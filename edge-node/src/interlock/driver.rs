@@ -121,7 +121,7 @@ impl Driver {
             self.pass(input, now, &mut effects, &mut out);
             self.pulse(now, &mut out);
         }
-        // What is energised drops before anything else.
+        // Pins drop before anything else; relays open by themselves.
         self.outputs.iter_mut().for_each(|(_, pulses)| *pulses = None);
         self.end(queues, &mut effects, &mut out);
         drop(out);
@@ -172,8 +172,10 @@ impl Driver {
         self.recorder.after(kept, effects, now);
         for effect in effects.iter() {
             match effect {
-                Effect::Send(vehicle, order) => self.send(*vehicle, (*order, 0), out),
-                Effect::Again(vehicle, order, before) => self.send(*vehicle, (*order, *before), out),
+                Effect::Send(vehicle, order) => self.send(*vehicle, (*order, 0), usize::MAX, out),
+                // Once: two pulses are one that ends closed.
+                Effect::Pulse(vehicle, order) => self.send(*vehicle, (*order, 0), 1, out),
+                Effect::Again(vehicle, order, before) => self.send(*vehicle, (*order, *before), usize::MAX, out),
                 Effect::Beat(vehicle) => beat(*vehicle, out),
                 // A renewal changes nothing that is shown.
                 Effect::Decided { kept: false, .. } => {}
@@ -211,9 +213,10 @@ impl Driver {
     }
 
     /// An order goes out on every link: which of them the vehicle hears is not known.
-    fn send(&self, vehicle: usize, (order, before): (Order, u8), out: &mut Outputs) {
+    fn send(&self, vehicle: usize, (order, before): (Order, u8), links: usize, out: &mut Outputs) {
         let (Some(config), Some(ways)) = (self.vehicles.get(vehicle), out.ways.get(vehicle)) else { return };
-        for (way, pens) in ways.iter().zip(&mut out.pens).filter_map(|(way, pens)| Some((way.as_ref()?, pens))) {
+        let ways = ways.iter().zip(&mut out.pens).filter_map(|(way, pens)| Some((way.as_ref()?, pens)));
+        for (way, pens) in ways.take(links) {
             order.write((config.class, config.sysid, before), &mut pens.observer, &mut out.buffer, |bytes| {
                 match way.urgent(bytes) {
                     true => self.metrics.demands_sent.inc(),
@@ -241,7 +244,7 @@ impl Driver {
 
     fn carry_out(&self, effect: Effect, out: &mut Outputs) {
         match effect {
-            Effect::Send(..) | Effect::Again(..) | Effect::Beat(_) => {}
+            Effect::Send(..) | Effect::Again(..) | Effect::Pulse(..) | Effect::Beat(_) => {}
             Effect::Rule { tripped, rule, vehicle, demand, reason } => {
                 let vehicle = self.name(vehicle);
                 let signal = Signal {
@@ -302,7 +305,8 @@ impl Driver {
             Effect::Output { output, energised, faulty } => self.output(output, energised, faulty),
             // A lost request moves nothing.
             Effect::GoOn { vehicle, by } => {
-                self.own.tell(Input::Request { id: EventId(Uuid::now_v7()), vehicle, verb: Verb::Resume, by });
+                // By chance alone: ids by time share a lock with slower threads.
+                self.own.tell(Input::Request { id: EventId(Uuid::new_v4()), vehicle, verb: Verb::GoOn, by });
             }
             Effect::Ended { id, vehicle, verb, outcome } => {
                 let (vehicle, detail) = (self.name(vehicle), outcome.detail().to_owned());

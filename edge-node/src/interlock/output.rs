@@ -11,8 +11,10 @@ use shared::units::Uptime;
 
 /// A vehicle's relay is pulsed this often; it is closed for the first half of it.
 pub const PULSE: Duration = Duration::from_secs(2);
-/// A pulse whose ack has not come for this time did not sound.
+/// Without a word that it works for this time it does not.
 const HEARD: Duration = Duration::from_secs(3);
+/// A relay is told so often to open.
+const OPENED: u8 = 3;
 
 /// What a line is energised for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -42,12 +44,17 @@ pub struct Output {
 }
 
 /// A line now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     energised: bool,
     faulty: bool,
     pulsed: Option<Uptime>,
-    heard: Option<Uptime>,
+    /// Opened so often since it dropped: an order may be lost.
+    opened: u8,
+    /// When it was last known to work, or was begun.
+    heard: Uptime,
+    /// It was heard to work since it was energised.
+    works: bool,
 }
 
 /// What to do about a line.
@@ -55,59 +62,72 @@ pub struct Line {
 pub enum Turn {
     /// Nothing.
     Nothing,
-    /// A vehicle's relay is pulsed; true: it was not energised before.
-    Pulse(bool),
-    /// It is energised from now on; a pin is pulsed with each pass.
-    Energise,
-    /// It drops.
-    Drop,
+    /// A vehicle's relay is closed for a moment, from wherever it is.
+    Pulse,
+    /// A vehicle's relay is opened.
+    Open,
 }
 
 impl Line {
+    /// Nothing is known of it.
+    pub const fn new(now: Uptime) -> Self {
+        Self { energised: false, faulty: false, pulsed: None, opened: 0, heard: now, works: false }
+    }
+
     /// Whether it is energised.
     pub const fn energised(&self) -> bool {
         self.energised
     }
 
-    /// Whether it could not be written, or the vehicle refused its relay.
+    /// Whether it does not work: its pin cannot be written, or nobody says that it can; the vehicle refused its relay.
     pub const fn faulty(&self) -> bool {
         self.faulty
     }
 
     /// Whether it can be told that it does what it is energised for.
-    pub fn works(&self, output: &Output, now: Uptime) -> bool {
-        let heard = output.relay.is_none() || self.heard.is_some_and(|at| now.since(at) < HEARD);
-        self.energised && !self.faulty && heard
+    pub fn works(&self, now: Uptime) -> bool {
+        self.energised && self.works && !self.faulty && now.since(self.heard) < HEARD
     }
 
-    /// It was found faulty, or works again; true: that is new.
-    pub fn found(&mut self, faulty: bool) -> bool {
+    /// It was found faulty, or to work: by its pin, which says so each second, or by the vehicle's answer to a pulse; true: that
+    /// is new.
+    pub fn found(&mut self, faulty: bool, now: Uptime) -> bool {
+        if !faulty {
+            (self.heard, self.works) = (now, true);
+        }
         std::mem::replace(&mut self.faulty, faulty) != faulty
     }
 
-    /// The vehicle answered a pulse; true: what is known of the line has changed.
-    pub fn answered(&mut self, accepted: bool, now: Uptime) -> bool {
-        if accepted {
-            self.heard = Some(now);
+    /// It shall be energised or not: what to do, and whether what is known of it has changed.
+    pub fn turn(&mut self, output: &Output, energised: bool, now: Uptime) -> (Turn, bool) {
+        let before = std::mem::replace(&mut self.energised, energised);
+        let due = self.pulsed.is_none_or(|at| now.since(at) >= PULSE);
+        let turn = match output.relay {
+            None => {
+                // A pin that hangs says nothing.
+                let silent = now.since(self.heard) >= HEARD;
+                let new = silent && !self.faulty;
+                self.faulty |= silent;
+                return (Turn::Nothing, new || before != energised);
+            }
+            Some(_) if energised && (due || !before) => Turn::Pulse,
+            Some(_) if !energised && (before || due && self.opened < OPENED) => Turn::Open,
+            Some(_) => Turn::Nothing,
+        };
+        if energised != before {
+            (self.works, self.opened) = (false, 0);
         }
-        self.found(!accepted)
+        if turn != Turn::Nothing {
+            self.pulsed = Some(now);
+        }
+        if turn == Turn::Open {
+            self.opened += 1;
+        }
+        (turn, before != energised)
     }
 
-    /// What to do, if it shall be energised or not.
-    pub fn turn(&mut self, output: &Output, energised: bool, now: Uptime) -> Turn {
-        let before = std::mem::replace(&mut self.energised, energised);
-        if !energised {
-            (self.pulsed, self.heard) = (None, None);
-        }
-        let due = self.pulsed.is_none_or(|at| now.since(at) >= PULSE);
-        match (before, energised, output.relay) {
-            (_, true, Some(_)) if due => {
-                self.pulsed = Some(now);
-                Turn::Pulse(!before)
-            }
-            (false, true, None) => Turn::Energise,
-            (true, false, _) => Turn::Drop,
-            _ => Turn::Nothing,
-        }
+    /// Its vehicle is heard again: its relay is opened again.
+    pub const fn open_again(&mut self) {
+        self.opened = 0;
     }
 }

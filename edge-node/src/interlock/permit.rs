@@ -9,7 +9,6 @@ use shared::units::Uptime;
 
 use super::rules::envelope::Envelope;
 use super::rules::lease::PATROL_MAX;
-use super::rules::retreat::Retreat;
 use super::transaction::Steps;
 use super::vehicle::Vehicle;
 use super::words::{Demand, Policy, Role, Rule, RuleView, Verb};
@@ -22,8 +21,6 @@ use crate::vehicle::{Class, VehicleConfig};
 
 /// A trial of its brakes lasts as long as this.
 const TRIAL: Duration = Duration::from_secs(900);
-/// A way out of where something is tripped lasts as long as this.
-const RETREAT: Duration = Duration::from_secs(60);
 /// A charge older than this is none.
 const CHARGE_FRESH: Duration = Duration::from_secs(10);
 
@@ -88,7 +85,11 @@ fn judge(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
         Verb::Return => demand(Demand::Return, vehicle),
         Verb::Land => demand(Demand::Land, vehicle),
         Verb::Disarm => disarm(asking, vehicle),
-        Verb::Resume | Verb::Arm | Verb::TakeOff(_) | Verb::GoTo(_) | Verb::Orbit(..) | Verb::Speed(_) => {
+        // What was asked of it since the siren comes first.
+        Verb::GoOn if !vehicle.resume.asked() || vehicle.asked() != Demand::None => {
+            Decision::denied("something else came since its siren")
+        }
+        Verb::GoOn | Verb::Resume | Verb::Arm | Verb::TakeOff(_) | Verb::GoTo(_) | Verb::Orbit(..) | Verb::Speed(_) => {
             motion(verb, asking, vehicle)
         }
         Verb::Plan => plan(asking, vehicle),
@@ -214,7 +215,6 @@ fn motion(verb: Verb, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
     };
     if !matches!(verb, Verb::Speed(_)) {
         vehicle.ask(Demand::None);
-        vehicle.retreat = asking.retreat.map(|to| Retreat { to, until: now.plus(RETREAT) });
     }
     Decision { steps: Some(steps), ..Decision::default() }
 }
@@ -249,12 +249,13 @@ fn trial(role: Role, asking: &Asking, vehicle: &mut Vehicle) -> Decision {
 
 /// Its own fence must be the site's, and its mission one that may be driven.
 fn plans(verb: Verb, asking: &Asking, vehicle: &Vehicle) -> Vec<String> {
-    let Plans { fence, mission } = vehicle.state.plans;
+    let Plans { fence, mission, .. } = vehicle.state.plans;
     let fenced = asking.policy.fences.iter().any(|fence| fence.vehicles.contains(&asking.index));
     let fence = (fenced && fence != Verdict::Good).then(|| format!("readiness: its own fence {fence}"));
     // Without a fence there is nothing to hold an unread mission against.
     let bad = mission != Verdict::Good && (fenced || mission != Verdict::Unknown);
-    let mission = (verb == Verb::Resume && bad).then(|| format!("readiness: its mission {mission}"));
+    let mission =
+        (matches!(verb, Verb::Resume | Verb::GoOn) && bad).then(|| format!("readiness: its mission {mission}"));
     fence.into_iter().chain(mission).collect()
 }
 

@@ -12,8 +12,10 @@ use gpiocdev::Request;
 use gpiocdev::line::{Bias, Value};
 use serde::Deserialize;
 use serialport::SerialPort;
+use shared::units::Uptime;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::realtime::prefer_this_thread;
 
 /// Pulses waiting for a pin: one. Full means that the port hangs: the pulse is lost, as it should be.
@@ -22,6 +24,8 @@ pub const QUEUE: usize = 1;
 const LET_GO: Duration = Duration::from_millis(100);
 /// A pin that cannot be written is opened again this often.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Whether it works is told this often: whoever is told nothing takes it for faulty.
+const TOLD: Duration = Duration::from_secs(1);
 /// Speed of a port; nothing is sent over it.
 const BAUD: u32 = 9600;
 /// What GPIO lines are taken as.
@@ -104,7 +108,8 @@ fn open(pin: &Pin) -> Result<Open, String> {
     Ok(open)
 }
 
-/// Opens a GPIO line as an input that a contact pulls up.
+/// Opens a GPIO line as an input that a contact pulls up. It wants a resistor to ground: chips that have none of their own take
+/// the wish for one and leave the line open, and an open line may read as a closed contact.
 ///
 /// # Errors
 /// As the kernel says.
@@ -122,36 +127,42 @@ pub fn closed(request: &Request, at: &GpioLine) -> Result<bool, String> {
     request.value(at.line).map(|value| value == Value::Active).map_err(|error| error.to_string())
 }
 
-/// Turns the pin with each pulse until there are no more. `tell`: whether it is faulty, as that changes.
+/// Turns the pin with each pulse until there are no more. `tell`: each second whether it is faulty.
 pub fn run(name: &str, pin: &Pin, pulses: &Receiver<()>, tell: impl Fn(bool)) {
     prefer_this_thread("an output's thread");
-    let (mut opened, mut high, mut faulty): (Option<Open>, _, Option<bool>) = (None, false, None);
+    let (mut opened, mut high): (Option<Open>, _) = (None, false);
+    let (mut tried, mut told): (Option<Uptime>, Option<(bool, Uptime)>) = (None, None);
     loop {
-        let turned = match &mut opened {
-            Some(_) => Ok(()),
-            None => open(pin).map(|open| (opened, high) = (Some(open), false)),
-        };
-        let wait = if turned.is_ok() { LET_GO } else { AGAIN };
-        let wish = match pulses.recv_timeout(wait) {
-            Ok(()) => !high,
+        let pulse = match pulses.recv_timeout(LET_GO) {
+            Ok(()) => true,
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        let turned = turned.and_then(|()| match &mut opened {
-            Some(open) if wish != high => open.write(wish),
-            _ => Ok(()),
-        });
-        match &turned {
-            Ok(()) => high = wish,
-            Err(_) => opened = None,
-        }
-        let found = turned.is_err();
-        if faulty.replace(found) != Some(found) {
-            match turned {
-                Ok(()) => info!(output = name, "output can be written"),
-                Err(error) => warn!(output = name, %error, "output cannot be written"),
+        let now = clock::uptime();
+        let wish = pulse && !high;
+        let turned = match &mut opened {
+            Some(open) if wish != high => open.write(wish).map(|()| high = wish),
+            Some(_) => Ok(()),
+            // Opening raises some ports' lines: not with each pulse.
+            None if tried.is_some_and(|at| now.since(at) < AGAIN) => continue,
+            None => {
+                tried = Some(now);
+                open(pin).map(|open| opened = Some(open))
             }
-            tell(found);
+        };
+        let faulty = turned.is_err();
+        if faulty {
+            (opened, high) = (None, false);
+        }
+        if told.is_none_or(|(before, at)| before != faulty || now.since(at) >= TOLD) {
+            if told.is_none_or(|(before, _)| before != faulty) {
+                match turned {
+                    Ok(()) => info!(output = name, "output can be written"),
+                    Err(error) => warn!(output = name, %error, "output cannot be written"),
+                }
+            }
+            told = Some((faulty, now));
+            tell(faulty);
         }
     }
     if let Some(mut open) = opened {

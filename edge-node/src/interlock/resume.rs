@@ -12,7 +12,12 @@ use crate::vehicle::plan::Verdict;
 /// The siren sounds for this time before.
 const SIREN: Duration = Duration::from_secs(5);
 /// One that was not heard by then is not: whoever answers for the vehicle sends it on.
-const GIVE_UP: Duration = Duration::from_secs(10);
+const GIVE_UP: Duration = Duration::from_secs(12);
+/// What was asked is decided within this time.
+const ASKED: Duration = Duration::from_secs(1);
+
+/// What a mission was found to be, and a sum of its items.
+type Mission = (Verdict, u64);
 
 /// What is known of a vehicle.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +30,8 @@ pub struct Known {
     pub on_mission: bool,
     /// It is armed, and stands for us.
     pub held: bool,
-    /// What its mission is.
-    pub mission: Verdict,
+    /// What its mission is, and a sum of its items.
+    pub mission: Mission,
     /// Somebody answers for it.
     pub answered: bool,
     /// Its siren sounds.
@@ -40,40 +45,54 @@ pub enum Resume {
     #[default]
     No,
     /// Keep-out stopped it on this mission. Left when that clears, or for good by anything else.
-    Stopped(Verdict),
-    /// The siren sounds; since when. Left after its time, or when keep-out stops it again.
-    Announced(Verdict, Uptime),
+    Stopped(Mission),
+    /// It was announced then; the siren has sounded without a break since. Left after its time, or when keep-out stops it again.
+    Announced(Mission, Uptime, Option<Uptime>),
+    /// Whoever answers for it asks that it goes on. Left for good by anything else, or within a second.
+    Asked(Mission, Uptime),
 }
 
 impl Resume {
     /// Whether the siren shall sound.
     pub const fn announced(self) -> bool {
-        matches!(self, Self::Announced(..))
+        matches!(self, Self::Announced(..) | Self::Asked(..))
     }
 
-    /// Looks at it; true: it may be asked to go on now.
+    /// Whether it may be sent on by itself now.
+    pub const fn asked(self) -> bool {
+        matches!(self, Self::Asked(..))
+    }
+
+    /// Looks at it; true: it shall be asked now that it goes on.
     pub fn judge(&mut self, known: &Known, now: Uptime) -> bool {
         let near = known.keep_out != Demand::None;
         let stays = |mission| !known.other && known.answered && known.mission == mission;
-        let (next, goes) = match *self {
+        let next = match *self {
             Self::No => {
                 let stopped = known.keep_out >= Demand::Hold && known.on_mission && stays(known.mission);
-                let good = matches!(known.mission, Verdict::Good | Verdict::Unknown);
-                (if stopped && good { Self::Stopped(known.mission) } else { Self::No }, false)
+                let good = matches!(known.mission.0, Verdict::Good | Verdict::Unknown);
+                if stopped && good { Self::Stopped(known.mission) } else { Self::No }
             }
             // It is on its mission still until it takes the hold.
             Self::Stopped(mission) if stays(mission) && (known.held || known.on_mission && near) => {
-                (if near || !known.held { *self } else { Self::Announced(mission, now) }, false)
+                if near || !known.held { *self } else { Self::Announced(mission, now, None) }
             }
-            Self::Announced(mission, _) if stays(mission) && known.held && near => (Self::Stopped(mission), false),
-            Self::Announced(mission, since) if stays(mission) && known.held => match now.since(since) {
-                passed if passed >= GIVE_UP => (Self::No, false),
-                passed if passed >= SIREN && known.sounds => (Self::No, true),
-                _ => (*self, false),
-            },
-            Self::Stopped(_) | Self::Announced(..) => (Self::No, false),
+            Self::Announced(mission, ..) | Self::Asked(mission, _) if stays(mission) && known.held && near => {
+                Self::Stopped(mission)
+            }
+            Self::Announced(mission, begun, since) if stays(mission) && known.held => {
+                let since = if known.sounds { since.or(Some(now)) } else { None };
+                match since {
+                    Some(since) if now.since(since) >= SIREN => Self::Asked(mission, now),
+                    _ if now.since(begun) >= GIVE_UP => Self::No,
+                    _ => Self::Announced(mission, begun, since),
+                }
+            }
+            Self::Asked(mission, at) if stays(mission) && known.held && now.since(at) < ASKED => *self,
+            Self::Stopped(_) | Self::Announced(..) | Self::Asked(..) => Self::No,
         };
+        let asks = next.asked() && !self.asked();
         *self = next;
-        goes
+        asks
     }
 }

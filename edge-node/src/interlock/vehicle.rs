@@ -13,13 +13,14 @@ use super::commands::{Commands, Told, wire};
 use super::obey::Sight;
 use super::resume::{Known, Resume};
 use super::rules::autonomy::{Autonomy, of_class};
+use super::rules::fence::Outs;
 use super::rules::lease::{self, Lease};
 use super::rules::link::{self, Beats};
 use super::rules::retreat::Retreat;
 use super::rules::separation;
 use super::rules::trip::Trip;
 use super::rules::{Hazard, energy, fence, position, worse};
-use super::transaction::Steps;
+use super::transaction::{Outcome, Steps};
 use super::words::{Demand, Effect, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
 use crate::vehicle::class::Meaning;
@@ -28,6 +29,8 @@ use crate::vehicle::state::{Heard, Report, VehicleState};
 
 /// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).
 const BEAT: Duration = Duration::from_millis(500);
+/// A way that was permitted shows its mode within this time.
+const SHOWS: Duration = Duration::from_secs(5);
 /// A vehicle's own rules, in the order in which they are shown.
 const OWN: [Rule; 11] = [
     Rule::Link,
@@ -133,6 +136,31 @@ impl Vehicle {
         if self.retreat.is_some() { demand.min(Demand::Limit) } else { demand }
     }
 
+    fn only_slowed(&self, config: &VehicleConfig) -> bool {
+        self.action.is_none_or(|action| action.slows(&self.sight(config)))
+    }
+
+    /// It is let go there, as this command says; what it was told before begins anew.
+    pub fn let_go(&mut self, retreat: Retreat) {
+        (self.retreat, self.action) = (Some(retreat), None);
+    }
+
+    /// Whether it does not hold at its fence.
+    pub const fn runs(&self) -> bool {
+        self.fence.runs()
+    }
+
+    /// Whether its retreat is over for reasons of its own: another demand, nobody who answers, its pilot, another mode, or a
+    /// command that was not taken.
+    pub fn retreat_is_over(&self, retreat: &Retreat, config: &VehicleConfig, now: Uptime) -> bool {
+        let told = self.told().filter(|told| told.id == retreat.id);
+        let failed = told.and_then(|told| told.ended).is_some_and(|(outcome, _)| outcome.0 != Outcome::Done.as_str());
+        let guided = self.state.mode == config.class.guided();
+        let astray = if retreat.shown { !guided } else { now >= retreat.begun.plus(SHOWS) };
+        let other = self.asked != Demand::None || self.estop.tripped() || self.steered() || !self.lease.live(now);
+        failed || astray || other || !self.state.armed
+    }
+
     /// Whether a rule of its own is tripped.
     pub fn trips(&self, rule: Rule) -> bool {
         self.trip(rule).is_some()
@@ -195,6 +223,8 @@ impl Vehicle {
 
     /// A command that somebody asked for and that is permitted, in the place of any before it.
     pub fn begin(&mut self, id: EventId, command: (&'static str, Steps), now: Uptime, out: &mut Vec<Effect>) {
+        let aside = command.1.iter().flatten().all(|order| order.is_aside());
+        self.retreat = self.retreat.filter(|_| aside);
         self.commands.begin(id, command, now, &mut wire(self.index, &mut self.acks, &mut self.autonomy, out));
     }
 
@@ -213,7 +243,8 @@ impl Vehicle {
         let against = match demand {
             _ if self.steered() => Some("its pilot has it"),
             Demand::None if self.lease.live(now) => None,
-            Demand::Limit if self.retreat.is_some() && self.lease.live(now) => None,
+            // On a way that makes things better, while nothing but its speed is told.
+            Demand::Limit if self.retreat.is_some() && self.lease.live(now) && self.only_slowed(config) => None,
             Demand::None => Some("nobody answers for it any more"),
             _ => Some("the interlock demands otherwise"),
         };
@@ -273,8 +304,8 @@ impl Vehicle {
             }
             Rule::Asked => (self.asked != Demand::None).then_some((self.asked, "an operator asked for it")),
             Rule::Fence => around.policy.origin.as_ref().and_then(|origin| {
-                let of = (self.index, &around.policy.fences[..], origin, self.home_clear);
-                self.fence.hazard(of, &sight, tripped, now)
+                let outs = Outs { home_clear: self.home_clear, below: self.below, retreats: self.retreat.is_some() };
+                self.fence.hazard((self.index, &around.policy.fences, origin), outs, &sight, tripped, now)
             }),
             Rule::Separation => {
                 around.policy.apart.and_then(|apart| separation::hazard(apart, around.tracks, self.index, tripped))
@@ -333,10 +364,10 @@ impl Vehicle {
         let (meaning, armed) = (config.class.meaning(self.state.mode), self.state.armed);
         let known = Known {
             keep_out,
-            other: around.0 || self.demand(config) != Demand::None || self.steered(),
+            other: around.0 || self.demand(config) != Demand::None || self.steered() || self.commands.moves(),
             on_mission: armed && meaning == Meaning::Auto,
             held: armed && meaning == Meaning::Hold,
-            mission: self.state.plans.mission,
+            mission: (self.state.plans.mission, self.state.plans.mission_sum),
             answered: self.lease.live(now),
             sounds: around.1,
         };

@@ -20,6 +20,8 @@ pub enum Verb {
     Disarm,
     /// Go on with the mission.
     Resume,
+    /// Go on with the mission after keep-out, as the siren has said.
+    GoOn,
     /// Whether it could; changes nothing.
     Ready,
     /// What the vehicle does on its own, or its pilot, has ended: a supervisor says so.
@@ -62,7 +64,10 @@ pub enum Verb {
 impl Verb {
     /// Whether it begins motion, or lets it begin.
     pub const fn moves(self) -> bool {
-        matches!(self, Self::Resume | Self::Arm | Self::TakeOff(_) | Self::GoTo(_) | Self::Orbit(..) | Self::Speed(_))
+        matches!(
+            self,
+            Self::Resume | Self::GoOn | Self::Arm | Self::TakeOff(_) | Self::GoTo(_) | Self::Orbit(..) | Self::Speed(_)
+        )
     }
 
     /// For events.
@@ -73,6 +78,7 @@ impl Verb {
             Self::Land => "land",
             Self::Disarm => "disarm",
             Self::Resume => "resume",
+            Self::GoOn => "go on",
             Self::Ready => "ready",
             Self::Clear => "clear",
             Self::Lease(_) => "lease",

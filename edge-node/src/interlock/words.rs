@@ -222,6 +222,13 @@ pub enum Input {
         /// When the frame was captured.
         captured: Uptime,
     },
+    /// What the camera of a zone shows cannot be believed, or can again.
+    Blind {
+        /// Index of the zone.
+        zone: usize,
+        /// Whether it cannot.
+        blind: bool,
+    },
     /// Somebody asks for a command.
     Request {
         /// Request id.
@@ -240,6 +247,8 @@ pub enum Input {
 pub enum Effect {
     /// Write an order to a vehicle, now.
     Send(usize, Order),
+    /// Write an order to a vehicle on one link, now: it must not come twice.
+    Pulse(usize, Order),
     /// Write the supervisor's heartbeat to a vehicle, now.
     Beat(usize),
     /// A rule tripped or cleared.

@@ -14,6 +14,8 @@ use super::message::{ADSB_VEHICLE, OPEN_DRONE_ID_BASIC_ID, OPEN_DRONE_ID_LOCATIO
 
 /// Aircraft that are kept at once: more within a minute are refused, so that nobody fills memory or journal by inventing them.
 pub const MOST: usize = 128;
+/// Messages in a second that are read: two of each aircraft.
+const SECOND_MAX: u32 = 2 * MOST as u32;
 /// Without a word for this time one is gone.
 pub const GONE: Duration = Duration::from_secs(60);
 /// Each is told of this often.
@@ -44,7 +46,11 @@ pub struct Aircraft {
 
 /// All of them.
 #[derive(Debug, Clone, Default)]
-pub struct Skies(Vec<Aircraft>);
+pub struct Skies {
+    known: Vec<Aircraft>,
+    /// The second that messages are counted in, and how many came.
+    counted: (Uptime, u32),
+}
 
 /// Whether a message tells of one.
 pub const fn tells(id: u32) -> bool {
@@ -57,17 +63,24 @@ impl Skies {
     /// # Errors
     /// Why nothing was taken.
     pub fn hear(&mut self, packet: &Packet, now: Uptime) -> Result<Option<AircraftSeen>, &'static str> {
+        if now.since(self.counted.0) >= Duration::from_secs(1) {
+            self.counted = (now, 0);
+        }
+        self.counted.1 += 1;
+        if self.counted.1 > SECOND_MAX {
+            return Err("too many words of aircraft");
+        }
         let told = read(packet)?;
-        self.0.retain(|known| now.since(known.at) < GONE);
-        let index = match self.0.iter().position(|known| known.seen.aircraft == told.aircraft) {
+        self.known.retain(|known| now.since(known.at) < GONE);
+        let index = match self.known.iter().position(|known| known.seen.aircraft == told.aircraft) {
             Some(index) => index,
-            None if self.0.len() >= MOST => return Err("too many aircraft"),
+            None if self.known.len() >= MOST => return Err("too many aircraft"),
             None => {
-                self.0.push(Aircraft { seen: told.clone(), at: now, told: None });
-                self.0.len() - 1
+                self.known.push(Aircraft { seen: told.clone(), at: now, told: None });
+                self.known.len() - 1
             }
         };
-        let Some(known) = self.0.get_mut(index) else { return Ok(None) };
+        let Some(known) = self.known.get_mut(index) else { return Ok(None) };
         known.at = now;
         merge(&mut known.seen, told);
         // A name alone says nothing yet.
@@ -80,7 +93,7 @@ impl Skies {
 
     /// Those that were heard of within a minute.
     pub fn all(&self, now: Uptime) -> Vec<Aircraft> {
-        self.0.iter().filter(|known| now.since(known.at) < GONE).cloned().collect()
+        self.known.iter().filter(|known| now.since(known.at) < GONE).cloned().collect()
     }
 }
 

@@ -8,7 +8,7 @@ use shared::units::Uptime;
 
 use super::codec::Packet;
 use super::params::{Listing, Parameter};
-use super::plan::{Item, Kind, Plans, Verdict, same};
+use super::plan::{Item, Kind, Plans, Verdict, same, sum};
 use super::timesync::{Sync, TimeSync};
 use super::transfer::{Done, Transfer, Turn};
 
@@ -286,6 +286,7 @@ impl Errands {
             Kind::Mission => {
                 let own = items.get(usize::from(self.home)..).unwrap_or_default();
                 self.plans.mission = (self.wanted.check)(own);
+                self.plans.mission_sum = sum(own);
             }
         }
         if kind == Kind::Fence { self.plans.fence } else { self.plans.mission }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use shared::event::{CommandRequested, Payload, VehicleSaid, VehicleSampled};
 use shared::ids::EventId;
+use shared::units::Uptime;
 use tokio::sync::{oneshot, watch};
 use tracing::info;
 use uuid::Uuid;
@@ -33,6 +34,9 @@ use crate::journal::Journal;
 const WAIT: Duration = Duration::from_millis(100);
 /// So often things that are due are looked for.
 const TICK: Duration = Duration::from_millis(50);
+
+/// Aircraft that are not ours are shown this often.
+const SHOWN: Duration = Duration::from_millis(250);
 
 /// Why a request is denied that nobody judged.
 const SILENT: &str = "the safety thread does not answer";
@@ -110,6 +114,9 @@ struct Pending {
     wished: u64,
     /// Aircraft that are not ours.
     skies: Skies,
+    /// One was seen since they were last shown.
+    seen: bool,
+    shown: Option<Uptime>,
 }
 
 impl Hub {
@@ -148,6 +155,11 @@ impl Hub {
                     self.fleet.wish(vehicle, (pending.wished, wish), now, &mut acts);
                 }
                 self.settle(&mut pending, &mut acts);
+                let due = pending.shown.is_none_or(|at| now.since(at) >= SHOWN);
+                if due && std::mem::take(&mut pending.seen) {
+                    pending.shown = Some(now);
+                    self.skies.send_replace(pending.skies.all(now));
+                }
             }
             if told {
                 // Before the interlock is told: whoever asks it and then looks sees no less than it knew.
@@ -231,7 +243,7 @@ impl Hub {
                     let subject = format!("aircraft/{}", seen.aircraft);
                     self.journal.offer(self.journal.event(subject, Payload::AircraftSeen(seen)));
                 }
-                self.skies.send_replace(pending.skies.all(now));
+                pending.seen = true;
             }
             Err(why) => self.refused(link, why),
         }

@@ -169,4 +169,13 @@ pub struct Plans {
     pub fence: Verdict,
     /// Its mission beside its envelope.
     pub mission: Verdict,
+    /// A sum of the mission's items as they were read: another mission has another.
+    pub mission_sum: u64,
+}
+
+/// A sum of items.
+pub fn sum(items: &[Item]) -> u64 {
+    let bytes = items.iter().flat_map(|item| item.payload(Kind::Mission, 0, 0));
+    // FNV-1a: two plans of one site that differ have one sum by no design.
+    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

@@ -15,12 +15,12 @@ fn its_own_fence_must_be_the_sites_and_its_mission_one_that_may_be_driven() {
     let mut rig = ready(fenced(), false);
     for (plans, verbs) in [
         (
-            Plans { fence: Verdict::Unknown, mission: Verdict::Good },
+            Plans { fence: Verdict::Unknown, mission: Verdict::Good, mission_sum: 0 },
             vec![Verb::Resume, Verb::GoTo(target(474_005_000, 85_005_000, 20))],
         ),
-        (Plans { fence: Verdict::Other, mission: Verdict::Good }, vec![Verb::Resume, Verb::Arm]),
-        (Plans { fence: Verdict::Good, mission: Verdict::Unknown }, vec![Verb::Resume]),
-        (Plans { fence: Verdict::Good, mission: Verdict::Outside(3) }, vec![Verb::Resume, Verb::Ready]),
+        (Plans { fence: Verdict::Other, mission: Verdict::Good, mission_sum: 0 }, vec![Verb::Resume, Verb::Arm]),
+        (Plans { fence: Verdict::Good, mission: Verdict::Unknown, mission_sum: 0 }, vec![Verb::Resume]),
+        (Plans { fence: Verdict::Good, mission: Verdict::Outside(3), mission_sum: 0 }, vec![Verb::Resume, Verb::Ready]),
     ] {
         rig.state[COPTER].plans = plans;
         rig.pass(200);
@@ -31,7 +31,7 @@ fn its_own_fence_must_be_the_sites_and_its_mission_one_that_may_be_driven() {
     }
     // Sent somewhere it does not drive its mission.
     assert!(rig.ask(COPTER, Verb::GoTo(target(474_005_000, 85_005_000, 20))).is_empty());
-    rig.state[COPTER].plans = Plans { fence: Verdict::Good, mission: Verdict::Good };
+    rig.state[COPTER].plans = Plans { fence: Verdict::Good, mission: Verdict::Good, mission_sum: 0 };
     rig.pass(200);
     assert!(rig.ask(COPTER, Verb::Resume).is_empty());
     // What is on its mission gets no other one.

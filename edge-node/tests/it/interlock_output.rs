@@ -7,6 +7,8 @@ use edge_node::interlock::output::{Output, While};
 use edge_node::vehicle::command::{DO_REPEAT_RELAY, Order};
 use edge_node::vehicle::plan::Verdict;
 use edge_node::vehicle::state::Heard;
+use shared::ids::EventId;
+use uuid::Uuid;
 
 use crate::rig::{COPTER, ROVER, Rig, policy};
 
@@ -46,6 +48,10 @@ fn pass(rig: &mut Rig, ms: u64, result: Option<u8>) {
     let mut pulses = count(rig, Order::PulseRelay(2));
     for _ in 0..ms / 200 {
         rig.pass(200);
+        // Pins of this box say that they can be written.
+        for output in [0, 1, 2] {
+            rig.give(Input::Pin { output, faulty: false });
+        }
         let now = count(rig, Order::PulseRelay(2));
         if let Some(result) = result.filter(|_| now > pulses) {
             rig.hear(ROVER, Heard::Ack { command: DO_REPEAT_RELAY, result, to: 0 });
@@ -54,7 +60,7 @@ fn pass(rig: &mut Rig, ms: u64, result: Option<u8>) {
         let asked: Vec<(usize, String)> = rig.effects.iter().filter_map(go_on).collect();
         rig.effects.retain(|effect| go_on(effect).is_none());
         for (vehicle, by) in asked {
-            rig.ask_as(&by, shared::ids::EventId(uuid::Uuid::now_v7()), vehicle, Verb::Resume);
+            rig.ask_as(&by, EventId(Uuid::now_v7()), vehicle, Verb::GoOn);
         }
     }
 }
@@ -182,20 +188,120 @@ fn without_the_policy_an_operator_sends_it_on() {
     assert!(rig.resume().is_empty());
 }
 
-#[test]
-fn a_pin_that_cannot_be_written_is_said_and_its_siren_counts_as_silent() {
+/// A siren on a pin of this box, which says of itself what it says.
+fn on_a_pin(says: Option<bool>) -> (u32, Vec<Effect>) {
     let mut policy = equipped();
     policy.outputs[SIREN].relay = None;
-    let mut rig = patrolling(policy.clone());
-    somebody(&mut rig);
-    rig.give(Input::Pin { output: SIREN, faulty: true });
-    let said =
-        |rig: &Rig, energised, faulty| rig.effects.contains(&Effect::Output { output: SIREN, energised, faulty });
-    assert!(said(&rig, false, true));
-    pass(&mut rig, 20_000, None);
-    assert_eq!(rig.state[ROVER].mode, HOLD, "nobody would hear it");
     let mut rig = patrolling(policy);
     somebody(&mut rig);
-    pass(&mut rig, 8400, None);
-    assert_eq!(rig.state[ROVER].mode, AUTO);
+    rig.effects.clear();
+    let mut all = Vec::new();
+    for _ in 0..50 {
+        if let Some(faulty) = says {
+            rig.give(Input::Pin { output: SIREN, faulty });
+        }
+        pass(&mut rig, 200, None);
+        all.append(&mut rig.effects);
+    }
+    (rig.state[ROVER].mode, all)
+}
+
+#[test]
+fn a_pin_that_cannot_be_written_or_says_nothing_is_a_silent_siren() {
+    let faulty = |effects: &[Effect]| {
+        effects.iter().any(|effect| matches!(effect, Effect::Output { output: SIREN, faulty: true, .. }))
+    };
+    let (mode, effects) = on_a_pin(Some(true));
+    assert!(mode == HOLD && faulty(&effects));
+    let (mode, effects) = on_a_pin(None);
+    assert!(mode == HOLD && faulty(&effects), "it hangs");
+    let (mode, effects) = on_a_pin(Some(false));
+    assert!(mode == AUTO && !faulty(&effects));
+}
+
+#[test]
+fn five_seconds_of_siren_are_counted_from_when_it_sounds() {
+    let mut rig = patrolling(equipped());
+    somebody(&mut rig);
+    pass(&mut rig, 2200, None);
+    assert!(rig.machine.energised(SIREN));
+    // Its first pulses are lost.
+    pass(&mut rig, 4000, None);
+    let heard = rig.now;
+    while rig.state[ROVER].mode == HOLD {
+        pass(&mut rig, 200, Some(0));
+        assert!(rig.now.since(heard) < Duration::from_secs(9), "it stands");
+    }
+    assert!(rig.now.since(heard) >= Duration::from_millis(4800), "{:?}", rig.now.since(heard));
+}
+
+#[test]
+fn what_is_asked_in_the_moment_before_it_goes_on_comes_first() {
+    for verb in [Verb::Hold, Verb::Disarm] {
+        let mut rig = patrolling(equipped());
+        somebody(&mut rig);
+        let asks = |rig: &Rig| rig.effects.iter().any(|effect| go_on(effect).is_some());
+        for _ in 0..500 {
+            rig.pass(20);
+            if count(&rig, Order::PulseRelay(2)) > 0 {
+                rig.hear(ROVER, Heard::Ack { command: DO_REPEAT_RELAY, result: 0, to: 0 });
+            }
+            if asks(&rig) {
+                break;
+            }
+        }
+        assert!(asks(&rig));
+        // It waits in the queue already.
+        assert!(rig.ask(ROVER, verb).is_empty());
+        let denied = rig.ask_as("ann", EventId(Uuid::now_v7()), ROVER, Verb::GoOn);
+        assert!(denied.iter().any(|why| why.contains("something else came")), "{denied:?}");
+        rig.pass(2000);
+        assert_eq!(rig.state[ROVER].mode, HOLD);
+    }
+}
+
+#[test]
+fn a_stop_relay_is_open_before_the_line_was_read_and_on_a_site_without_vehicles() {
+    let mut policy = equipped();
+    policy.line = true;
+    let mut rig = Rig::begin(policy.clone());
+    rig.give(Input::Tick);
+    assert!(!rig.machine.energised(0), "the button may be pressed");
+    for _ in 0..15 {
+        rig.now = rig.now.plus(Duration::from_millis(20));
+        rig.give(Input::Line { pressed: false });
+    }
+    assert!(rig.machine.energised(0));
+    policy.line = false;
+    policy.outputs[0].vehicles.clear();
+    let mut rig = Rig::begin(policy);
+    rig.give(Input::Tick);
+    assert!(rig.machine.energised(0));
+    rig.press();
+    assert!(!rig.machine.energised(0));
+}
+
+#[test]
+fn a_relay_is_opened_a_few_times_when_it_drops_and_when_its_vehicle_is_heard_again() {
+    let opened = |rig: &Rig| count(rig, Order::Relay(2, false));
+    let mut rig = Rig::begin(equipped());
+    rig.pass(8000);
+    assert_eq!(opened(&rig), 3, "at the start, and not for ever");
+    for _ in 0..200 {
+        rig.now = rig.now.plus(Duration::from_millis(20));
+        rig.give(Input::Tick);
+    }
+    let silent = opened(&rig);
+    pass(&mut rig, 8000, None);
+    assert!(opened(&rig) > silent, "it was away");
+}
+
+#[test]
+fn a_node_that_ends_energises_nothing_more() {
+    let mut rig = patrolling(equipped());
+    pass(&mut rig, 200, None);
+    rig.give(Input::Ending);
+    assert_eq!(energised(&rig), [false; 4]);
+    rig.pass(400);
+    assert_eq!(energised(&rig), [false; 4]);
 }

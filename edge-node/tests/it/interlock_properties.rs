@@ -77,11 +77,12 @@ fn calibrated() -> Policy {
     policy
 }
 
-/// Whether an order is part of a way that makes better what is tripped, which is gone slowly.
-fn retreats(demand: Demand, order: Order) -> bool {
+/// Whether an order is part of a way that makes better what is tripped, or of a limit, both gone slowly.
+fn slow(machine: &Machine, vehicle: usize, order: Order) -> bool {
     // GUIDED of a rover and of a copter.
-    let guided = matches!(order, Order::Mode(15 | 4));
-    demand == Demand::Limit && (guided || matches!(order, Order::GoTo(_) | Order::Speed(_)))
+    let guided = matches!(order, Order::Mode(15 | 4) | Order::GoTo(_));
+    let slow = matches!(order, Order::Speed(_)) || guided && machine.retreats(vehicle);
+    machine.demand(vehicle) == Demand::Limit && slow
 }
 
 fn input() -> impl Strategy<Value = (Input, u64)> {
@@ -135,7 +136,7 @@ fn input() -> impl Strategy<Value = (Input, u64)> {
 
 /// Recognised by its charge.
 fn healthy() -> VehicleState {
-    let plans = Plans { fence: Verdict::Good, mission: Verdict::Good };
+    let plans = Plans { fence: Verdict::Good, mission: Verdict::Good, mission_sum: 0 };
     let position_deg = Some((47.4, 8.5003));
     VehicleState { battery_pct: Some(77), audit: set_up(Class::Rover), plans, position_deg, ..VehicleState::default() }
 }
@@ -205,7 +206,7 @@ fn never_sent_on(known: bool, inputs: Vec<(Input, u64)>) -> Result<(), TestCaseE
                 if let Effect::Send(to, order) | Effect::Again(to, order, _) = effect {
                     let sent_on = order.begins_motion(if *to == ROVER { Class::Rover } else { Class::Copter });
                     SENT_ON.fetch_add(u64::from(sent_on), Ordering::Relaxed);
-                    let better = retreats(machine.demand(*to), *order);
+                    let better = slow(&machine, *to, *order);
                     prop_assert!(!sent_on || better || machine.demand(*to) == Demand::None, "sent on under {demand:?}");
                 }
             }

@@ -8,6 +8,7 @@ use edge_node::interlock::machine::{Demand, Policy, Rule, Verb};
 use edge_node::interlock::rules::keep_out::Ground;
 use edge_node::vehicle::command::{Order, Target};
 
+use edge_node::vehicle::state::Heard;
 use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 
 use crate::interlock_command::{fenced, ready, target};
@@ -55,11 +56,25 @@ fn stopped_for_a_person() -> Rig {
     rig.state[ROVER].position_deg = Some(deg(HERE));
     // The copter is elsewhere.
     rig.state[COPTER].position_deg = Some(deg(HERE.plus(-60.0, 0.0)));
-    person(&mut rig, 0.0, 2.8);
+    // It drove when somebody came near, so it keeps away from them as what drives.
+    drive(&mut rig, ROVER, HERE.plus(0.0, -0.4), (0.0, 2.0), 1);
+    person(&mut rig, 0.0, 6.0);
+    rig.pass(400);
+    (rig.state[ROVER].speed_mps, rig.state[ROVER].velocity_mps) = (0.0, (0.0, 0.0));
+    rig.state[ROVER].position_deg = Some(deg(HERE));
     rig.pass(600);
     assert_eq!(rig.machine.demand(ROVER), Demand::Hold);
     rig.sent.clear();
     rig
+}
+
+/// It takes its command: DO_REPOSITION, then DO_CHANGE_SPEED.
+fn taken(rig: &mut Rig, vehicle: usize) {
+    for command in [192, 178] {
+        rig.pass(200);
+        rig.hear(vehicle, Heard::Ack { command, result: 0, to: 0 });
+    }
+    rig.pass(200);
 }
 
 #[track_caller]
@@ -90,7 +105,7 @@ fn keep_out_what_stands_for_a_person_may_be_sent_slowly_away_from_them_and_nowhe
     assert_eq!(rig.ask(ROVER, Verb::Resume).len(), 1, "its mission may lead anywhere");
     let away = HERE.plus(2.0, -30.0);
     assert_eq!(rig.ask(ROVER, Verb::GoTo(to(away))), [""; 0]);
-    rig.pass(400);
+    taken(&mut rig, ROVER);
     assert_eq!((rig.machine.demand(ROVER), rig.state[ROVER].mode), (Demand::Limit, GUIDED));
     let sent = rig.orders(ROVER);
     assert!(sent.contains(&Order::GoTo(Target { height: sent_height(&sent), ..to(away) })), "{sent:?}");
@@ -107,6 +122,7 @@ fn sent_height(sent: &[Order]) -> edge_node::vehicle::command::Height {
 fn held_again(change: impl FnOnce(&mut Rig)) {
     let mut rig = stopped_for_a_person();
     assert_eq!(rig.ask(ROVER, Verb::GoTo(to(HERE.plus(0.0, -30.0)))), [""; 0]);
+    taken(&mut rig, ROVER);
     drive(&mut rig, ROVER, HERE, (0.0, -1.0), 2);
     assert_eq!(rig.machine.demand(ROVER), Demand::Limit);
     change(&mut rig);
@@ -129,12 +145,65 @@ fn keep_out_a_way_away_ends_when_somebody_stands_on_it_it_goes_elsewhere_or_nobo
         rig.state[ROVER].position_deg = Some(deg(HERE.plus(0.0, -29.5)));
     });
     held_again(|rig| assert!(rig.ask(ROVER, Verb::Hold).is_empty()));
+    // Somebody else drives it, or it stands still.
+    held_again(|rig| rig.state[ROVER].mode = 0);
+    held_again(|rig| {
+        (rig.state[ROVER].speed_mps, rig.state[ROVER].velocity_mps) = (0.0, (0.0, 0.0));
+        rig.pass(11_000);
+    });
+    held_again(|rig| assert!(rig.ask(ROVER, Verb::EndPatrol).is_empty() || rig.ask(ROVER, Verb::Hold).is_empty()));
+    // It drifts back.
+    held_again(|rig| {
+        let at = HERE.plus(0.0, -2.0);
+        for n in 0..60 {
+            (rig.state[ROVER].speed_mps, rig.state[ROVER].velocity_mps) = (0.25, (0.25, 0.0));
+            rig.state[ROVER].position_deg = Some(deg(at.plus(0.0, 0.05 * f64::from(n))));
+            rig.pass(200);
+        }
+    });
+    held_again(|rig| {
+        rig.press();
+        rig.state[ROVER].armed = true;
+        rig.reset();
+        rig.state[ROVER].mode = GUIDED;
+    });
+}
+
+#[test]
+fn keep_out_a_way_away_that_the_vehicle_refuses_or_does_not_answer_ends() {
+    for answer in [Some(4), None] {
+        let mut rig = stopped_for_a_person();
+        assert_eq!(rig.ask(ROVER, Verb::GoTo(to(HERE.plus(0.0, -30.0)))), [""; 0]);
+        rig.pass(200);
+        if let Some(result) = answer {
+            rig.hear(ROVER, Heard::Ack { command: 192, result, to: 0 });
+        }
+        rig.pass(4000);
+        assert_eq!((rig.machine.demand(ROVER), rig.state[ROVER].mode), (Demand::Hold, HOLD), "{answer:?}");
+    }
+}
+
+#[test]
+fn keep_out_what_was_denied_leaves_the_hold_as_it_is() {
+    let mut rig = stopped_for_a_person();
+    let away = Verb::GoTo(to(HERE.plus(0.0, -30.0)));
+    assert_eq!(rig.ask(ROVER, away), [""; 0]);
+    assert_eq!(rig.ask(ROVER, Verb::GoTo(to(HERE.plus(5.0, -30.0)))), ["it was asked a moment ago"]);
+    taken(&mut rig, ROVER);
+    // It goes where the first one says.
+    let at = drive(&mut rig, ROVER, HERE, (0.0, -1.0), 4);
+    assert_eq!(rig.machine.demand(ROVER), Demand::Limit, "{at:?}");
+    // Held again: a resume and a go-to at once, of which the second is too soon.
+    assert!(rig.ask(ROVER, Verb::Hold).is_empty());
+    (rig.state[ROVER].speed_mps, rig.state[ROVER].velocity_mps) = (0.0, (0.0, 0.0));
+    rig.pass(1000);
+    assert_eq!(rig.machine.demand(ROVER), Demand::Hold);
 }
 
 #[test]
 fn keep_out_nobody_is_so_near_that_away_is_not_known_and_a_blind_camera_permits_nothing() {
     let mut rig = stopped_for_a_person();
-    person(&mut rig, 0.0, 1.5);
+    person(&mut rig, 0.0, 2.0);
     rig.pass(2600);
     denied(&mut rig, ROVER, HERE.plus(0.0, -30.0), "keep-out: person");
     rig.watched = false;
@@ -162,7 +231,7 @@ fn fence_what_stands_outside_may_be_sent_straight_back_in_and_nowhere_else() {
     denied(&mut rig, ROVER, Point { east: 150.0, ..at }, "fence: ");
     assert!(!rig.ask(ROVER, Verb::Resume).is_empty());
     assert_eq!(rig.ask(ROVER, Verb::GoTo(to(at.plus(-40.0, 0.0)))), [""; 0]);
-    rig.pass(400);
+    taken(&mut rig, ROVER);
     assert_eq!((rig.machine.demand(ROVER), rig.state[ROVER].mode), (Demand::Limit, GUIDED));
     let at = drive(&mut rig, ROVER, at, (-1.0, 0.0), 20);
     rig.pass(3200);
@@ -247,15 +316,13 @@ proptest! {
     /// Whoever stands where, and wherever it is sent: what is permitted comes no nearer to anybody, at no place of the way.
     #[test]
     fn keep_out_whatever_is_permitted_under_it_leads_away_from_everybody(
-        around in proptest::collection::vec((-4.0f64..4.0, -4.0f64..4.0), 0..3),
+        around in proptest::collection::vec((-9.0f64..9.0, -9.0f64..9.0), 0..3),
         (east, north) in (-40.0f64..40.0, -40.0f64..40.0),
     ) {
-        let mut rig = ready(seen(), false);
-        rig.state[ROVER].position_deg = Some(deg(HERE));
-        rig.state[COPTER].position_deg = Some(deg(HERE.plus(-60.0, 0.0)));
+        let mut rig = stopped_for_a_person();
         let mut people = People::default();
-        // One is near enough to hold it, whoever else is there.
-        let all: Vec<Point> = std::iter::once((0.0, 2.8)).chain(around).map(|(east, north)| HERE.plus(east, north)).collect();
+        // One holds it, whoever else is there.
+        let all: Vec<Point> = std::iter::once((0.0, 6.0)).chain(around).map(|(east, north)| HERE.plus(east, north)).collect();
         all.iter().for_each(|who| people.add(Some(*who)));
         (rig.present, rig.people) = (true, people);
         rig.pass(400);
@@ -267,8 +334,11 @@ proptest! {
             part(n + 1) < part(n)
         }));
         prop_assert!(!permitted || !nearer, "{all:?} to {:?}", on(1.0));
-        // And what leads away from everybody, who are all far enough to tell, is not denied.
-        let plainly = all.iter().all(|who| who.distance(HERE) > 2.6 && who.distance(on(0.01)) > who.distance(HERE) + 0.02);
-        prop_assert!(permitted || !plainly || east.hypot(north) < 1.0);
+        // And what plainly leads away from everybody, wherever they may have walked, is not denied.
+        let (length, sure) = (east.hypot(north), 3.2);
+        let plainly = length > 2.0 && all.iter().all(|who| {
+            (east * (HERE.east - who.east) + north * (HERE.north - who.north)) / length > sure
+        });
+        prop_assert!(permitted || !plainly);
     }
 }

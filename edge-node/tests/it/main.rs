@@ -43,3 +43,4 @@ mod stations;
 mod steady;
 mod upkeep;
 mod uplink;
+mod view;

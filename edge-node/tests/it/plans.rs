@@ -219,7 +219,7 @@ fn lost_messages_are_said_again_and_silence_ends_a_transfer() {
 fn a_mission_is_written_read_back_and_judged_and_home_is_the_vehicles_own() {
     let mut rig = Rig::new(Vec::new(), [Vec::new(), Vec::new()]);
     rig.pass(500);
-    assert_eq!(rig.errands.plans, edge_node::vehicle::plan::Plans { fence: Verdict::Unknown, mission: Verdict::Good });
+    assert_eq!((rig.errands.plans.fence, rig.errands.plans.mission), (Verdict::Unknown, Verdict::Good));
     rig.wish(Wish::Write(vec![waypoint(0), waypoint(5), waypoint(6)]));
     rig.pass(200);
     assert!(matches!(&rig.answers[..], [Ok(Found::Items(items))] if items.len() == 3), "{:?}", rig.answers);

@@ -115,7 +115,7 @@ impl Rig {
         let driving = |mode, class| VehicleState {
             mode,
             audit: set_up(class),
-            plans: Plans { fence: Verdict::Good, mission: Verdict::Good },
+            plans: Plans { fence: Verdict::Good, mission: Verdict::Good, mission_sum: 0 },
             armed: true,
             speed_mps: 2.0,
             battery_pct: Some(80),
@@ -154,7 +154,7 @@ impl Rig {
         let mut out = Vec::new();
         self.machine.step(input, self.now, &mut out);
         for effect in &out {
-            if let Effect::Send(vehicle, order) = effect {
+            if let Effect::Send(vehicle, order) | Effect::Pulse(vehicle, order) = effect {
                 self.sent.push((self.now, *vehicle, *order));
                 if self.obeys {
                     match order {

@@ -34,3 +34,4 @@ mod retreat;
 mod shape;
 mod station;
 mod summary;
+mod trouble;

@@ -1,10 +1,10 @@
 //! One payload of every event type, and its golden bytes: what any release wrote must decode for ever.
 
 use shared::event::{
-    AircraftSeen, Alert, CameraHealth, CameraState, CommandDecided, CommandEnded, CommandRequested, Custom,
-    DetectionTrack, DownlinkReceived, EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged,
-    MediaDropped, MediaStored, NodeStarted, NodeStopped, OutputChanged, Payload, SensorReading, TrackPhase,
-    VehicleSaid, VehicleSampled, ZonePresence, schema, schemas,
+    AircraftSeen, Alert, CameraHealth, CameraState, CameraViewChanged, CommandDecided, CommandEnded, CommandRequested,
+    Custom, DetectionTrack, DownlinkReceived, EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded,
+    LeaseChanged, MediaDropped, MediaStored, NodeStarted, NodeStopped, OutputChanged, Payload, SensorReading,
+    TrackPhase, VehicleSaid, VehicleSampled, ZonePresence, schema, schemas,
 };
 use shared::ids::EventId;
 use shared::record::Record;
@@ -45,6 +45,7 @@ fn all() -> Vec<Payload> {
             age_ms: 700,
             error: "reset".into(),
         }),
+        Payload::CameraView(CameraViewChanged { camera: "gate".into(), view: "covered".into() }),
         Payload::AlertRaised(alert()),
         Payload::AlertCleared(alert()),
         Payload::InterlockTripped(change()),

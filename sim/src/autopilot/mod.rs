@@ -1,15 +1,16 @@
 //! What an ArduPilot-like autopilot does with messages: modes, arming, acks, parameters, stream requests. Pure.
 
 mod failsafe;
+mod guided;
 
 use std::collections::BTreeMap;
 
 use mavlink::dialects::ardupilotmega::{
-    COMMAND_ACK_DATA, COMMAND_INT_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult, TIMESYNC_DATA,
+    COMMAND_ACK_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult, TIMESYNC_DATA,
 };
 
 use crate::body::{Body, Wish};
-use crate::plans::{Plans, metres};
+use crate::plans::Plans;
 use crate::relays::Relays;
 use crate::scenario::{Class, Vehicle};
 
@@ -84,6 +85,10 @@ pub struct Autopilot {
     deaf: BTreeMap<u32, u32>,
     /// Its relays.
     pub relays: Relays,
+    /// A mode that it will enter, and when.
+    entering: Option<(u32, f64)>,
+    /// When it was first sent on its mission.
+    gone_s: Option<f64>,
 }
 
 struct Stream {
@@ -131,6 +136,8 @@ impl Autopilot {
             plans,
             deaf,
             relays: Relays::default(),
+            entering: None,
+            gone_s: None,
             config,
             body,
             mode,
@@ -153,6 +160,10 @@ impl Autopilot {
     pub fn step(&mut self, dt: f64) -> (Vec<MavMessage>, Option<Told>) {
         self.time_s += dt;
         self.battery = (self.battery - DRAIN * dt).max(0.0);
+        if let Some((entering, _)) = self.entering.filter(|(_, at)| self.time_s >= *at) {
+            self.entering = None;
+            self.enter(entering);
+        }
         self.act_alone();
         let alone = self.miss_station();
         self.body.step(self.wish(), dt);
@@ -166,7 +177,7 @@ impl Autopilot {
                 stream.next_s = self.time_s + stream.interval_s;
             }
         }
-        let sent = due.into_iter().filter_map(|id| self.message(id)).collect();
+        let sent = due.into_iter().filter_map(|id| self.message(id)).filter(|message| !self.is_mute(message)).collect();
         let stands = self.stopping && self.body.speed < STANDING;
         self.stopping &= !stands;
         let stands = stands.then(|| Told { command: STANDS.into(), parameters: [0.0, 0.0], result: 0 });
@@ -201,6 +212,12 @@ impl Autopilot {
 
     /// Takes a message of a system; gives its answers and what it did.
     pub fn take(&mut self, from: u32, message: &MavMessage) -> (Vec<MavMessage>, Option<Told>) {
+        let (mut answers, told) = self.answer(from, message);
+        answers.retain(|answer| !self.is_mute(answer));
+        (answers, told)
+    }
+
+    fn answer(&mut self, from: u32, message: &MavMessage) -> (Vec<MavMessage>, Option<Told>) {
         match message {
             MavMessage::HEARTBEAT(_) => {
                 if self.parameters.get("MAV_GCS_SYSID").is_some_and(|id| f64::from(*id) == f64::from(from)) {
@@ -262,36 +279,6 @@ impl Autopilot {
         })
     }
 
-    /// DO_REPOSITION: only in GUIDED, or where it may change there.
-    fn command_at(&mut self, command: &COMMAND_INT_DATA) -> MavResult {
-        let guided = match self.config.class {
-            Class::Rover => mode::ROVER_GUIDED,
-            Class::Copter => mode::COPTER_GUIDED,
-        };
-        if command.command != MavCmd::MAV_CMD_DO_REPOSITION {
-            return MavResult::MAV_RESULT_UNSUPPORTED;
-        }
-        if self.mode != guided && (command.param2 != 1.0 || self.set_mode(guided) != MavResult::MAV_RESULT_ACCEPTED) {
-            return MavResult::MAV_RESULT_DENIED;
-        }
-        if self.body.landed() && self.config.class == Class::Copter {
-            return MavResult::MAV_RESULT_FAILED;
-        }
-        let place = metres(self.config.home, [f64::from(command.x) / 1e7, f64::from(command.y) / 1e7]);
-        self.sent_to = Some((place, f64::from(command.z)));
-        MavResult::MAV_RESULT_ACCEPTED
-    }
-
-    /// NAV_TAKEOFF: armed, in GUIDED, from the ground.
-    fn take_off(&mut self, alt: f32) -> MavResult {
-        let may = self.config.class == Class::Copter && self.mode == mode::COPTER_GUIDED && self.armed;
-        if !may || !self.body.landed() || alt <= 0.0 {
-            return MavResult::MAV_RESULT_FAILED;
-        }
-        self.sent_to = Some((self.body.place().0, f64::from(alt)));
-        MavResult::MAV_RESULT_ACCEPTED
-    }
-
     fn command(&mut self, command: &COMMAND_LONG_DATA) -> MavResult {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "MAVLink carries numbers as f32")]
         let number = |value: f32| value.max(0.0) as u32;
@@ -341,13 +328,37 @@ impl Autopilot {
         if blind || !known.contains(&wanted) || self.config.refuse_modes.contains(&wanted) {
             return MavResult::MAV_RESULT_FAILED;
         }
-        if !self.config.ignore_modes.contains(&wanted) {
-            if self.mode != wanted {
-                self.sent_to = None;
+        let auto = match self.config.class {
+            Class::Rover => mode::ROVER_AUTO,
+            Class::Copter => mode::COPTER_AUTO,
+        };
+        if wanted == auto {
+            self.gone_s = self.gone_s.or(Some(self.time_s));
+        }
+        match self.config.delay_s > 0.0 {
+            _ if self.config.ignore_modes.contains(&wanted) => {}
+            true if self.entering.is_none_or(|(entering, _)| entering != wanted) => {
+                self.entering = Some((wanted, self.time_s + self.config.delay_s));
             }
-            self.mode = wanted;
+            true => {}
+            false => self.enter(wanted),
         }
         MavResult::MAV_RESULT_ACCEPTED
+    }
+
+    fn enter(&mut self, wanted: u32) {
+        if self.mode != wanted {
+            self.sent_to = None;
+        }
+        self.mode = wanted;
+    }
+
+    /// Whether it keeps a message to itself now.
+    fn is_mute(&self, message: &MavMessage) -> bool {
+        let Some((mute, gone)) = self.config.mute.zip(self.gone_s) else { return false };
+        let passed = self.time_s - gone - mute.after_s;
+        let beat = matches!(message, MavMessage::HEARTBEAT(_));
+        (0.0..mute.for_s).contains(&passed) && (beat || !mute.heartbeats)
     }
 
     fn set_armed(&mut self, arm: bool, force: bool) -> MavResult {

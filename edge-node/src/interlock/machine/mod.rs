@@ -20,6 +20,7 @@ use super::rules::autonomy::of_class;
 use super::rules::estop::{Estop, Latched, Reset, Scope};
 use super::rules::keep_out::{self, Near, Threat, Watch};
 use super::rules::node::Loop;
+use super::rules::retreat::Retreat;
 use super::rules::separation::Track;
 use super::rules::weather::Gauge;
 use super::vehicle::Vehicle;
@@ -51,6 +52,8 @@ pub struct Machine {
     lines: Vec<Line>,
     /// A zone demands something of somebody.
     held: bool,
+    /// The node ends: nothing is energised any more.
+    ending: bool,
 }
 
 impl Machine {
@@ -67,8 +70,8 @@ impl Machine {
         let estop = Estop::new(latched, policy.line, now);
         let tracks = vec![None; policy.vehicles.len()];
         let gauges = vec![Gauge::new(now); policy.weather.len()];
-        let lines = vec![Line::default(); policy.outputs.len()];
-        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, gauges, lines, held: false }
+        let lines = vec![Line::new(now); policy.outputs.len()];
+        Self { policy, estop, pass: Loop::new(now), vehicles, zones, tracks, gauges, lines, held: false, ending: false }
     }
 
     /// The same state under another policy, which a stored one must be given.
@@ -121,6 +124,11 @@ impl Machine {
         let own = self.vehicles.get(vehicle);
         let eased = |demand| own.map_or(demand, |own| own.eased(demand));
         near.map(|(demand, _)| of_class(class, eased(demand))).fold(Demand::None, Demand::max)
+    }
+
+    /// Whether a vehicle is on a way that makes better what is tripped.
+    pub fn retreats(&self, vehicle: usize) -> bool {
+        self.vehicles.get(vehicle).is_some_and(|own| own.retreat.is_some())
     }
 
     /// Whether an output line is energised.
@@ -199,8 +207,11 @@ impl Machine {
                 }
             }
             Input::Node(ill) => self.pass.look(ill, now),
-            Input::Pin { output, faulty } => self.hear_pin(output, faulty, out),
-            Input::Ending => self.vehicles.iter_mut().for_each(Vehicle::hold),
+            Input::Pin { output, faulty } => self.hear_pin(output, faulty, now, out),
+            Input::Ending => {
+                self.ending = true;
+                self.vehicles.iter_mut().for_each(Vehicle::hold);
+            }
             Input::Vehicle(report) => {
                 let config = self.policy.vehicles.get(report.vehicle);
                 if let (Some(config), Some(vehicle)) = (config, self.vehicles.get_mut(report.vehicle)) {
@@ -214,9 +225,14 @@ impl Machine {
                     .filter(|(rule, _)| rule.zone_index == zone)
                     .for_each(|(_, state)| state.watch.saw(present, people, captured));
             }
+            Input::Blind { zone, blind } => {
+                let watching = self.policy.keep_out.iter().zip(&mut self.zones);
+                watching.filter(|(rule, _)| rule.zone_index == zone).for_each(|(_, state)| state.watch.blind(blind));
+            }
             Input::Request { id, vehicle, verb, by } => self.request(id, vehicle, (verb, by), now, out),
         }
         self.judge(now, out);
+        self.look_at_retreats(now);
         self.go_on(now, out);
         for index in 0..self.vehicles.len() {
             let (demand, around) =
@@ -302,7 +318,6 @@ impl Machine {
         for (index, (config, vehicle)) in self.policy.vehicles.iter().zip(&mut self.vehicles).enumerate() {
             vehicle.judge(config, self.estop.latched().holds(index), &around, now, out);
         }
-        self.look_at_retreats(now);
     }
 
     fn request(&mut self, id: EventId, index: usize, asked: (Verb, String), now: Uptime, out: &mut Vec<Effect>) {
@@ -332,6 +347,9 @@ impl Machine {
         let decision = decide(verb, &asking, vehicle);
         if let Some(steps) = decision.steps {
             vehicle.begin(id, (verb.as_str(), steps), now, out);
+            if let Some(to) = retreat {
+                vehicle.let_go(Retreat::new(id, to, now));
+            }
         }
         if let Some((change, lasts)) = decision.lease {
             out.push(Effect::Lease { vehicle: index, change, by, lasts });

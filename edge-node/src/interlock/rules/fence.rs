@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
-use super::{Hazard, worse};
+use super::Hazard;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Point};
 use crate::interlock::obey::Sight;
 use crate::interlock::words::Demand;
+use crate::vehicle::Class;
 
 /// From a report to the vehicle's reaction, seconds.
 const REACTION_S: f64 = 0.25;
@@ -67,6 +68,19 @@ pub struct Watch {
     held: Option<(Uptime, f32)>,
     /// Since when it is faster than its brake test allows.
     over_since: Option<Uptime>,
+    /// It did not hold.
+    runs: bool,
+}
+
+/// What there is besides to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outs {
+    /// The straight way home is inside the fence, and nobody is on it.
+    pub home_clear: bool,
+    /// Somebody may be where it would land.
+    pub below: bool,
+    /// It is on a permitted way back in.
+    pub retreats: bool,
 }
 
 /// A vehicle and where it would stand.
@@ -80,12 +94,13 @@ impl Watch {
     /// What is wrong. `tripped` is what was wrong before.
     pub fn hazard(
         &mut self,
-        of: (usize, &[Fence], &Origin, bool),
+        of: (usize, &[Fence], &Origin),
+        outs: Outs,
         sight: &Sight,
         tripped: Hazard,
         now: Uptime,
     ) -> Hazard {
-        let (vehicle, fences, origin, home_clear) = of;
+        let (vehicle, fences, origin) = of;
         let state = sight.state;
         let (Some(at), Some((lat, lon))) = (state.position_at, state.position_deg) else { return tripped };
         let new = self.judged.replace(at) != Some(at);
@@ -109,40 +124,49 @@ impl Watch {
         let clear = breach(own(), &way, sight.class.flies(), MARGIN_M).is_none();
         self.inside_since = if clear { self.inside_since.or(Some(now)) } else { None };
         let inside = self.inside_since.is_some_and(|since| now.since(since) >= INSIDE_FOR);
-        let found = match found.filter(|_| self.out >= enough) {
-            Some(why) => worse(Some((Demand::Hold, why)), tripped),
-            None => tripped.filter(|_| !inside),
+        let why = match found.filter(|_| self.out >= enough) {
+            Some(why) => Some(why),
+            None => tripped.filter(|_| !inside).map(|(_, why)| why),
         };
-        if found.is_none() {
-            (self.held, self.over_since) = (None, None);
+        if why.is_none() || outs.retreats {
+            (self.held, self.over_since, self.runs) = (None, None, false);
+        } else {
+            self.runs |= self.goes_on(sight, now);
         }
-        found.map(|found| if self.runs(sight, now) { further(found, home_clear) } else { found })
+        why.map(|why| if self.runs { further(outs) } else { (Demand::Hold, why) })
+    }
+
+    /// Whether it does not hold: the way home is looked at then.
+    pub const fn runs(&self) -> bool {
+        self.runs
     }
 
     /// Whether it goes on, faster than its brake test allows, in the time that a hold needs to be taken and done.
-    fn runs(&mut self, sight: &Sight, now: Uptime) -> bool {
+    fn goes_on(&mut self, sight: &Sight, now: Uptime) -> bool {
         let speed = sight.state.speed_mps;
         let (since, from) = *self.held.get_or_insert((now, speed));
         let after_s = (now.since(since).as_secs_f32() - TAKES_S).max(0.0);
-        let over =
-            sight.class.flies() && sight.state.armed && speed > sight.stops.profile_mps(from, after_s) + GUST_MPS;
+        // What cannot stop has no profile: it circles. What drives has its own next actions.
+        let stops = sight.class.flies() && sight.class != Class::Plane && sight.state.armed;
+        let over = stops && speed > sight.stops.profile_mps(from, after_s) + GUST_MPS;
         self.over_since = if over { self.over_since.or(Some(now)) } else { None };
         self.over_since.is_some_and(|since| now.since(since) >= OVER_FOR)
     }
 }
 
-/// What is demanded of a vehicle that does not hold: home, where the straight way is inside and clear, else down.
-fn further((demand, why): (Demand, &'static str), home_clear: bool) -> (Demand, &'static str) {
-    match demand {
-        Demand::Hold if home_clear => {
+/// What is demanded of a vehicle that does not hold: home, where the straight way is inside and clear, else down, where nobody
+/// is; looked at anew each time.
+const fn further(outs: Outs) -> (Demand, &'static str) {
+    match outs {
+        Outs { home_clear: true, .. } => {
             (Demand::Return, "it does not hold at its fence: the way home is inside and clear")
         }
-        Demand::Hold => (Demand::Land, "it does not hold at its fence, and the way home is not clear"),
-        _ => (demand, why),
+        Outs { below: true, .. } => {
+            (Demand::Hold, "it does not hold at its fence, the way home is not clear, and somebody may be below")
+        }
+        _ => (Demand::Land, "it does not hold at its fence, and the way home is not clear"),
     }
 }
-
-impl Watch {}
 
 /// What of a straight way at an allowed height is not allowed, its end kept so far from the edges, in metres.
 pub fn way_breach<'a>(

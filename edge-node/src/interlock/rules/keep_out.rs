@@ -20,13 +20,13 @@ use crate::interlock::words::{Demand, KeepOut};
 /// From a decision to the vehicle's reaction, seconds.
 const REACTION_S: f64 = 0.25;
 /// A person walks this fast, m/s (ISO 13855).
-const WALK_MPS: f64 = 1.6;
+pub const WALK_MPS: f64 = 1.6;
 /// Two places this near to each other may be one person's, metres.
 const SAME_M: f64 = 0.5;
 /// And only within this time: longer ago it is another's.
 const SAME_FOR: Duration = Duration::from_secs(1);
 /// A vehicle's own position may be wrong by this much, metres.
-const POSITION_ERROR_M: f64 = 2.0;
+pub const POSITION_ERROR_M: f64 = 2.0;
 /// Nobody may be this near to where something lands, metres.
 pub const LANDING_M: f64 = 5.0;
 /// A vehicle's position older than this is none.
@@ -65,6 +65,8 @@ pub struct Watch {
     /// When somebody was last seen of whom no place is known.
     anywhere: Option<Uptime>,
     stale: bool,
+    /// What its camera shows cannot be believed.
+    blind: bool,
     /// The first frame after the camera was stale: frames must show the zone empty for the clear time from here.
     back_since: Option<Uptime>,
 }
@@ -73,12 +75,17 @@ impl Watch {
     /// No frame was seen: a zone begins as stale.
     pub fn unseen() -> Self {
         let (seen, anywhere) = ([None; PLACES], None);
-        Self { last_frame: Uptime(0), last_present: None, seen, anywhere, stale: true, back_since: None }
+        Self { last_frame: Uptime(0), last_present: None, seen, anywhere, stale: true, blind: false, back_since: None }
     }
 
-    /// Whether its camera shows nothing fresh.
+    /// Whether its camera shows nothing fresh, or nothing that can be believed.
     pub const fn is_stale(&self) -> bool {
         self.stale
+    }
+
+    /// What its camera shows cannot be believed, or can again.
+    pub const fn blind(&mut self, blind: bool) {
+        self.blind = blind;
     }
 
     /// A frame was looked at.
@@ -120,7 +127,7 @@ impl Watch {
 
     /// Who may be in the zone: until fresh frames have shown nobody for the clear time.
     pub fn threat(&mut self, rule: &KeepOut, now: Uptime) -> Option<Threat> {
-        let stale = now.since(self.last_frame) > rule.stale_after;
+        let stale = self.blind || now.since(self.last_frame) > rule.stale_after;
         if self.stale && !stale {
             self.back_since = Some(self.last_frame);
         }
@@ -137,6 +144,7 @@ impl Watch {
         }
         let why = match (person, stale, back) {
             (true, ..) => "person",
+            (false, true, _) if self.blind => "camera blind: a person is assumed",
             (false, true, _) => "camera stale: a person is assumed",
             (false, false, true) => "camera was stale: not yet seen clear",
             (false, false, false) => return None,

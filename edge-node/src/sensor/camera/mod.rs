@@ -3,6 +3,7 @@
 pub mod video;
 pub mod multipart;
 pub mod capture;
+pub mod view;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use shared::ids::Name;
+
+use view::ViewConfig;
 
 use crate::ground::calibration::Mark;
 
@@ -30,9 +33,37 @@ pub struct CameraConfig {
     /// Without a frame for this time the camera is stale.
     #[serde(default = "default_stale", with = "shared::config::duration")]
     pub stale_after: Duration,
+    /// When what it shows is not believed.
+    #[serde(default)]
+    pub view: ViewConfig,
     /// Where four points or more of its picture are on the map; the camera stands still.
     #[serde(default)]
     pub ground: Vec<Mark>,
+}
+
+impl CameraConfig {
+    /// Thresholds of its view: files and folders repeat themselves and are not frozen.
+    pub fn view(&self) -> ViewConfig {
+        let live = matches!(self.source, Source::Mjpeg(_));
+        ViewConfig { frozen_after: if live { self.view.frozen_after } else { Duration::ZERO }, ..self.view }
+    }
+
+    /// What of its view cannot be, and what was expected.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let ViewConfig { frozen_after, dark, glaring, flat, blurred, moved } = self.view;
+        let seconds = frozen_after.as_secs_f32();
+        [
+            ("view.frozen_after", seconds, 0.0..=3600.0),
+            ("view.dark", dark, 0.0..=255.0),
+            ("view.glaring", glaring, 0.0..=255.0),
+            ("view.flat", flat, 0.0..=255.0),
+            ("view.blurred", blurred, 0.0..=1.0),
+            ("view.moved", moved, -1.0..=1.0),
+        ]
+        .into_iter()
+        .find(|(_, value, range)| !range.contains(value))
+        .map(|(key, value, range)| (key, format!("expected {} to {}, found {value}", range.start(), range.end())))
+    }
 }
 
 fn default_period() -> Duration {
