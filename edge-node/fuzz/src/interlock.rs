@@ -138,6 +138,19 @@ fn verbs(lease: EventId, seconds: u8) -> [Verb; 18] {
     ]
 }
 
+/// What cameras, pins and gauges say.
+fn surroundings(which: u8, wait: u8, now: Uptime) -> [Input; 5] {
+    let (mut people, east) = (People::default(), f64::from(wait) - 100.0);
+    (0..which % 11).for_each(|n| people.add(Some(Point { east, north: f64::from(n) * 5.0 })));
+    [
+        Input::Seen { zone: usize::from(which % 2), present: which.is_multiple_of(3), people, captured: now },
+        Input::Blind { zone: 0, blind: which.is_multiple_of(7) },
+        Input::Pin { output: usize::from(which % 3), faulty: which.is_multiple_of(5) },
+        Input::Node(Ill { disk: which.is_multiple_of(16), ..Ill::default() }),
+        Input::Reading { weather: usize::from(which % 2), value: f64::from(wait) },
+    ]
+}
+
 /// The first byte says what happens, the second when; for a datagram the third says how long it is.
 pub fn interlock(mut data: &[u8]) {
     let policy = policy();
@@ -177,15 +190,7 @@ pub fn interlock(mut data: &[u8]) {
             6 if which % 2 == 0 => inputs.push(Input::Reset { id, by, scope: Scope::Site }),
             6 => inputs.push(Input::Confirm { id, by }),
             7 => inputs.push(Input::Released { press: u64::from(*which), by }),
-            8 => {
-                let (mut people, east) = (People::default(), f64::from(*wait) - 100.0);
-                (0..which % 11).for_each(|n| people.add(Some(Point { east, north: f64::from(n) * 5.0 })));
-                let (zone, present) = (usize::from(which % 2), which % 3 == 0);
-                inputs.push(Input::Seen { zone, present, people, captured: now });
-                inputs.push(Input::Pin { output: usize::from(which % 3), faulty: which % 5 == 0 });
-                inputs.push(Input::Node(Ill { disk: which % 16 == 0, ..Ill::default() }));
-                inputs.push(Input::Reading { weather: usize::from(which % 2), value: f64::from(*wait) });
-            }
+            8 => inputs.extend(surroundings(*which, *wait, now)),
             _ => {
                 let verbs = verbs(lease, *which);
                 let verb = verbs[usize::from(*wait) % verbs.len()];

@@ -151,6 +151,7 @@ impl Source {
 
 /// What happens to the machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "reports are most of them, and the safety thread asks for no memory")]
 pub enum Input {
     /// Time passed.
     Tick,

@@ -15,7 +15,7 @@ use super::message::{ADSB_VEHICLE, OPEN_DRONE_ID_BASIC_ID, OPEN_DRONE_ID_LOCATIO
 /// Aircraft that are kept at once: more within a minute are refused, so that nobody fills memory or journal by inventing them.
 pub const MOST: usize = 128;
 /// Messages in a second that are read: two of each aircraft.
-const SECOND_MAX: u32 = 2 * MOST as u32;
+const SECOND_MAX: usize = 2 * MOST;
 /// Without a word for this time one is gone.
 pub const GONE: Duration = Duration::from_secs(60);
 /// Each is told of this often.
@@ -49,7 +49,7 @@ pub struct Aircraft {
 pub struct Skies {
     known: Vec<Aircraft>,
     /// The second that messages are counted in, and how many came.
-    counted: (Uptime, u32),
+    counted: (Uptime, usize),
 }
 
 /// Whether a message tells of one.

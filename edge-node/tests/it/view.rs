@@ -86,8 +86,9 @@ fn blurred(picture: &Picture, reach: usize) -> Picture {
     Picture { rgb, ..*picture }
 }
 
-fn dimmer(picture: &Picture, part: f32) -> Picture {
-    Picture { rgb: picture.rgb.iter().map(|byte| (f32::from(*byte) * part) as u8).collect(), ..*picture }
+/// So many seventy-seconds of the light.
+fn dimmer(picture: &Picture, part: u16) -> Picture {
+    Picture { rgb: picture.rgb.iter().map(|byte| (u16::from(*byte) * part / 72) as u8).collect(), ..*picture }
 }
 
 /// Moved to the side by so many pixels: what comes in is the far edge.
@@ -155,7 +156,7 @@ fn a_dark_moment_dusk_and_a_shaking_mast_are_no_fault() {
     assert_eq!(camera.shows(&room, 5), (Vec::new(), 25), "and is forgotten");
     // Dusk: in half an hour to a sixth of the light.
     for step in 0..60 {
-        let part = 1.0 - step as f32 / 72.0;
+        let part = 72 - step;
         assert_eq!(camera.shows(&dimmer(&room, part), 30).0, [], "at {part}");
     }
     let mut camera = Camera::new();

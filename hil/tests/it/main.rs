@@ -10,6 +10,7 @@
 )]
 
 mod aircraft;
+mod camera;
 mod clock;
 mod command;
 mod crash;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hil::process::free_udp_port;
 use hil::site::{Plan, Ports, Site};
 use serde_json::{Value, json};
 
@@ -15,10 +16,14 @@ const RELAY: &str = "RELAY";
 /// And its own ground-station failsafe acted.
 const STATION_LOST: &str = "FAILSAFE_GCS";
 
+/// A rover with two links: a pulse that came twice would leave its relay closed.
 fn rover(ports: Ports, output: &str) -> Plan {
-    let node =
-        link("radio", &format!("udpin:127.0.0.1:{}", ports.link), "") + &pinned("rover", 1, "\"radio\"") + output;
-    let sim = simulated("rover", 1, &format!("\"127.0.0.1:{}\"", ports.link), "");
+    let spare = free_udp_port().unwrap();
+    let node = link("radio", &format!("udpin:127.0.0.1:{}", ports.link), "")
+        + &link("spare", &format!("udpin:127.0.0.1:{spare}"), "")
+        + &pinned("rover", 1, "\"radio\", \"spare\"")
+        + output;
+    let sim = simulated("rover", 1, &format!("\"127.0.0.1:{}\", \"127.0.0.1:{spare}\"", ports.link), "");
     Plan { node, sim, ..Plan::default() }
 }
 

@@ -220,15 +220,9 @@ impl Machine {
                 self.hear_relay(&report, now, out);
             }
             Input::Seen { zone, present, people, captured } => {
-                let watching = self.policy.keep_out.iter().zip(&mut self.zones);
-                watching
-                    .filter(|(rule, _)| rule.zone_index == zone)
-                    .for_each(|(_, state)| state.watch.saw(present, people, captured));
+                self.watches(zone, |watch| watch.saw(present, people, captured));
             }
-            Input::Blind { zone, blind } => {
-                let watching = self.policy.keep_out.iter().zip(&mut self.zones);
-                watching.filter(|(rule, _)| rule.zone_index == zone).for_each(|(_, state)| state.watch.blind(blind));
-            }
+            Input::Blind { zone, blind } => self.watches(zone, |watch| watch.blind(blind)),
             Input::Request { id, vehicle, verb, by } => self.request(id, vehicle, (verb, by), now, out),
         }
         self.judge(now, out);
@@ -242,6 +236,12 @@ impl Machine {
             }
         }
         self.energise(now, out);
+    }
+
+    /// Every keep-out rule of a zone.
+    fn watches(&mut self, zone: usize, change: impl Fn(&mut Watch)) {
+        let watching = self.policy.keep_out.iter().zip(&mut self.zones);
+        watching.filter(|(rule, _)| rule.zone_index == zone).for_each(|(_, state)| change(&mut state.watch));
     }
 
     fn press(&mut self, source: Source, by: String, scope: Scope, out: &mut Vec<Effect>) {

@@ -136,9 +136,9 @@ impl Watch {
         why.map(|why| if self.runs { further(outs) } else { (Demand::Hold, why) })
     }
 
-    /// Whether it does not hold: the way home is looked at then.
-    pub const fn runs(&self) -> bool {
-        self.runs
+    /// Whether it does not hold, or so it seems: the way home is looked at then.
+    pub const fn may_run(&self) -> bool {
+        self.runs || self.over_since.is_some()
     }
 
     /// Whether it goes on, faster than its brake test allows, in the time that a hold needs to be taken and done.

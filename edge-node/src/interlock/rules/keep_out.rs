@@ -178,7 +178,7 @@ impl Near {
         self.since
     }
 
-    /// Looks at it; true when what it demands has changed.
+    /// Looks at it; true when what it demands, or why, has changed.
     pub fn judge(
         &mut self,
         rule: &KeepOut,
@@ -195,7 +195,8 @@ impl Near {
         if found.is_none() {
             (self.speed_mps, self.last) = (0.0, [None; 2]);
         }
-        before.map(|(demand, _)| demand) != found.map(|(demand, _)| demand)
+        // Another reason is worth telling, too.
+        before != found
     }
 
     fn find(

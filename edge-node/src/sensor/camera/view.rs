@@ -286,8 +286,7 @@ impl View {
     }
 
     fn follow(&mut self, look: &Look, now: Uptime) {
-        let usual =
-            self.usual.get_or_insert_with(|| Usual { cells: look.cells, sharpness: look.sharpness, looks: 0, at: now });
+        let usual = self.usual.get_or_insert(Usual { cells: look.cells, sharpness: look.sharpness, looks: 0, at: now });
         // Until it is known it is the plain mean, afterwards it follows slowly, however many frames come.
         let part = match usual.looks {
             looks if looks < KNOWN => 1.0 / (looks + 1) as f32,

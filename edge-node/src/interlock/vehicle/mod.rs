@@ -1,5 +1,7 @@
 //! One vehicle as the interlock has it: what it said, which of its rules are tripped, what it is being told. Pure.
 
+mod ways;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use super::action::{Action, Todo, Why};
 use super::around::Around;
 use super::commands::{Commands, Told, wire};
 use super::obey::Sight;
-use super::resume::{Known, Resume};
+use super::resume::Resume;
 use super::rules::autonomy::{Autonomy, of_class};
 use super::rules::fence::Outs;
 use super::rules::lease::{self, Lease};
@@ -20,17 +22,14 @@ use super::rules::retreat::Retreat;
 use super::rules::separation;
 use super::rules::trip::Trip;
 use super::rules::{Hazard, energy, fence, position, worse};
-use super::transaction::{Outcome, Steps};
+use super::transaction::Steps;
 use super::words::{Demand, Effect, Rule, RuleView};
 use crate::vehicle::VehicleConfig;
-use crate::vehicle::class::Meaning;
 use crate::vehicle::message::{ACCEPTED, IN_PROGRESS};
 use crate::vehicle::state::{Heard, Report, VehicleState};
 
 /// The supervisor's heartbeat is sent this often: ArduPilot waits two seconds (FS_GCS_TIMEOUT).
 const BEAT: Duration = Duration::from_millis(500);
-/// A way that was permitted shows its mode within this time.
-const SHOWS: Duration = Duration::from_secs(5);
 /// A vehicle's own rules, in the order in which they are shown.
 const OWN: [Rule; 11] = [
     Rule::Link,
@@ -129,36 +128,6 @@ impl Vehicle {
             Some(if rule == Rule::Fence.as_str() { self.eased(demand) } else { demand })
         });
         hazards.map(|demand| of_class(config.class, demand)).fold(Demand::None, Demand::max)
-    }
-
-    /// What is left of the demand of a rule that its retreat makes better.
-    pub fn eased(&self, demand: Demand) -> Demand {
-        if self.retreat.is_some() { demand.min(Demand::Limit) } else { demand }
-    }
-
-    fn only_slowed(&self, config: &VehicleConfig) -> bool {
-        self.action.is_none_or(|action| action.slows(&self.sight(config)))
-    }
-
-    /// It is let go there, as this command says; what it was told before begins anew.
-    pub fn let_go(&mut self, retreat: Retreat) {
-        (self.retreat, self.action) = (Some(retreat), None);
-    }
-
-    /// Whether it does not hold at its fence.
-    pub const fn runs(&self) -> bool {
-        self.fence.runs()
-    }
-
-    /// Whether its retreat is over for reasons of its own: another demand, nobody who answers, its pilot, another mode, or a
-    /// command that was not taken.
-    pub fn retreat_is_over(&self, retreat: &Retreat, config: &VehicleConfig, now: Uptime) -> bool {
-        let told = self.told().filter(|told| told.id == retreat.id);
-        let failed = told.and_then(|told| told.ended).is_some_and(|(outcome, _)| outcome.0 != Outcome::Done.as_str());
-        let guided = self.state.mode == config.class.guided();
-        let astray = if retreat.shown { !guided } else { now >= retreat.begun.plus(SHOWS) };
-        let other = self.asked != Demand::None || self.estop.tripped() || self.steered() || !self.lease.live(now);
-        failed || astray || other || !self.state.armed
     }
 
     /// Whether a rule of its own is tripped.
@@ -351,27 +320,6 @@ impl Vehicle {
                 out.push(Effect::Rule { tripped, rule, vehicle: self.index, demand, reason: reason.to_owned() });
             }
         }
-    }
-
-    /// In whose name it goes on now after keep-out stopped it. `around`: other keep-out rules are against it; a siren sounds.
-    pub fn go_on(
-        &mut self,
-        config: &VehicleConfig,
-        keep_out: Demand,
-        around: (bool, bool),
-        now: Uptime,
-    ) -> Option<&str> {
-        let (meaning, armed) = (config.class.meaning(self.state.mode), self.state.armed);
-        let known = Known {
-            keep_out,
-            other: around.0 || self.demand(config) != Demand::None || self.steered() || self.commands.moves(),
-            on_mission: armed && meaning == Meaning::Auto,
-            held: armed && meaning == Meaning::Hold,
-            mission: (self.state.plans.mission, self.state.plans.mission_sum),
-            answered: self.lease.live(now),
-            sounds: around.1,
-        };
-        if self.resume.judge(&known, now) { self.lease.holder(now).or(self.lease.patrol(now)) } else { None }
     }
 
     /// Carries out the strongest demand.
