@@ -20,7 +20,7 @@ use serde_json::json;
 use super::Target::Most;
 use super::console::Console;
 use super::load::Load;
-use super::{last_line, percentiles, round};
+use super::{last_line, percentiles, prefer_this_thread, round};
 use crate::kafka::cache;
 use crate::process::{Process, free_tcp_port, free_udp_port, output};
 use crate::servers::Place;
@@ -380,6 +380,7 @@ fn serial_presses(busy: bool) -> anyhow::Result<Vec<f64>> {
 /// come when the read before ended, or the line would stand still while this thread is not scheduled; no packet leaves
 /// before it was read.
 fn read_line(mut port: File, told: &std::sync::mpsc::Sender<Instant>) {
+    prefer_this_thread();
     let (mut kept, mut bytes, mut idle): (Vec<u8>, _, _) = (Vec::new(), [0; 512], now());
     let mut read_at = now();
     while let Ok(len) = port.read(&mut bytes) {

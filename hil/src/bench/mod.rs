@@ -17,6 +17,10 @@ use std::io::Write;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 
 /// Runs a benchmark by name; all of them without one.
 ///
@@ -66,6 +70,16 @@ fn last_line(out: &mut impl Write, bench: &str, metrics: &Value, targets: &[Targ
     let line = json!({ "bench": bench, "metrics": metrics, "targets": named, "met": met });
     writeln!(out, "{line}")?;
     Ok(())
+}
+
+/// A witness must not wait for what it watches: SCHED_FIFO for this thread, where the system permits it.
+fn prefer_this_thread() {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    // Above the node's own threads.
+    let Ok(priority) = ThreadPriorityValue::try_from(60u8).map(ThreadPriority::Crossplatform) else { return };
+    if set_thread_priority_and_policy(thread_native_id(), priority, policy).is_err() {
+        tracing::warn!("the witness has no real-time priority: what it waits for is measured too");
+    }
 }
 
 fn number(parts: &Value, part: &str) -> f64 {
