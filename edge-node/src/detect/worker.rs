@@ -177,11 +177,13 @@ impl Worker {
             camera.view.accept();
         }
         let seen = camera.view.saw(config, &look, frame.captured);
-        if let Some(fault) = seen.turn {
+        let fault = camera.view.fault();
+        if fault.is_some() || seen.turn.is_some() {
+            // With each frame: what is told once may find no room.
             let zones = self.zones.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name);
-            for (zone, _) in zones {
-                (self.news)(News::Blind { zone, blind: fault.is_some() });
-            }
+            zones.for_each(|(zone, _)| (self.news)(News::Blind { zone, blind: fault.is_some() }));
+        }
+        if let Some(fault) = seen.turn {
             (self.news)(News::View { camera: frame.camera, fault });
             let view = fault.map_or("good", Fault::as_str).to_owned();
             match fault {

@@ -214,3 +214,23 @@ fn a_hold_asked_for_under_a_demand_sends_nothing_weaker() {
     assert!(rig.ask(COPTER, Verb::Hold).is_empty(), "never denied");
     assert_eq!(rig.orders(COPTER), told, "no BRAKE over LAND");
 }
+
+#[test]
+fn a_blind_camera_is_a_person_whatever_its_frames_show_and_while_that_is_told() {
+    let mut rig = Rig::new();
+    rig.pass(1000);
+    assert_eq!(rig.machine.demand(ROVER), Demand::None);
+    rig.give(Input::Blind { zone: 0, blind: true });
+    assert_eq!(rig.machine.demand(ROVER), Demand::Hold, "at once, with fresh frames");
+    for _ in 0..20 {
+        rig.pass(200);
+        rig.give(Input::Blind { zone: 0, blind: true });
+    }
+    let why = |rig: &Rig| rig.machine.rules().into_iter().find(|rule| rule.rule == "keep-out").unwrap().reason;
+    assert_eq!(why(&rig).as_deref(), Some("camera blind: a person is assumed in zone yard"));
+    // That it sees again was told and lost: it is not blind for ever, and must show the zone empty first.
+    rig.pass(2000);
+    assert_eq!(rig.machine.demand(ROVER), Demand::Hold);
+    rig.pass(2000);
+    assert_eq!(rig.machine.demand(ROVER), Demand::None);
+}

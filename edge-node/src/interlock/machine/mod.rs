@@ -222,7 +222,7 @@ impl Machine {
             Input::Seen { zone, present, people, captured } => {
                 self.watches(zone, |watch| watch.saw(present, people, captured));
             }
-            Input::Blind { zone, blind } => self.watches(zone, |watch| watch.blind(blind)),
+            Input::Blind { zone, blind } => self.watches(zone, |watch| watch.blind(blind, now)),
             Input::Request { id, vehicle, verb, by } => self.request(id, vehicle, (verb, by), now, out),
         }
         self.judge(now, out);

@@ -65,8 +65,8 @@ pub struct Watch {
     /// When somebody was last seen of whom no place is known.
     anywhere: Option<Uptime>,
     stale: bool,
-    /// What its camera shows cannot be believed.
-    blind: bool,
+    /// When it was last told that what its camera shows cannot be believed.
+    blind: Option<Uptime>,
     /// The first frame after the camera was stale: frames must show the zone empty for the clear time from here.
     back_since: Option<Uptime>,
 }
@@ -75,7 +75,7 @@ impl Watch {
     /// No frame was seen: a zone begins as stale.
     pub fn unseen() -> Self {
         let (seen, anywhere) = ([None; PLACES], None);
-        Self { last_frame: Uptime(0), last_present: None, seen, anywhere, stale: true, blind: false, back_since: None }
+        Self { last_frame: Uptime(0), last_present: None, seen, anywhere, stale: true, blind: None, back_since: None }
     }
 
     /// Whether its camera shows nothing fresh, or nothing that can be believed.
@@ -83,9 +83,9 @@ impl Watch {
         self.stale
     }
 
-    /// What its camera shows cannot be believed, or can again.
-    pub const fn blind(&mut self, blind: bool) {
-        self.blind = blind;
+    /// What its camera shows cannot be believed, which is told with each frame, or can again.
+    pub fn blind(&mut self, blind: bool, now: Uptime) {
+        self.blind = blind.then_some(now);
     }
 
     /// A frame was looked at.
@@ -127,7 +127,8 @@ impl Watch {
 
     /// Who may be in the zone: until fresh frames have shown nobody for the clear time.
     pub fn threat(&mut self, rule: &KeepOut, now: Uptime) -> Option<Threat> {
-        let stale = self.blind || now.since(self.last_frame) > rule.stale_after;
+        let blind = self.blind.is_some_and(|at| now.since(at) <= rule.stale_after);
+        let stale = blind || now.since(self.last_frame) > rule.stale_after;
         if self.stale && !stale {
             self.back_since = Some(self.last_frame);
         }
@@ -144,7 +145,7 @@ impl Watch {
         }
         let why = match (person, stale, back) {
             (true, ..) => "person",
-            (false, true, _) if self.blind => "camera blind: a person is assumed",
+            (false, true, _) if blind => "camera blind: a person is assumed",
             (false, true, _) => "camera stale: a person is assumed",
             (false, false, true) => "camera was stale: not yet seen clear",
             (false, false, false) => return None,
