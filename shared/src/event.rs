@@ -262,8 +262,11 @@ pub struct CameraHealth {
 pub struct CameraViewChanged {
     /// Camera name.
     pub camera: String,
-    /// `good`, or what is wrong: `frozen`, `dark`, `glaring`, `covered`, `blurred`, `moved`.
+    /// `good`, or what is wrong: `frozen`, `dark`, `glaring`, `covered`, `blurred`, `moved`; `accepted`: a supervisor says that
+    /// what it shows is its usual view.
     pub view: String,
+    /// Who accepted it.
+    pub by: String,
 }
 
 /// `alert.raised`, `alert.cleared`.

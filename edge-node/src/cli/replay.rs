@@ -120,7 +120,7 @@ fn when(head: &Head, at: Uptime) -> String {
 fn told(effects: &[Effect], names: &[String]) -> String {
     let name = |vehicle: &usize| names.get(*vehicle).map_or("", String::as_str);
     let one = |effect: &Effect| match effect {
-        Effect::Send(vehicle, order) | Effect::Pulse(vehicle, order) => format!("{} is told {order}", name(vehicle)),
+        Effect::Send(vehicle, order) | Effect::Pulse(vehicle, order, _) => format!("{} is told {order}", name(vehicle)),
         Effect::Again(vehicle, order, before) => format!("{} is told {order}, after {before} times", name(vehicle)),
         Effect::Ended { vehicle, verb, outcome, .. } => {
             format!("{verb} of {} is {} {}", name(vehicle), outcome.as_str(), outcome.detail())

@@ -320,6 +320,14 @@ impl Config {
             }
         }
         for (index, rule) in self.keep_out.iter().enumerate() {
+            let zone = self.zones.iter().find(|zone| zone.name == rule.zone);
+            let camera = zone.and_then(|zone| self.cameras.iter().find(|camera| camera.name == zone.camera));
+            if camera.is_some_and(|camera| camera.view().frozen_after > rule.clear_after) {
+                let expected = "expected at least view.frozen_after of its camera: a frozen picture would clear it";
+                return wrong(format!("keep_out[{index}].clear_after"), expected.into());
+            }
+        }
+        for (index, rule) in self.keep_out.iter().enumerate() {
             known(format!("keep_out[{index}].zone"), &rule.zone, &zones, "zone")?;
             for (n, vehicle) in rule.vehicles.iter().enumerate() {
                 known(format!("keep_out[{index}].vehicles[{n}]"), vehicle, &vehicles, "vehicle")?;

@@ -1,6 +1,7 @@
 //! What people may do about the whole site: press and reset the e-stop, look at the rules, read metrics.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -9,18 +10,21 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::event;
+use shared::event::{self, CameraViewChanged, Payload};
 use shared::ids::EventId;
-use tracing::info;
 use uuid::Uuid;
 
 use super::Shared;
 use super::live::outputs;
 use crate::clock;
+use crate::detect::worker::CameraView;
 use crate::health::Of;
 use crate::interlock::machine::{Input, RuleView, Source};
 use crate::interlock::rules::estop::{CONFIRM, Scope};
 use crate::interlock::words::Role;
+
+/// A picture older than this is not what a camera shows.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Who does it. Until the console has accounts, the name that the request gives.
 #[derive(Debug, Deserialize)]
@@ -168,7 +172,13 @@ pub async fn accept(
     if console.policy.role(&by) != Some(Role::Supervisor) {
         return problem(StatusCode::CONFLICT, "authority: only a supervisor accepts a camera's view", &[]);
     }
+    // What nobody sees now cannot be said to be right.
+    let fresh = |view: &CameraView| view.picture.is_some() && clock::uptime().since(view.captured) < FRESH;
+    if !camera.is_some_and(|camera| console.camera_views.borrow().get(camera).is_some_and(fresh)) {
+        return problem(StatusCode::CONFLICT, "it shows nothing now", &[]);
+    }
     accepted.store(true, Ordering::Relaxed);
-    info!(camera = name, by, "camera's view is accepted");
+    let changed = CameraViewChanged { camera: name.clone(), view: "accepted".into(), by };
+    console.journal.offer(console.journal.event(format!("camera/{name}"), Payload::CameraView(changed)));
     (StatusCode::ACCEPTED, Json(json!({ "accepted": name }))).into_response()
 }

@@ -170,8 +170,11 @@ impl Worker {
 
     /// Whether what a frame shows is evidence: a doubtful picture in which nobody is found proves nothing.
     fn look_at_view(&mut self, camera: &mut Camera, config: &ViewConfig, frame: &Frame, of: &Of) -> bool {
-        // What is smaller than a sketch is no camera's picture.
-        let Some(look) = view::look(&frame.picture) else { return true };
+        let Some(look) = view::look(&frame.picture) else {
+            // Smaller than a sketch: nobody would be found in it.
+            self.metrics.frames_doubted.get_or_create(of).inc();
+            return false;
+        };
         let accepted = self.accepted.get(frame.camera).is_some_and(|accepted| accepted.swap(false, Ordering::Relaxed));
         if accepted {
             camera.view.accept();
@@ -192,7 +195,7 @@ impl Worker {
             }
             self.keep(
                 format!("camera/{}", of.name),
-                Payload::CameraView(CameraViewChanged { camera: of.name.clone(), view }),
+                Payload::CameraView(CameraViewChanged { camera: of.name.clone(), view, by: String::new() }),
             );
         }
         if !seen.evidence {
@@ -233,6 +236,8 @@ impl Worker {
             }
             let (confirmation, presence) = camera.presence.entry(*index).or_default();
             let present = confirmation.step(best);
+            // Where one is found in a doubtful picture, others may be anywhere.
+            let people = if evidence { people } else { People::anywhere() };
             if evidence || present {
                 (self.news)(News::Seen { zone: *index, present, people, captured: frame.captured });
             }

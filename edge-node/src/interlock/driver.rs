@@ -172,10 +172,10 @@ impl Driver {
         self.recorder.after(kept, effects, now);
         for effect in effects.iter() {
             match effect {
-                Effect::Send(vehicle, order) => self.send(*vehicle, (*order, 0), usize::MAX, out),
+                Effect::Send(vehicle, order) => self.send(*vehicle, (*order, 0), None, out),
                 // Once: two pulses are one that ends closed.
-                Effect::Pulse(vehicle, order) => self.send(*vehicle, (*order, 0), 1, out),
-                Effect::Again(vehicle, order, before) => self.send(*vehicle, (*order, *before), usize::MAX, out),
+                Effect::Pulse(vehicle, order, way) => self.send(*vehicle, (*order, 0), Some(*way), out),
+                Effect::Again(vehicle, order, before) => self.send(*vehicle, (*order, *before), None, out),
                 Effect::Beat(vehicle) => beat(*vehicle, out),
                 // A renewal changes nothing that is shown.
                 Effect::Decided { kept: false, .. } => {}
@@ -213,10 +213,12 @@ impl Driver {
     }
 
     /// An order goes out on every link: which of them the vehicle hears is not known.
-    fn send(&self, vehicle: usize, (order, before): (Order, u8), links: usize, out: &mut Outputs) {
+    fn send(&self, vehicle: usize, (order, before): (Order, u8), one: Option<usize>, out: &mut Outputs) {
         let (Some(config), Some(ways)) = (self.vehicles.get(vehicle), out.ways.get(vehicle)) else { return };
+        let known = ways.iter().flatten().count().max(1);
         let ways = ways.iter().zip(&mut out.pens).filter_map(|(way, pens)| Some((way.as_ref()?, pens)));
-        for (way, pens) in ways.take(links) {
+        let (skipped, taken) = one.map_or((0, usize::MAX), |way| (way % known, 1));
+        for (way, pens) in ways.skip(skipped).take(taken) {
             order.write((config.class, config.sysid, before), &mut pens.observer, &mut out.buffer, |bytes| {
                 match way.urgent(bytes) {
                     true => self.metrics.demands_sent.inc(),

@@ -13,6 +13,8 @@ use shared::units::Uptime;
 pub const PULSE: Duration = Duration::from_secs(2);
 /// Without a word that it works for this time it does not.
 const HEARD: Duration = Duration::from_secs(3);
+/// More pulses than these without an answer: it does not work.
+const UNHEARD: u8 = 3;
 /// A relay is told so often to open.
 const OPENED: u8 = 3;
 
@@ -55,6 +57,8 @@ pub struct Line {
     heard: Uptime,
     /// It was heard to work since it was energised.
     works: bool,
+    /// Pulses that were not answered.
+    unheard: u8,
 }
 
 /// What to do about a line.
@@ -71,7 +75,7 @@ pub enum Turn {
 impl Line {
     /// Nothing is known of it.
     pub const fn new(now: Uptime) -> Self {
-        Self { energised: false, faulty: false, pulsed: None, opened: 0, heard: now, works: false }
+        Self { energised: false, faulty: false, pulsed: None, opened: 0, heard: now, works: false, unheard: 0 }
     }
 
     /// Whether it is energised.
@@ -93,7 +97,7 @@ impl Line {
     /// is new.
     pub fn found(&mut self, faulty: bool, now: Uptime) -> bool {
         if !faulty {
-            (self.heard, self.works) = (now, true);
+            (self.heard, self.works, self.unheard) = (now, true, 0);
         }
         std::mem::replace(&mut self.faulty, faulty) != faulty
     }
@@ -101,6 +105,9 @@ impl Line {
     /// It shall be energised or not: what to do, and whether what is known of it has changed.
     pub fn turn(&mut self, output: &Output, energised: bool, now: Uptime) -> (Turn, bool) {
         let before = std::mem::replace(&mut self.energised, energised);
+        if energised != before {
+            (self.works, self.opened, self.unheard) = (false, 0, 0);
+        }
         let due = self.pulsed.is_none_or(|at| now.since(at) >= PULSE);
         let turn = match output.relay {
             None => {
@@ -110,20 +117,27 @@ impl Line {
                 self.faulty |= silent;
                 return (Turn::Nothing, new || before != energised);
             }
-            Some(_) if energised && (due || !before) => Turn::Pulse,
+            Some(_) if energised && (due || !before) => {
+                self.unheard = self.unheard.saturating_add(1);
+                Turn::Pulse
+            }
             Some(_) if !energised && (before || due && self.opened < OPENED) => Turn::Open,
             Some(_) => Turn::Nothing,
         };
-        if energised != before {
-            (self.works, self.opened) = (false, 0);
-        }
+        // Nobody has answered these pulses: there is none, or no way there.
+        let silent = energised && self.unheard > UNHEARD && !std::mem::replace(&mut self.faulty, true);
         if turn != Turn::Nothing {
             self.pulsed = Some(now);
         }
         if turn == Turn::Open {
             self.opened += 1;
         }
-        (turn, before != energised)
+        (turn, before != energised || silent)
+    }
+
+    /// Which of the ways to its vehicle is tried: another one after each pulse that was not answered.
+    pub fn attempt(&self) -> usize {
+        usize::from(self.unheard.saturating_sub(1))
     }
 
     /// Its vehicle is heard again: its relay is opened again.

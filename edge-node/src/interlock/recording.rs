@@ -13,7 +13,7 @@ use shared::units::Uptime;
 use super::words::{Effect, Input};
 
 /// Version of the format.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Largest block, and what it may become when it is inflated.
 const BLOCK_MAX: usize = 4 << 20;
 const INFLATED_MAX: usize = 16 << 20;

@@ -248,8 +248,8 @@ pub enum Input {
 pub enum Effect {
     /// Write an order to a vehicle, now.
     Send(usize, Order),
-    /// Write an order to a vehicle on one link, now: it must not come twice.
-    Pulse(usize, Order),
+    /// Write an order to a vehicle on one link, now: it must not come twice. The last number says which of its ways.
+    Pulse(usize, Order, usize),
     /// Write the supervisor's heartbeat to a vehicle, now.
     Beat(usize),
     /// A rule tripped or cleared.

@@ -154,7 +154,7 @@ impl Rig {
         let mut out = Vec::new();
         self.machine.step(input, self.now, &mut out);
         for effect in &out {
-            if let Effect::Send(vehicle, order) | Effect::Pulse(vehicle, order) = effect {
+            if let Effect::Send(vehicle, order) | Effect::Pulse(vehicle, order, _) = effect {
                 self.sent.push((self.now, *vehicle, *order));
                 if self.obeys {
                     match order {

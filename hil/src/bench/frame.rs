@@ -60,7 +60,7 @@ pub fn measure() -> anyhow::Result<Found> {
     let node = format!(
         "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{}\"\n\n\
          [[vehicle]]\nname = \"rover\"\nclass = \"rover\"\nsysid = 1\nlinks = [\"radio\"]\n{ROVER_BRAKE}\n\
-         [[camera]]\nname = \"yard\"\nsource = \"mjpeg:http://{}/yard\"\n\n\
+         [[camera]]\nname = \"yard\"\nsource = \"mjpeg:http://{}/yard\"\nview = {{ frozen_after = \"0s\" }}\n\n\
          [[zone]]\nname = \"yard\"\ncamera = \"yard\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\n\
          [[keep_out]]\nzone = \"yard\"\nvehicles = [\"rover\"]\nclear_after = \"500ms\"\n",
         ports.link,

@@ -39,7 +39,7 @@ async fn a_camera_that_goes_dark_is_a_person_in_its_zone_until_it_sees_again() {
     let node = link("radio", &format!("udpin:127.0.0.1:{}", ports.link), "")
         + &pinned("rover", 1, "\"radio\"")
         + &format!(
-            "\n[[camera]]\nname = \"yard\"\nsource = \"mjpeg:http://127.0.0.1:{}/yard\"\n\n\
+            "\n[[camera]]\nname = \"yard\"\nsource = \"mjpeg:http://127.0.0.1:{}/yard\"\nview = {{ frozen_after = \"0s\" }}\n\n\
              [[zone]]\nname = \"yard\"\ncamera = \"yard\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\n\
              [[keep_out]]\nzone = \"yard\"\nvehicles = [\"rover\"]\nclear_after = \"1s\"\n",
             ports.camera

@@ -81,7 +81,7 @@ async fn a_rover_goes_on_by_itself_once_the_person_has_left_and_its_siren_has_so
     }
     let ports = Ports::free().unwrap();
     let yard = format!(
-        "\n[[camera]]\nname = \"yard\"\nsource = \"mjpeg:http://127.0.0.1:{}/yard\"\n\n\
+        "\n[[camera]]\nname = \"yard\"\nsource = \"mjpeg:http://127.0.0.1:{}/yard\"\nview = {{ frozen_after = \"0s\" }}\n\n\
          [[zone]]\nname = \"yard\"\ncamera = \"yard\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\n\
          [[keep_out]]\nzone = \"yard\"\nvehicles = [\"rover\"]\nclear_after = \"1s\"\nresume = \"automatic\"\n\n\
          [[output]]\nname = \"siren\"\npin = {{ relay = {{ vehicle = \"rover\", number = 0 }} }}\n\

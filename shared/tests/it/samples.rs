@@ -45,7 +45,7 @@ fn all() -> Vec<Payload> {
             age_ms: 700,
             error: "reset".into(),
         }),
-        Payload::CameraView(CameraViewChanged { camera: "gate".into(), view: "covered".into() }),
+        Payload::CameraView(CameraViewChanged { camera: "gate".into(), view: "accepted".into(), by: "ann".into() }),
         Payload::AlertRaised(alert()),
         Payload::AlertCleared(alert()),
         Payload::InterlockTripped(change()),

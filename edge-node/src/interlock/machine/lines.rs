@@ -81,12 +81,14 @@ impl Machine {
                 line.open_again();
             }
             let (turn, changed) = line.turn(output, wanted, now);
-            if let (Some((vehicle, relay)), Turn::Pulse | Turn::Open) = (output.relay, turn) {
-                // Open first: a pulse turns it twice, from wherever it is.
-                out.push(Effect::Send(vehicle, Order::Relay(relay, false)));
-                if turn == Turn::Pulse {
-                    out.push(Effect::Pulse(vehicle, Order::PulseRelay(relay)));
+            match (output.relay, turn) {
+                (Some((vehicle, relay)), Turn::Open) => out.push(Effect::Send(vehicle, Order::Relay(relay, false))),
+                (Some((vehicle, relay)), Turn::Pulse) => {
+                    // Opened first, since a pulse turns it twice from wherever it is; both on one way, in this order.
+                    let orders = [Order::Relay(relay, false), Order::PulseRelay(relay)];
+                    out.extend(orders.map(|order| Effect::Pulse(vehicle, order, line.attempt())));
                 }
+                _ => {}
             }
             if changed {
                 out.push(Effect::Output { output: index, energised: wanted, faulty: line.faulty() });

@@ -30,6 +30,8 @@ const INSIDE_FOR: Duration = Duration::from_secs(3);
 const TAKES_S: f32 = 1.0;
 /// Faster than allowed for this time is no noise.
 const OVER_FOR: Duration = Duration::from_millis(600);
+/// A way home that was not clear must be for this time.
+const CLEAR_FOR: Duration = Duration::from_secs(3);
 /// What wind may do to a vehicle that stays in its place in the air, m/s.
 const GUST_MPS: f32 = 1.0;
 
@@ -68,8 +70,10 @@ pub struct Watch {
     held: Option<(Uptime, f32)>,
     /// Since when it is faster than its brake test allows.
     over_since: Option<Uptime>,
-    /// It did not hold.
-    runs: bool,
+    /// It did not hold: what was chosen instead.
+    runs: Option<Demand>,
+    /// Since when something weaker would do.
+    weaker_since: Option<Uptime>,
 }
 
 /// What there is besides to stand.
@@ -79,8 +83,10 @@ pub struct Outs {
     pub home_clear: bool,
     /// Somebody may be where it would land.
     pub below: bool,
-    /// It is on a permitted way back in.
-    pub retreats: bool,
+    /// It is on a permitted way back in, or a pilot has it.
+    pub let_be: bool,
+    /// It is told to hold, and nothing else.
+    pub held: bool,
 }
 
 /// A vehicle and where it would stand.
@@ -128,17 +134,35 @@ impl Watch {
             Some(why) => Some(why),
             None => tripped.filter(|_| !inside).map(|(_, why)| why),
         };
-        if why.is_none() || outs.retreats {
-            (self.held, self.over_since, self.runs) = (None, None, false);
-        } else {
-            self.runs |= self.goes_on(sight, now);
+        if why.is_none() || outs.let_be {
+            (self.held, self.over_since, self.runs, self.weaker_since) = (None, None, None, None);
+        } else if self.runs.is_some() || outs.held && self.goes_on(sight, now) {
+            self.choose(outs, now);
         }
-        why.map(|why| if self.runs { further(outs) } else { (Demand::Hold, why) })
+        why.map(|why| self.runs.map_or((Demand::Hold, why), |chosen| (chosen, instead(chosen))))
+    }
+
+    /// Home, where the straight way is inside and clear, else down, where nobody is. At once where that is safer, and back only
+    /// after a while: a way that is clear for a moment is not.
+    fn choose(&mut self, outs: Outs, now: Uptime) {
+        let best = match outs {
+            Outs { home_clear: true, .. } => Demand::Return,
+            Outs { below: true, .. } => Demand::Hold,
+            _ => Demand::Land,
+        };
+        let at_once = match (self.runs, best) {
+            (None, _) | (Some(Demand::Return), _) | (Some(Demand::Land), Demand::Hold) => true,
+            (Some(chosen), best) => chosen == best,
+        };
+        let since = if at_once { None } else { Some(*self.weaker_since.get_or_insert(now)) };
+        if since.is_none_or(|since| now.since(since) >= CLEAR_FOR) {
+            (self.runs, self.weaker_since) = (Some(best), None);
+        }
     }
 
     /// Whether it does not hold, or so it seems: the way home is looked at then.
     pub const fn may_run(&self) -> bool {
-        self.runs || self.over_since.is_some()
+        self.runs.is_some() || self.over_since.is_some()
     }
 
     /// Whether it goes on, faster than its brake test allows, in the time that a hold needs to be taken and done.
@@ -154,17 +178,12 @@ impl Watch {
     }
 }
 
-/// What is demanded of a vehicle that does not hold: home, where the straight way is inside and clear, else down, where nobody
-/// is; looked at anew each time.
-const fn further(outs: Outs) -> (Demand, &'static str) {
-    match outs {
-        Outs { home_clear: true, .. } => {
-            (Demand::Return, "it does not hold at its fence: the way home is inside and clear")
-        }
-        Outs { below: true, .. } => {
-            (Demand::Hold, "it does not hold at its fence, the way home is not clear, and somebody may be below")
-        }
-        _ => (Demand::Land, "it does not hold at its fence, and the way home is not clear"),
+/// Why something is demanded of a vehicle that does not hold.
+const fn instead(chosen: Demand) -> &'static str {
+    match chosen {
+        Demand::Return => "it does not hold at its fence: the way home is inside and clear",
+        Demand::Land => "it does not hold at its fence, and the way home is not clear",
+        _ => "it does not hold at its fence, the way home is not clear, and somebody may be below",
     }
 }
 

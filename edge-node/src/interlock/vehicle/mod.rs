@@ -261,6 +261,12 @@ impl Vehicle {
 
     fn find(&mut self, rule: Rule, config: &VehicleConfig, around: &Around, now: Uptime) -> Hazard {
         let tripped = self.trip(rule);
+        let outs = Outs {
+            home_clear: self.home_clear,
+            below: self.below,
+            let_be: self.retreat.is_some() || self.steered(),
+            held: self.action.is_some_and(|action| action.demand() == Demand::Hold && action.begun()),
+        };
         let sight = Sight::new(config, &self.state);
         match rule {
             Rule::Link => link::hazard(&self.state, &self.beats, tripped, now),
@@ -273,7 +279,6 @@ impl Vehicle {
             }
             Rule::Asked => (self.asked != Demand::None).then_some((self.asked, "an operator asked for it")),
             Rule::Fence => around.policy.origin.as_ref().and_then(|origin| {
-                let outs = Outs { home_clear: self.home_clear, below: self.below, retreats: self.retreat.is_some() };
                 self.fence.hazard((self.index, &around.policy.fences, origin), outs, &sight, tripped, now)
             }),
             Rule::Separation => {

@@ -22,12 +22,19 @@ const SAMPLES: usize = 4;
 const BLIND_AFTER: Duration = Duration::from_secs(2);
 /// Good for this time: good again.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
-/// Another view for this time: moved. People and vehicles who fill the picture pass by.
+/// Another view for this time: moved, which somebody must accept. People and vehicles who fill the picture pass by.
 const MOVED_AFTER: Duration = Duration::from_secs(10);
 /// How fast the usual view follows what is seen: the light of a day, not of a minute.
 const FOLLOWS: Duration = Duration::from_secs(600);
 /// Looks after which the usual view is known.
 const KNOWN: u32 = 50;
+/// One look teaches no more than this time, whatever passed since the last.
+const TEACHES: Duration = Duration::from_secs(1);
+/// This part of the cells the same: the rest is a lamp, a clock, a name.
+const SAME: f32 = 0.95;
+const FLAT: f32 = 0.9;
+/// What was doubtful must be so much better to be good again.
+const BETTER: f32 = 0.1;
 /// Cells this far to each side are tried: a mast in the wind is no other view.
 const SHAKES: isize = 1;
 
@@ -69,11 +76,11 @@ pub struct ViewConfig {
     /// The same picture for this time is a frozen one; zero: never, as for a folder of pictures.
     #[serde(with = "shared::config::duration")]
     pub frozen_after: Duration,
-    /// Dark: a mean brightness below this, of 255.
+    /// Dark: half of the cells below this brightness, of 255.
     pub dark: f32,
-    /// Glaring: a mean brightness above this.
+    /// Glaring: half of the cells above this brightness.
     pub glaring: f32,
-    /// Covered: cells that differ by less than this, as a standard deviation of brightness.
+    /// Covered: nine of ten cells nearer to the middle one than this brightness.
     pub flat: f32,
     /// Blurred: less than this part of the usual sharpness.
     pub blurred: f32,
@@ -84,7 +91,7 @@ pub struct ViewConfig {
 impl Default for ViewConfig {
     fn default() -> Self {
         Self {
-            frozen_after: Duration::from_secs(10),
+            frozen_after: Duration::from_secs(2),
             dark: 10.0,
             glaring: 245.0,
             flat: 4.0,
@@ -103,8 +110,6 @@ pub struct Look {
     cells: [f32; CELLS],
     /// Mean difference of a pixel to its neighbours.
     sharpness: f32,
-    /// Of the samples: equal for the same picture.
-    sum: u64,
 }
 
 /// Looks at a picture; `None`: it has fewer pixels than a sketch.
@@ -121,14 +126,11 @@ pub fn look(picture: &Picture) -> Option<Look> {
         (u32::from(r) * 77 + u32::from(g) * 150 + u32::from(b) * 29) as f32 / 256.0
     };
     let (mut cells, mut sharpness) = ([0.0; CELLS], 0.0);
-    // FNV-1a, as far as the same samples give the same sum.
-    let mut sum = 0xcbf2_9ce4_8422_2325u64;
     for (row, y) in (0..down).map(|n| (n / SAMPLES, 1 + n * (height - 2) / down)) {
         for (column, x) in (0..across).map(|n| (n / SAMPLES, 1 + n * (width - 2) / across)) {
             let own = luma(x, y);
             let around = luma(x - 1, y) + luma(x + 1, y) + luma(x, y - 1) + luma(x, y + 1);
             sharpness += (4.0 * own - around).abs();
-            sum = (sum ^ u64::from((own * 64.0 + around * 7.0).to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
             if let Some(cell) = cells.get_mut(row * COLUMNS + column) {
                 *cell += own;
             }
@@ -136,7 +138,7 @@ pub fn look(picture: &Picture) -> Option<Look> {
     }
     let samples = (SAMPLES * SAMPLES) as f32;
     cells.iter_mut().for_each(|cell| *cell /= samples);
-    Some(Look { cells, sharpness: sharpness / (samples * CELLS as f32), sum })
+    Some(Look { cells, sharpness: sharpness / (samples * CELLS as f32) })
 }
 
 impl Look {
@@ -145,14 +147,16 @@ impl Look {
         likeness(&self.cells, &other.cells)
     }
 
-    fn mean(&self) -> f32 {
-        self.cells.iter().sum::<f32>() / CELLS as f32
+    /// Brightness of the middle cell.
+    fn median(&self) -> f32 {
+        let mut cells = self.cells;
+        cells.sort_unstable_by(f32::total_cmp);
+        cells.get(CELLS / 2).copied().unwrap_or_default()
     }
 
-    /// Standard deviation of the cells.
-    fn spread(&self) -> f32 {
-        let mean = self.mean();
-        (self.cells.iter().map(|cell| (cell - mean).powi(2)).sum::<f32>() / CELLS as f32).sqrt()
+    /// Part of the cells for which something holds.
+    fn share(&self, holds: impl Fn(usize, f32) -> bool) -> f32 {
+        self.cells.iter().enumerate().filter(|(n, cell)| holds(*n, **cell)).count() as f32 / CELLS as f32
     }
 }
 
@@ -212,9 +216,11 @@ pub struct Seen {
 #[derive(Debug, Clone, Default)]
 pub struct View {
     fault: Option<Fault>,
+    /// What is wrong of late, and since when anything was, without enough good frames since.
     doubt: Option<(Fault, Uptime)>,
     good_since: Option<Uptime>,
-    same: Option<(u64, Uptime)>,
+    /// The picture that may be frozen, and since when it is shown.
+    same: Option<(Look, Uptime)>,
     usual: Option<Usual>,
 }
 
@@ -226,18 +232,19 @@ impl View {
 
     /// Somebody says that what it shows now is what it should show.
     pub fn accept(&mut self) {
-        self.usual = None;
+        (self.usual, self.doubt) = (None, None);
     }
 
     /// A frame was looked at.
     pub fn saw(&mut self, config: &ViewConfig, look: &Look, captured: Uptime) -> Seen {
-        let fault = self.find(config, look, captured);
-        match fault {
-            None => self.doubt = None,
-            Some(fault) if self.doubt.is_none_or(|(doubt, _)| doubt != fault) => self.doubt = Some((fault, captured)),
-            Some(_) => {}
-        }
-        self.good_since = if fault.is_none() { self.good_since.or(Some(captured)) } else { None };
+        let found = self.find(config, look, captured);
+        self.good_since = if found.is_none() { self.good_since.or(Some(captured)) } else { None };
+        let good = self.good_since.is_some_and(|since| captured.since(since) >= GOOD_AFTER);
+        // One clock for every kind: what is blurred now and covered then sees as little.
+        self.doubt = match (found, self.doubt) {
+            (Some(fault), doubt) => Some((fault, doubt.map_or(captured, |(_, since)| since))),
+            (None, doubt) => doubt.filter(|_| !good),
+        };
         let lasts = |(fault, since): &(Fault, Uptime)| {
             let wait = match fault {
                 // It was frozen for its time already.
@@ -247,7 +254,6 @@ impl View {
             };
             captured.since(*since) >= wait
         };
-        let good = self.good_since.is_some_and(|since| captured.since(since) >= GOOD_AFTER);
         let next = match self.doubt.filter(lasts) {
             Some((fault, _)) => Some(fault),
             None if good => None,
@@ -255,34 +261,35 @@ impl View {
         };
         let turn = (next != self.fault).then_some(next);
         self.fault = next;
-        if fault.is_none() && self.fault.is_none() {
+        if self.doubt.is_none() && self.fault.is_none() {
             self.follow(look, captured);
         }
-        // Somebody close by may look like another view for a moment: that is for the detector to say.
-        let doubtful = fault.is_some_and(|fault| fault != Fault::Moved);
-        Seen { evidence: !doubtful && self.fault.is_none(), turn }
+        Seen { evidence: found.is_none() && self.fault.is_none(), turn }
     }
 
     fn find(&mut self, config: &ViewConfig, look: &Look, now: Uptime) -> Option<Fault> {
-        let (_, since) = *self.same.insert(self.same.filter(|(sum, _)| *sum == look.sum).unwrap_or((look.sum, now)));
+        let equal = |shown: &Look| look.share(|n, cell| shown.cells.get(n) == Some(&cell));
+        let same = self.same.take().filter(|(shown, _)| equal(shown) >= SAME);
+        let (_, since) = *self.same.insert(same.unwrap_or_else(|| (look.clone(), now)));
         if !config.frozen_after.is_zero() && now.since(since) >= config.frozen_after {
             return Some(Fault::Frozen);
         }
-        let (mean, flat) = (look.mean(), look.spread() < config.flat);
-        if mean < config.dark && flat {
+        let median = look.median();
+        if median < config.dark {
             return Some(Fault::Dark);
         }
-        if mean > config.glaring && flat {
+        if median > config.glaring {
             return Some(Fault::Glaring);
         }
-        if flat {
+        if look.share(|_, cell| (cell - median).abs() < config.flat) >= FLAT {
             return Some(Fault::Covered);
         }
         let usual = self.usual.as_ref().filter(|usual| usual.looks >= KNOWN)?;
-        if look.sharpness < config.blurred * usual.sharpness {
+        let more = if self.doubt.is_some() || self.fault.is_some() { BETTER } else { 0.0 };
+        if look.sharpness < (config.blurred + more) * usual.sharpness {
             return Some(Fault::Blurred);
         }
-        (likeness(&usual.cells, &look.cells) < config.moved).then_some(Fault::Moved)
+        (likeness(&usual.cells, &look.cells) < config.moved + more).then_some(Fault::Moved)
     }
 
     fn follow(&mut self, look: &Look, now: Uptime) {
@@ -290,7 +297,7 @@ impl View {
         // Until it is known it is the plain mean, afterwards it follows slowly, however many frames come.
         let part = match usual.looks {
             looks if looks < KNOWN => 1.0 / (looks + 1) as f32,
-            _ => (now.since(usual.at).as_secs_f32() / FOLLOWS.as_secs_f32()).clamp(0.0, 1.0),
+            _ => now.since(usual.at).min(TEACHES).as_secs_f32() / FOLLOWS.as_secs_f32(),
         };
         usual.looks = usual.looks.saturating_add(1);
         usual.at = now;
