@@ -17,10 +17,7 @@ use mavlink::dialects::ardupilotmega::{
 use mavlink::{MavHeader, MavlinkReader, write_v2_msg};
 use serde_json::json;
 
-use super::Target::Most;
-use super::console::Console;
-use super::load::Load;
-use super::{last_line, percentiles, prefer_this_thread, round};
+use super::{Target::Most, console::Console, last_line, load::Load, percentiles, prefer_this_thread, round};
 use crate::kafka::cache;
 use crate::process::{Process, free_tcp_port, free_udp_port, output};
 use crate::servers::Place;
