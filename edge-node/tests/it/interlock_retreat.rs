@@ -342,3 +342,41 @@ proptest! {
         prop_assert!(permitted || !plainly);
     }
 }
+
+#[test]
+fn fence_what_still_runs_is_held_before_it_may_go_anywhere() {
+    let (mut rig, _) = outside();
+    // Inside again, and fast towards the edge: where it would stop is outside.
+    let at = Point { east: 125.0, north: HERE.north };
+    rig.state[ROVER].position_deg = Some(deg(at));
+    rig.pass(4000);
+    assert!(!rig.tripped(ROVER, "fence"));
+    rig.slows = false;
+    (rig.state[ROVER].speed_mps, rig.state[ROVER].velocity_mps) = (5.0, (0.0, 5.0));
+    rig.state[ROVER].position_deg = Some(deg(at.plus(15.0, 0.0)));
+    rig.pass(400);
+    assert!(rig.tripped(ROVER, "fence"));
+    denied(&mut rig, ROVER, at.plus(-40.0, 0.0), "fence: ");
+    (rig.state[ROVER].speed_mps, rig.state[ROVER].velocity_mps) = (0.0, (0.0, 0.0));
+    rig.state[ROVER].position_deg = Some(deg(at.plus(24.0, 0.0)));
+    rig.pass(400);
+    assert_eq!(rig.ask(ROVER, Verb::GoTo(to(at.plus(-40.0, 0.0)))), [""; 0], "it stands");
+}
+
+#[test]
+fn fence_a_copter_that_does_not_hold_over_people_lands_on_nobody() {
+    for somebody in [true, false] {
+        let mut rig = ready(seen(), false);
+        rig.state[ROVER].position_deg = Some(deg(HERE.plus(-70.0, -90.0)));
+        rig.slows = false;
+        if somebody {
+            // All along its way; none is so near to where it begins.
+            let mut people = People::default();
+            (0..8).for_each(|n| people.add(Some(HERE.plus(40.0 + 13.0 * f64::from(n), 1.0))));
+            (rig.present, rig.people) = (true, people);
+        }
+        drive(&mut rig, COPTER, HERE.plus(30.0, 0.0), (8.0, 0.0), 11);
+        let lands = rig.orders(COPTER).contains(&Order::Mode(LAND));
+        assert_eq!(lands, !somebody, "{:?}", rig.orders(COPTER));
+    }
+}
