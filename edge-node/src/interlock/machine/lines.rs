@@ -65,7 +65,7 @@ impl Machine {
                 !latched.site && !self.estop.line_pressed(now) && !own().any(|(index, _)| latched.holds(index))
             }
         };
-        // A pilot who has the vehicle has its relays too.
+        // A pilot who has the vehicle has its relays, too.
         let steered = output.relay.and_then(|(vehicle, _)| self.vehicles.get(vehicle)).is_some_and(Vehicle::steered);
         self.pass.on_time(now) && !self.ending && !steered && output.energised_while.iter().any(so)
     }
@@ -81,7 +81,9 @@ impl Machine {
                 line.open_again();
             }
             let (turn, changed) = line.turn(output, wanted, now);
-            match (output.relay, turn) {
+            // Nothing is sent to what its pilot has: its relay opens by itself.
+            let relay = output.relay.filter(|_| !own.is_some_and(Vehicle::steered));
+            match (relay, turn) {
                 (Some((vehicle, relay)), Turn::Open) => out.push(Effect::Send(vehicle, Order::Relay(relay, false))),
                 (Some((vehicle, relay)), Turn::Pulse) => {
                     // Opened first, since a pulse turns it twice from wherever it is; both on one way, in this order.
