@@ -305,3 +305,21 @@ fn a_node_that_ends_energises_nothing_more() {
     rig.pass(400);
     assert_eq!(energised(&rig), [false; 4]);
 }
+
+#[test]
+fn nothing_is_sent_to_the_relay_of_what_its_pilot_has() {
+    let mut policy = equipped();
+    policy.outputs = vec![Output { vehicles: vec![COPTER], ..line("light", While::Armed, Some((COPTER, 2))) }];
+    let mut rig = patrolling(policy);
+    rig.state[COPTER].rc_us[4] = 1100;
+    rig.pass(1000);
+    rig.sent.clear();
+    rig.pass(3000);
+    assert!(!rig.orders(COPTER).is_empty(), "its light blinks");
+    (rig.state[COPTER].mode, rig.state[COPTER].rc_us[4]) = (5, 1500);
+    rig.pass(1000);
+    assert!(rig.tripped(COPTER, "pilot"));
+    rig.sent.clear();
+    rig.pass(8000);
+    assert_eq!(rig.orders(COPTER), []);
+}

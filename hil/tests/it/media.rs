@@ -76,7 +76,12 @@ async fn a_clip_reaches_the_centre_whole_and_is_not_begun_again_when_node_or_rel
     let sent: u64 = sent.unwrap().parse().unwrap();
     assert!(sent <= clip.len() as u64 - before + 600_000, "{sent} bytes, {before} were there");
     assert!(!partial(&site, hash).exists());
-    assert!(site.data().join(format!("media/sent/{hash}")).exists());
+    // The relay serves it a moment before the node has its answer.
+    let kept = async || match site.data().join(format!("media/sent/{hash}")).exists() {
+        true => Ok(()),
+        false => Err("it still waits".to_owned()),
+    };
+    eventually("the node to know that it is there", LONG, kept).await.unwrap();
     // The event that refers to it.
     let db = witness::sql(&site.place.postgres).await.unwrap();
     let sql = "SELECT count(*) FROM event_store WHERE event_type = 'media.stored' AND aggregate_id = 'camera/gate'
