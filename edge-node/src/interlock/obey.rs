@@ -14,9 +14,9 @@ use crate::vehicle::stop::StopTable;
 /// A report older than this says nothing about now.
 const FRESH: Duration = Duration::from_secs(2);
 /// Faster than allowed for this time is no noise.
-const FOR: Duration = Duration::from_millis(600);
+pub const FOR: Duration = Duration::from_millis(600);
 /// What wind may do to a vehicle that stays in its place in the air, m/s.
-const GUST_MPS: f32 = 1.0;
+pub const GUST_MPS: f32 = 1.0;
 /// Without progress for this time a vehicle does not return or land.
 const PROGRESS: Duration = Duration::from_secs(15);
 /// What counts as progress, metres: height, or distance over ground in hundred-thousandths of a degree.

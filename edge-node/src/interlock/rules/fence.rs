@@ -11,7 +11,7 @@ use shared::units::Uptime;
 use super::Hazard;
 use crate::ground::polygon::Polygon;
 use crate::ground::{Origin, Point};
-use crate::interlock::obey::Sight;
+use crate::interlock::obey::{FOR, GUST_MPS, Sight};
 use crate::interlock::words::Demand;
 use crate::vehicle::Class;
 
@@ -28,12 +28,8 @@ const INSIDE_FOR: Duration = Duration::from_secs(3);
 
 /// A hold is taken within this time, seconds.
 const TAKES_S: f32 = 1.0;
-/// Faster than allowed for this time is no noise.
-const OVER_FOR: Duration = Duration::from_millis(600);
 /// A way home that was not clear must be for this time.
 const CLEAR_FOR: Duration = Duration::from_secs(3);
-/// What wind may do to a vehicle that stays in its place in the air, m/s.
-const GUST_MPS: f32 = 1.0;
 
 /// Which side of a fence is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -174,7 +170,7 @@ impl Watch {
         let stops = sight.class.flies() && sight.class != Class::Plane && sight.state.armed;
         let over = stops && speed > sight.stops.profile_mps(from, after_s) + GUST_MPS;
         self.over_since = if over { self.over_since.or(Some(now)) } else { None };
-        self.over_since.is_some_and(|since| now.since(since) >= OVER_FOR)
+        self.over_since.is_some_and(|since| now.since(since) >= FOR)
     }
 }
 

@@ -17,7 +17,7 @@ pub const RENEWAL: Duration = Duration::from_secs(2);
 /// The longest patrol that can be authorised.
 pub const PATROL_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Slower than this is standing: noise of a satellite receiver, m/s.
-const MOVING_MPS: f32 = 0.3;
+pub const MOVING_MPS: f32 = 0.3;
 
 /// And upwards or downwards, m/s.
 const CLIMBING_MPS: f32 = 0.5;

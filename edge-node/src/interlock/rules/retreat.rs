@@ -9,14 +9,13 @@ use shared::units::Uptime;
 
 use super::fence::{Fence, Side};
 use super::keep_out::{Ground, POSITION_ERROR_M, Threat, WALK_MPS};
+use super::lease::MOVING_MPS;
 use crate::ground::Point;
 
 /// Places that a way is looked at by, beside the edges that it crosses.
 const PLACES: u32 = 64;
 /// What a margin may shrink by and still count as kept: noise of positions, metres.
 const NOISE_M: f64 = 0.2;
-/// A speed of less than this is noise, m/s.
-const STANDING_MPS: f64 = 0.3;
 /// How far ahead it is looked where it goes, seconds.
 const AHEAD_S: f64 = 0.5;
 /// A retreat lasts as long as this.
@@ -72,12 +71,12 @@ impl Going {
     }
 
     fn stands(&self) -> bool {
-        self.speed() < STANDING_MPS
+        self.speed() < f64::from(MOVING_MPS)
     }
 }
 
 /// Metres that a place is inside what is allowed; negative outside.
-pub fn margin<'a>(fences: impl Iterator<Item = &'a Fence> + Clone, at: Point) -> f64 {
+fn margin<'a>(fences: impl Iterator<Item = &'a Fence> + Clone, at: Point) -> f64 {
     let inside = |fence: &Fence| {
         let edge = fence.polygon.edge_distance(at);
         if fence.polygon.contains(at) { edge } else { -edge }
