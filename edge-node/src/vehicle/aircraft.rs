@@ -91,9 +91,9 @@ impl Skies {
         Ok(due.then(|| known.seen.clone()))
     }
 
-    /// Those that were heard of within a minute.
-    pub fn all(&self, now: Uptime) -> Vec<Aircraft> {
-        self.known.iter().filter(|known| now.since(known.at) < GONE).cloned().collect()
+    /// Those that were heard of within a minute, when the last one was.
+    pub fn all(&self) -> Vec<Aircraft> {
+        self.known.clone()
     }
 }
 

@@ -158,7 +158,7 @@ impl Hub {
                 let due = pending.shown.is_none_or(|at| now.since(at) >= SHOWN);
                 if due && std::mem::take(&mut pending.seen) {
                     pending.shown = Some(now);
-                    self.skies.send_replace(pending.skies.all(now));
+                    self.skies.send_replace(pending.skies.all());
                 }
             }
             if told {
