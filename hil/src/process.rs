@@ -39,6 +39,19 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
+    /// Its resident memory as the kernel has it, now and at most so far, MiB.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn memory_mib(&self) -> anyhow::Result<(f64, f64)> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).context("read a process's memory")?;
+        let mib = |key: &str| -> Option<f64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
+        };
+        Ok((mib("VmRSS:").context("find VmRSS")?, mib("VmHWM:").context("find VmHWM")?))
+    }
+
     /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()

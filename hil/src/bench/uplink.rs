@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::Target::{Least, Most};
 use super::{last_line, median, round};
 use crate::dictionary::batches;
-use crate::process::{Process, output};
+use crate::process::output;
 use crate::servers::Servers;
 use crate::site::{Plan, Ports, Site};
 use crate::wait::{eventually, now};
@@ -184,16 +184,6 @@ pub async fn run(out: &mut impl Write) -> anyhow::Result<()> {
     last_line(out, "uplink", &Value::Object(metrics), &targets)
 }
 
-/// Resident memory of a process, now and at most so far, MiB.
-fn resident(node: &Process) -> anyhow::Result<(f64, f64)> {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", node.id())).context("read the node's memory")?;
-    let mib = |key: &str| -> Option<f64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
-    };
-    Ok((mib("VmRSS:").context("find VmRSS")?, mib("VmHWM:").context("find VmHWM")?))
-}
-
 async fn drain(out: &mut impl Write, metrics: &mut serde_json::Map<String, Value>) -> anyhow::Result<()> {
     let servers = Servers::start()?;
     let place = servers.addresses().place("drain").await?;
@@ -211,7 +201,7 @@ async fn drain(out: &mut impl Write, metrics: &mut serde_json::Map<String, Value
     };
     eventually("the node to have counted its backlog", DRAIN, looked).await?;
     let node = site.node.as_ref().context("run the node")?;
-    let (before, _) = resident(node)?;
+    let (before, _) = node.memory_mib()?;
     site.start_relay()?;
     let begun = now();
     let db = sql(&site.place.postgres).await?;
@@ -226,7 +216,7 @@ async fn drain(out: &mut impl Write, metrics: &mut serde_json::Map<String, Value
     eventually("the drain", DRAIN, look).await?;
     let seconds = begun.elapsed().as_secs_f64();
     let stored: i64 = db.query_one("SELECT count(*) FROM event_store", &[]).await?.get(0);
-    let (_, most) = resident(site.node.as_ref().context("run the node")?)?;
+    let (_, most) = site.node.as_ref().context("run the node")?.memory_mib()?;
     let messages = kafka_messages(&site.place.kafka, &site.place.topic_prefix)?;
     anyhow::ensure!(
         stored.unsigned_abs() >= BACKLOG && messages >= BACKLOG,

@@ -31,13 +31,6 @@ fn announcement(system_id: u8, component_id: u8) -> Vec<u8> {
     packet
 }
 
-/// Resident memory of a process in MiB, as the kernel has it.
-fn resident_mib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_vehicles_that_announce_themselves_are_counted_and_take_nothing_from_ours() {
     let ports = Ports::free().unwrap();
@@ -47,7 +40,7 @@ async fn a_thousand_vehicles_that_announce_themselves_are_counted_and_take_nothi
     site.start_sim().unwrap();
     site.start_node().unwrap();
     go(&site, &["rover"]).await;
-    let before = resident_mib(site.node.as_ref().unwrap().id());
+    let before = site.node.as_ref().unwrap().memory_mib().unwrap().0;
     // Each from an address of its own, ten times; every fourth in our rover's name.
     let mut sent = 0;
     for n in 0..1000u16 {
@@ -76,8 +69,8 @@ async fn a_thousand_vehicles_that_announce_themselves_are_counted_and_take_nothi
     let metrics = site.metrics().await.unwrap();
     let late = metrics.lines().find_map(|line| line.strip_prefix("picket_safety_loop_max_us "));
     assert!(late.is_some_and(|us| us.parse::<u64>().unwrap() < 250_000), "the loop was late: {late:?}");
-    let after = resident_mib(site.node.as_ref().unwrap().id());
-    assert!(after < before + 32, "{before} MiB before, {after} after");
+    let after = site.node.as_ref().unwrap().memory_mib().unwrap().0;
+    assert!(after < before + 32.0, "{before} MiB before, {after} after");
 }
 
 #[tokio::test(flavor = "multi_thread")]
