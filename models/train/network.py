@@ -1,0 +1,103 @@
+"""The yard detector: a small YOLO shaped by what tract multiplies fast (dense 3x3 and 1x1 products, few depthwise ones).
+
+Input: 1 x 12 x H/2 x W/2, RGB from 0 to 1, space to depth: each 2 x 2 block of pixels is twelve planes, three colours
+of (row, column) (0,0), (1,0), (0,1), (1,1) in this order. Output: 1 x N x (5 + classes), as YOLOX's head: offsets and
+log sizes of strides 8, 16, 32, then sigmoids of objectness and classes.
+"""
+
+import torch
+from torch import nn
+
+CLASSES = ["person", "car", "truck", "drone", "animal"]
+STRIDES = (8, 16, 32)
+
+
+def conv(inputs, outputs, size=3, stride=1, groups=1):
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03),
+        nn.SiLU(inplace=True),
+    )
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, channels, hidden):
+        super().__init__()
+        self.body = nn.Sequential(conv(channels, hidden, 1), conv(hidden, channels, 3))
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+class Pools(nn.Module):
+    """Spatial pyramid pooling by chained 5 x 5 pools: 5, 9 and 13 wide."""
+
+    def __init__(self, channels, hidden):
+        super().__init__()
+        self.less, self.more = conv(channels, hidden, 1), conv(4 * hidden, channels, 1)
+        self.pool = nn.MaxPool2d(5, 1, 2)
+
+    def forward(self, x):
+        parts = [self.less(x)]
+        for _ in range(3):
+            parts.append(self.pool(parts[-1]))
+        return self.more(torch.cat(parts, 1))
+
+
+def separable(channels):
+    return nn.Sequential(conv(channels, channels, 3, groups=channels), conv(channels, channels, 1))
+
+
+class Yard(nn.Module):
+    def __init__(self, classes=len(CLASSES)):
+        super().__init__()
+        self.stem = conv(12, 24, 3, 2)
+        self.eighth = nn.Sequential(conv(24, 64, 3, 2), Bottleneck(64, 32))
+        self.sixteenth = nn.Sequential(conv(64, 128, 3, 2), Bottleneck(128, 48), Bottleneck(128, 48))
+        self.thirtysecond = nn.Sequential(conv(128, 128, 3, 2), Bottleneck(128, 64), Pools(128, 64))
+        self.laterals = nn.ModuleList([conv(64, 64, 1), conv(128, 64, 1), conv(128, 64, 1)])
+        self.up = nn.Upsample(scale_factor=2, mode="nearest")
+        self.smooth = nn.ModuleList([separable(64), separable(64)])
+        self.towers = nn.ModuleList([nn.Sequential(separable(64), separable(64)) for _ in STRIDES])
+        self.heads = nn.ModuleList([nn.Conv2d(64, 5 + classes, 1) for _ in STRIDES])
+        for head in self.heads:
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.constant_(head.bias, 0.0)
+            nn.init.constant_(head.bias[4:5], -4.6)
+            nn.init.constant_(head.bias[5:], -2.0)
+
+    def raw(self, x):
+        """Logits, 1 x N x (5 + classes)."""
+        eighth = self.eighth(self.stem(x))
+        sixteenth = self.sixteenth(eighth)
+        coarse = self.laterals[2](self.thirtysecond(sixteenth))
+        middle = self.smooth[1](self.laterals[1](sixteenth) + self.up(coarse))
+        fine = self.smooth[0](self.laterals[0](eighth) + self.up(middle))
+        levels = zip((fine, middle, coarse), self.towers, self.heads)
+        return torch.cat([head(tower(level)).flatten(2) for level, tower, head in levels], 2).transpose(1, 2)
+
+    def forward(self, x):
+        raw = self.raw(x)
+        return torch.cat([raw[..., :4], raw[..., 4:].sigmoid()], 2)
+
+
+def planes(pictures):
+    """B x 3 x H x W -> B x 12 x H/2 x W/2."""
+    return torch.cat([pictures[..., row::2, column::2] for column in (0, 1) for row in (0, 1)], 1)
+
+
+def cells(height, width):
+    """Left top corners of the cells and their strides, N x 2 and N."""
+    corners, strides = [], []
+    for stride in STRIDES:
+        ys, xs = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
+        corners.append(torch.stack((xs, ys), 2).reshape(-1, 2).float())
+        strides.append(torch.full((corners[-1].shape[0],), float(stride)))
+    return torch.cat(corners), torch.cat(strides)
+
+
+def boxes(raw, corners, strides):
+    """Left, top, right, bottom in pixels of the input, B x N x 4."""
+    centre = (raw[..., :2] + corners) * strides[:, None]
+    half = raw[..., 2:4].clamp(max=8).exp() * strides[:, None] / 2
+    return torch.cat((centre - half, centre + half), -1)

@@ -1,0 +1,163 @@
+"""Trains the yard detector from scratch (or goes on from weights) and writes ONNX.
+
+    python3 train.py --data FOLDER... --check FOLDER --out yard.onnx [--epochs 30] [--start weights.pt]
+
+FOLDER: pictures of `sim render`, or real ones in YOLO's format (images/, labels/, names.yaml) or COCO's
+(images/, annotations.json). Debian 12's python3-torch 1.13.1, python3-numpy 1.24.2, python3-pil 9.4.0; CPU.
+"""
+
+import argparse
+import copy
+import json
+import math
+import time
+
+import torch
+
+from data import HEIGHT, WIDTH, Pictures, spoil, stacked
+from loss import ious, loss
+from network import CLASSES, Yard, boxes, cells, planes
+
+LEAST_PX = 12.0
+
+
+def detect(raw, corners, strides, least=0.01):
+    """Boxes of one picture after suppression at IoU 0.45: (class, score, box), best first."""
+    scores = raw[:, 4:5].sigmoid() * raw[:, 5:].sigmoid()
+    best, kinds = scores.max(1)
+    keep = best >= least
+    best, kinds, found = best[keep], kinds[keep], boxes(raw, corners, strides)[keep]
+    order = best.argsort(descending=True)[:300]
+    best, kinds, found = best[order], kinds[order], found[order]
+    overlap = ious(found[:, None], found[None]) * (kinds[:, None] == kinds[None])
+    kept = []
+    for n in range(len(order)):
+        if all(overlap[n, other] <= 0.45 for other in kept):
+            kept.append(n)
+    return kinds[kept], best[kept], found[kept]
+
+
+@torch.no_grad()
+def check(model, pictures, size=256):
+    """mAP50 and the people found at 0.1 false ones a picture, of things of 12 px and more; the rest is not asked for."""
+    model.eval()
+    corners, strides = cells(HEIGHT, WIDTH)
+    hits = {c: [] for c in range(len(CLASSES))}
+    real = dict.fromkeys(hits, 0)
+    count = min(len(pictures), size)
+    for at in range(0, count, 32):
+        images, labels = pictures.batch(torch.arange(at, min(at + 32, count)))
+        for raw, label in zip(model.raw(planes(images)), labels):
+            kinds, scores, found = detect(raw, corners, strides)
+            large = (label[:, 3:] - label[:, 1:3]).amax(1) >= LEAST_PX
+            asked = (label[:, 0] >= 0) & large
+            spared = (label[:, 0] == -2) | ((label[:, 0] >= 0) & ~large)
+            for c in hits:
+                mine = label[asked & (label[:, 0] == c), 1:]
+                real[c] += len(mine)
+                free = torch.ones(len(mine), dtype=torch.bool)
+                for score, box in zip(scores[kinds == c], found[kinds == c]):
+                    overlap = ious(box, mine) * free if len(mine) else torch.zeros(1)
+                    if len(mine) and overlap.max() >= 0.5:
+                        free[overlap.argmax()] = False
+                        hits[c].append((float(score), True))
+                    elif not (ious(box, label[spared, 1:]) > 0.1).any() and (box[2:] - box[:2]).max() >= LEAST_PX * 0.8:
+                        hits[c].append((float(score), False))
+    result = {}
+    for c, name in enumerate(CLASSES):
+        found = sorted(hits[c], reverse=True)
+        right, wrong, curve = 0, 0, []
+        recall_at = 0.0
+        for _, good in found:
+            right, wrong = right + good, wrong + (not good)
+            curve.append((right / max(real[c], 1), right / (right + wrong)))
+            if wrong <= 0.1 * count:
+                recall_at = right / max(real[c], 1)
+        points = [max((p for r, p in curve if r >= t / 100), default=0.0) for t in range(101)]
+        result[name] = {"AP50": round(sum(points) / 101, 4), "recall": round(recall_at, 4), "real": real[c]}
+    result["mAP50"] = round(sum(result[name]["AP50"] for name in CLASSES) / len(CLASSES), 4)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True)
+    parser.add_argument("--check", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", help="weights (.pt) to go on from")
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    random = torch.Generator().manual_seed(args.seed)
+    data, held = Pictures(args.data), Pictures([args.check])
+    print(f"{len(data)} pictures, {len(held)} to check with", flush=True)
+    model = Yard()
+    if args.start:
+        model.load_state_dict(torch.load(args.start))
+    model = model.to(memory_format=torch.channels_last)
+    mean = copy.deepcopy(model)
+    decay, rest = [], []
+    for name, value in model.named_parameters():
+        (decay if value.ndim > 1 else rest).append(value)
+    groups = [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=args.rate)
+    steps = args.epochs * (len(data) // args.batch)
+    grids = {height: cells(height, WIDTH) for height in (HEIGHT, WIDTH)}
+    step, begun = 0, time.time()
+    for epoch in range(args.epochs):
+        order, sums = torch.randperm(len(data), generator=random), torch.zeros(3)
+        model.train()
+        for at in range(0, len(data) - args.batch + 1, args.batch):
+            share = step / steps
+            rate = args.rate * (min(1, (step + 1) / 300) * (0.5 * (1 + math.cos(math.pi * share)) * 0.98 + 0.02))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            images, labels = data.batch(order[at : at + args.batch])
+            # The last tenth meets pictures as they are.
+            if share < 0.9:
+                images, labels = spoil(images, labels, random)
+            elif step % 2:
+                images = images.flip(3)
+                left = labels[..., 1].clone()
+                labels[..., 1], labels[..., 3] = WIDTH - labels[..., 3], WIDTH - left
+            if step % 6 == 5:
+                images, labels = stacked(images, labels, WIDTH)
+            corners, strides = grids[images.shape[2]]
+            raw = model.raw(planes(images).contiguous(memory_format=torch.channels_last)).float()
+            parts = loss(raw, boxes(raw, corners, strides), labels, corners, strides)
+            total = 5 * parts[0] + parts[1] + parts[2]
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            optimiser.step()
+            step += 1
+            keep = 0.9995 * (1 - math.exp(-step / 1000))
+            with torch.no_grad():
+                for ours, theirs in zip(mean.state_dict().values(), model.state_dict().values()):
+                    if ours.dtype.is_floating_point:
+                        ours.mul_(keep).add_(theirs, alpha=1 - keep)
+                    else:
+                        ours.copy_(theirs)
+            sums += torch.tensor([float(part) for part in parts])
+            if step % 100 == 0:
+                print(f"step {step}/{steps} {time.time() - begun:.0f} s", *(round(float(p), 3) for p in parts), flush=True)
+        mean_loss = (sums / max(1, len(data) // args.batch)).tolist()
+        result = check(mean, held) if epoch % 3 == 2 or epoch == args.epochs - 1 else {}
+        print(json.dumps({"epoch": epoch + 1, "seconds": round(time.time() - begun), "loss": [round(v, 3) for v in mean_loss], **result}), flush=True)
+        torch.save(mean.state_dict(), args.out.replace(".onnx", ".pt"))
+    export(mean, args.out)
+
+
+def export(model, path):
+    """One file for every size: height and width are named, not fixed."""
+    model = model.to(memory_format=torch.contiguous_format).eval()
+    torch.onnx.export(model, torch.zeros(1, 12, HEIGHT // 2, WIDTH // 2), path, opset_version=13,
+                      input_names=["planes"], output_names=["boxes"],
+                      dynamic_axes={"planes": {2: "rows", 3: "columns"}, "boxes": {1: "cells"}})
+
+
+if __name__ == "__main__":
+    main()
