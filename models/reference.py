@@ -84,4 +84,5 @@ def main():
     print(json.dumps({part: statistics.median(values) for part, values in parts.items()}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// One label: the camera, link, lane or reason a count is about.
@@ -26,18 +28,52 @@ impl Of {
 
 /// A family of counters.
 pub type Counts = Family<Of, Counter>;
+/// Upper ends of the buckets of times, in seconds: fine where the promises are.
+const TIMES_S: [f64; 20] = [
+    0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0,
+];
+
+/// A family of distributions of time, in seconds.
+#[derive(Debug, Clone)]
+pub struct Times(Family<Of, Histogram, fn() -> Histogram>);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(TIMES_S)))
+    }
+}
+
+impl Times {
+    /// One more.
+    pub fn observe(&self, of: &Of, time: Duration) {
+        self.0.get_or_create(of).observe(time.as_secs_f64());
+    }
+}
+
 /// A family of gauges.
 pub type Gauges = Family<Of, Gauge>;
 
 /// The node's counters. Cheap to clone; all clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
+    /// Age of a frame when the detector takes it, by camera.
+    pub frame_age: Times,
+    /// Time from a frame's capture to the hand-over of its events to the journal, by camera.
+    pub frame_told: Times,
     /// Frames that reached the mailbox, by camera.
     pub frames: Counts,
     /// Frames dropped because the detector was slower, by camera.
     pub frames_dropped: Counts,
     /// Pictures that could not be read or decoded, by camera.
     pub frames_bad: Counts,
+    /// Frames beyond `detect_fps`, by camera.
+    pub frames_skipped: Counts,
+    /// Frames in which nothing moved: the detector was spared, by camera.
+    pub frames_still: Counts,
+    /// Frames of which a part was looked at, by camera.
+    pub frames_part: Counts,
+    /// Frames that were too old when their turn came, by camera.
+    pub frames_late: Counts,
     /// Frames that are no evidence, by camera.
     pub frames_doubted: Counts,
     /// Detections, by camera.
@@ -84,6 +120,12 @@ pub struct Metrics {
     pub journal_scrubs: Counter,
     /// Bytes of pictures and clips sent, those sent twice included.
     pub media_bytes: Counter,
+    /// Clips and pictures kept, by media type.
+    pub footage: Counts,
+    /// Units of streams and pictures that the thread of clips had no room for.
+    pub footage_lost: Counter,
+    /// Clips and pictures that could not be kept.
+    pub footage_failures: Counter,
     /// Messages from the centre, by what became of them.
     pub downlink: Counts,
     registry: Arc<Registry>,
@@ -95,8 +137,14 @@ impl Metrics {
         let mut m = Self::default();
         let mut r = Registry::with_prefix("picket");
         r.register("camera_frames", "Frames received", m.frames.clone());
+        r.register("camera_frame_age_seconds", "Age of frames when the detector takes them", m.frame_age.0.clone());
+        r.register("camera_frame_told_seconds", "Capture of a frame to its events", m.frame_told.0.clone());
         r.register("camera_frames_dropped", "Frames dropped before the detector", m.frames_dropped.clone());
         r.register("camera_frames_bad", "Pictures that could not be decoded", m.frames_bad.clone());
+        r.register("camera_frames_skipped", "Frames beyond detect_fps", m.frames_skipped.clone());
+        r.register("camera_frames_still", "Frames in which nothing moved", m.frames_still.clone());
+        r.register("camera_frames_part", "Frames of which a part was looked at", m.frames_part.clone());
+        r.register("camera_frames_late", "Frames too old when their turn came", m.frames_late.clone());
         r.register("camera_frames_doubted", "Frames that prove nothing", m.frames_doubted.clone());
         r.register("detections", "Objects detected", m.detections.clone());
         r.register("inference_failures", "Inferences that failed", m.inference_failures.clone());
@@ -120,6 +168,9 @@ impl Metrics {
         r.register("journal_damaged_places", "Damaged places of the last scrub", m.journal_damaged.clone());
         r.register("journal_scrubs", "Passes over the journal", m.journal_scrubs.clone());
         r.register("media_sent_bytes", "Bytes of media sent", m.media_bytes.clone());
+        r.register("footage", "Clips and pictures kept", m.footage.clone());
+        r.register("footage_lost", "Units and pictures without room", m.footage_lost.clone());
+        r.register("footage_failures", "Clips and pictures that could not be kept", m.footage_failures.clone());
         r.register("downlink_messages", "Messages from the centre", m.downlink.clone());
         m.registry = Arc::new(r);
         m

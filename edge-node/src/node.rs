@@ -10,7 +10,6 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
-use shared::config::ConfigError;
 use shared::event::{NodeStarted, NodeStopped, Payload};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -21,11 +20,10 @@ use tracing::{error, info, warn};
 use crate::alert::{self, Signal};
 use crate::bridge;
 use crate::clock::{self, Stamp};
-use crate::config::{Config, ModelConfig};
+use crate::config::Config;
 use crate::console::{self, Console};
-use crate::detect::manifest::{Manifest, ModelError};
-use crate::detect::model::Model;
-use crate::detect::worker::{CameraView, Worker};
+use crate::detect::manifest::ModelError;
+use crate::detect::worker::CameraView;
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
 use crate::interlock::driver::Driver;
@@ -38,8 +36,7 @@ use crate::journal::scrub;
 use crate::journal::writer;
 use crate::media::Media;
 use crate::policy;
-use crate::sensor::camera::capture::Capture;
-use crate::sensor::frame::Mailbox;
+use crate::seeing::{self, Seeing};
 use crate::stages::{Stages, join};
 use crate::uplink::downlink::Downlink;
 use crate::uplink::driver::{Uplink, View as UplinkView};
@@ -235,6 +232,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let accepted: Arc<[AtomicBool]> = config.cameras.iter().map(|_| AtomicBool::new(false)).collect();
     let (camera_show, camera_views) = watch::channel(vec![CameraView::default(); config.cameras.len()]);
+    let (pictures, answering) = seeing::on_demand(&config);
     let console = Console {
         node: config.node.clone(),
         folder: config.data.clone(),
@@ -245,6 +243,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         vehicles: config.vehicles.clone(),
         outputs: config.outputs.iter().map(|output| output.name.clone()).collect(),
         camera_views,
+        pictures,
         accepted: accepted.clone(),
         vehicle_views,
         aircraft,
@@ -255,7 +254,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         tasks: vehicle_tasks,
         policy,
         journal: journal.clone(),
-        media,
+        media: media.clone(),
         metrics: metrics.clone(),
     };
     let listener = runtime.block_on(TcpListener::bind(config.listen)).context("bind the console's address")?;
@@ -265,7 +264,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         runtime.handle(),
     );
 
-    let model = match config.model.as_ref().map(|model| load(&config, model)) {
+    let model = match config.model.as_ref().map(|model| seeing::load(&config, model)) {
         Some(Err(error)) if !error.is::<ModelError>() => return Err(error),
         Some(Err(error)) => {
             // Vehicles and e-stop go on; a zone that nothing looks at counts as occupied.
@@ -280,33 +279,22 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         None => None,
     };
     if let Some(model) = model {
-        let mailbox = Arc::new(Mailbox::new(config.cameras.len()));
-        let worker = Worker {
-            min_score: config.model.as_ref().map_or(1.0, |model| model.min_score),
+        let stopped = stop.clone();
+        stages.spawn("infer", move || answering.run(|| stopped.load(Ordering::Relaxed)))?;
+        let seeing = Seeing {
             model,
-            cameras: config.cameras.clone(),
-            ground: config.cameras.iter().map(|camera| policy::calibration(&config, camera)).collect(),
-            zones: config.zones.clone(),
-            mailbox: mailbox.clone(),
-            accepted: accepted.clone(),
+            accepted,
             news: Box::new(bridge::news(&config, interlock, signals)),
             view: camera_show,
+            media,
             journal: journal.clone(),
-            metrics: metrics.clone(),
+            metrics,
             stop: stop.clone(),
+            runtime: runtime.handle().clone(),
         };
-        stages.spawn("detect", move || worker.run())?;
-        for (index, camera) in config.cameras.iter().cloned().enumerate() {
-            let (mailbox, metrics, stop) = (mailbox.clone(), metrics.clone(), stop.clone());
-            let capture = Capture { index, config: camera, mailbox, metrics, stop, runtime: runtime.handle().clone() };
-            // A file that has ended is no failure: its camera goes stale.
-            std::thread::Builder::new()
-                .name(format!("camera-{index}"))
-                .spawn(move || capture.run())
-                .context("start a camera")?;
-        }
+        seeing.start(&config, &mut stages)?;
     } else {
-        drop((interlock, signals));
+        drop((interlock, signals, answering));
     }
     info!(node = %config.node, "node is ready");
 
@@ -326,19 +314,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     join(vec![("journal".into(), writer.into_thread())], deadline.plus(STOP_GRACE));
     anyhow::ensure!(reason == "signal", "run: {reason}");
     Ok(())
-}
-
-fn load(site: &Config, config: &ModelConfig) -> anyhow::Result<Model> {
-    let manifest = Manifest::read(&config.manifest)?;
-    let unknown = |error: ModelError| ConfigError::new("configuration", "model.name", error.to_string());
-    let (entry, file) = manifest.find(&config.name).map_err(unknown)?;
-    for (index, zone) in site.zones.iter().enumerate() {
-        if let Some(label) = zone.labels.iter().find(|label| !entry.classes.contains(label)) {
-            let text = format!("expected a class of model {}, found {label:?}", entry.name);
-            return Err(ConfigError::new("configuration", format!("zone[{index}].labels"), text).into());
-        }
-    }
-    Ok(Model::load(entry, &file)?)
 }
 
 type Tasks = tokio::task::JoinSet<anyhow::Result<()>>;
@@ -375,7 +350,7 @@ fn wait_for_end(runtime: &Runtime, tasks: &mut Tasks, endings: &std::sync::mpsc:
 pub fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
     if let Some(model) = &config.model {
-        load(&config, model)?;
+        seeing::load(&config, model)?;
     }
     Ok(())
 }

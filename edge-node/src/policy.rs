@@ -103,7 +103,7 @@ pub fn calibration(config: &Config, camera: &CameraConfig) -> Option<Calibration
 fn ground(config: &Config, camera: &CameraConfig, zone: &ZoneConfig) -> Option<Ground> {
     let calibration = calibration(config, camera)?;
     // A zone may reach beyond the marks, to where a few pixels are metres.
-    let corners: Vec<[f64; 2]> = zone.polygon.iter().map(|[x, y]| [f64::from(*x), f64::from(*y)]).collect();
+    let corners: Vec<[f64; 2]> = zone.polygon.0.iter().map(|[x, y]| [f64::from(*x), f64::from(*y)]).collect();
     let error_m = calibration.error_m + calibration.blur(&corners);
     Some(Ground { zone: zone.on_ground(&calibration)?, error_m }).filter(|ground| ground.error_m <= ERROR_MAX_M)
 }

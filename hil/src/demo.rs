@@ -1,7 +1,8 @@
 //! The demo: one whole site for a while, then counted from outside.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,7 +11,10 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::binaries::built;
+use crate::kafka::cache;
 use crate::media;
+use crate::process::output;
 use crate::servers::Servers;
 use crate::site::{COPTER_BRAKE, FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
 use crate::wait::{now, until};
@@ -49,9 +53,41 @@ pub struct Report {
     pub disordered: usize,
 }
 
+/// What a site's camera shows, and the model that knows it.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// A video, or a folder of pictures.
+    source: PathBuf,
+    model: &'static str,
+}
+
+/// Pictures of the drawn scene, ten a second, and the seed whose people walk through the middle of it.
+const DRAWN: &str = "600";
+const DRAWN_SEED: &str = "3000007";
+
+impl Scene {
+    /// Real people where the real video is; else people who are drawn once, which our own model has learnt to find.
+    ///
+    /// # Errors
+    /// When they cannot be drawn.
+    pub fn find() -> anyhow::Result<Self> {
+        if let Some(source) = media::video() {
+            return Ok(Self { source, model: "yolox-nano" });
+        }
+        let folder = cache().join("drawn-yard");
+        if !folder.join("names.yaml").exists() {
+            let part = cache().join("drawn-yard.part");
+            let mut render = Command::new(built()?.join("sim"));
+            render.args(["render", "--clip", "10", "--count", DRAWN, "--seed", DRAWN_SEED, "--folder"]).arg(&part);
+            output(&mut render)?;
+            std::fs::rename(&part, &folder).context("keep the drawn yard")?;
+        }
+        Ok(Self { source: folder.join("images"), model: "yard" })
+    }
+}
+
 /// The demo's site: a camera over a keep-out zone, a rover that drives in it, a copter.
-pub fn plan(ports: Ports) -> Plan {
-    let video = media::video();
+pub fn plan(ports: Ports, scene: Option<&Scene>) -> Plan {
     let link = ports.link;
     let mut node = format!(
         "\n[[link]]\nname = \"radio\"\nurl = \"udpin:127.0.0.1:{link}\"\n\n\
@@ -64,7 +100,7 @@ pub fn plan(ports: Ports) -> Plan {
          [[vehicle]]\nname = \"copter\"\nclass = \"copter\"\nsysid = 2\nconnect = \"127.0.0.1:{link}\"\n\
          home = [47.4, 8.5]\nmission_m = [[0, 0], [60, 0], [60, 60]]\nspeed_mps = 5.0\nmode = 3\narmed = true\n{FAILSAFES}"
     );
-    if let Some(video) = &video {
+    if let Some(scene) = scene {
         node.push_str(&format!(
             "\n[[camera]]\nname = \"room\"\nsource = \"mjpeg:http://127.0.0.1:{}/room\"\n\n\
              [[zone]]\nname = \"room\"\ncamera = \"room\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\
@@ -75,10 +111,11 @@ pub fn plan(ports: Ports) -> Plan {
         sim.push_str(&format!(
             "\n[[camera]]\nname = \"room\"\nlisten = \"127.0.0.1:{}\"\nsource = \"{}\"\n",
             ports.camera,
-            video.display()
+            scene.source.display()
         ));
     }
-    Plan { node, sim, model: video.is_some(), ..Plan::default() }
+    let detector = scene.map(|scene| scene.model.to_owned());
+    Plan { node, sim, model: scene.is_some(), detector, ..Plan::default() }
 }
 
 /// Runs the demo for a while; `None` runs until Ctrl-C.
@@ -89,14 +126,15 @@ pub async fn run(length: Option<Duration>, keep: Option<&Path>, say: impl Fn(&st
     // From here on a signal ends the demo in order instead of leaving servers behind.
     let mut interrupted = signal(SignalKind::interrupt()).context("watch SIGINT")?;
     let mut terminated = signal(SignalKind::terminate()).context("watch SIGTERM")?;
-    if media::video().is_none() {
-        say("no ../shared/media and no PICKET_MEDIA: the demo runs without its camera");
+    let scene = Scene::find()?;
+    if scene.model == "yard" {
+        say("no ../shared/media and no PICKET_MEDIA: the camera shows a drawn yard");
     }
     say("starting Postgres and Kafka");
     let servers = Servers::start()?;
     let place = servers.addresses().place("demo").await?;
     let ports = Ports::free()?;
-    let mut site = Site::prepare(place, ports, &plan(ports), None)?;
+    let mut site = Site::prepare(place, ports, &plan(ports, Some(&scene)), None)?;
     say("starting relay, sim and node");
     site.start_relay()?;
     site.start_sim()?;

@@ -147,6 +147,19 @@ impl Drop for Process {
     }
 }
 
+/// CPU time of a process so far.
+///
+/// # Errors
+/// When it has ended.
+pub fn cpu(process: u32) -> anyhow::Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).context("read the CPU time")?;
+    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<u64>().ok());
+    // utime and stime, in hundredths of a second.
+    let sum = ticks(11).zip(ticks(12)).map(|(user, system)| user + system).context("read the CPU time")?;
+    Ok(Duration::from_millis(sum * 10))
+}
+
 /// A TCP port that was free a moment ago.
 ///
 /// # Errors

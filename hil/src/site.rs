@@ -45,6 +45,8 @@ pub struct Plan {
     pub sim: String,
     /// Whether the node runs the detector.
     pub model: bool,
+    /// Name of another model than the usual one.
+    pub detector: Option<String>,
     /// Whether the node reaches the relay over plain loopback instead of being enrolled.
     pub plain: bool,
     /// Text of the relay's `[fleet]` after its addresses.
@@ -120,7 +122,8 @@ impl Site {
         );
         if plan.model {
             let manifest = root().join("models/manifest.toml");
-            write!(node, "\n[model]\nname = \"yolox-nano\"\nmanifest = \"{}\"\n", manifest.display())?;
+            let name = plan.detector.as_deref().unwrap_or("yolox-nano");
+            write!(node, "\n[model]\nname = \"{name}\"\nmanifest = \"{}\"\n", manifest.display())?;
         }
         node.push_str(&plan.node);
         std::fs::write(at.join("node.toml"), node).context("write node.toml")?;
@@ -145,9 +148,8 @@ impl Site {
         let sim = format!("trace = \"{}\"\n{}", at.join("trace.jsonl").display(), plan.sim);
         std::fs::write(at.join("sim.toml"), sim).context("write sim.toml")?;
         let http = crate::http::client(Duration::from_secs(10))?;
-        let (plain, relay, node, sim) = (plan.plain, None, None, None);
-        let instead = HashMap::new();
-        Ok(Self { folder, bin, ports, place, plain, instead, relay, node, sim, http })
+        let (plain, instead) = (plan.plain, HashMap::new());
+        Ok(Self { folder, bin, ports, place, plain, instead, relay: None, node: None, sim: None, http })
     }
 
     /// Folder of configurations, logs, data and trace.
@@ -174,9 +176,9 @@ impl Site {
 
     fn command(&self, program: &str, config: &str) -> Command {
         let mut command = self.program(program);
-        let flag = if program == "sim" { "--scenario" } else { "--config" };
-        // Readiness is read from the log, so its level is not the caller's.
-        command.arg("run").arg(flag).arg(self.folder().join(config)).env("PICKET_LOG", "info,tract=warn");
+        command.args(["run", if program == "sim" { "--scenario" } else { "--config" }]).arg(self.folder().join(config));
+        // Readiness is read from the log, so its level is not the caller's; memory as README says.
+        command.envs([("PICKET_LOG", "info,tract=warn"), ("MALLOC_ARENA_MAX", "2")]);
         command
     }
 

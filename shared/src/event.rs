@@ -11,6 +11,10 @@ pub use crate::safety::{
     CommandDecided, CommandEnded, CommandRequested, EstopChanged, InterlockChange, InterlockDemanded, LeaseChanged,
     OutputChanged,
 };
+pub use crate::seen::{
+    CameraHealth, CameraState, CameraViewChanged, DetectionTrack, InferenceDone, LineCrossed, TrackEnded, TrackPhase,
+    ZoneDwelt, ZonePresence,
+};
 use crate::units::{ClockState, Uptime, UtcMicros};
 
 /// When a fact was seen: wall clock, how far to trust it, and the boot-relative time that can correct it later.
@@ -120,6 +124,14 @@ payloads! {
     CameraHealth(CameraHealth) = 13, "camera.health_changed", v 1, Telemetry;
     /// What a camera shows cannot be believed any more, or can again.
     CameraView(CameraViewChanged) = 14, "camera.view_changed", v 1, Telemetry;
+    /// A tracked object has gone, and how it had moved.
+    TrackEnded(TrackEnded) = 15, "track.ended", v 1, Detection;
+    /// A tracked object crossed a line.
+    LineCrossed(LineCrossed) = 16, "line.crossed", v 1, Detection;
+    /// A tracked object has been in a zone for the zone's dwell time.
+    ZoneDwelt(ZoneDwelt) = 17, "zone.dwelt", v 1, Detection;
+    /// A picture that somebody sent was looked at.
+    InferenceDone(InferenceDone) = 18, "inference.done", v 1, Detection;
     /// An alert began.
     AlertRaised(Alert) = 20, "alert.raised", v 1, Alert;
     /// An alert ended.
@@ -186,87 +198,6 @@ pub struct NodeStarted {
 pub struct NodeStopped {
     /// Why it ends: `signal`, or the stage that failed.
     pub reason: String,
-}
-
-/// Where a track is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TrackPhase {
-    /// First confirmed.
-    New,
-    /// Moved, changed zone, or its period elapsed.
-    Update,
-    /// Not seen for the tracker's patience.
-    End,
-}
-
-/// `detection.track`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct DetectionTrack {
-    /// Camera name.
-    pub camera: String,
-    /// Track number, unique per camera and run of the node.
-    pub track: u64,
-    /// Phase.
-    pub phase: TrackPhase,
-    /// Class label.
-    pub label: String,
-    /// Median score of the track's recent detections, 0–1.
-    pub score: f32,
-    /// Left, top, right, bottom in pixels of the camera's picture.
-    pub box_xyxy_px: [f32; 4],
-    /// Zones that hold the bottom-centre point.
-    pub zones: Vec<String>,
-    /// Frame number at the camera, from 0.
-    pub frame: u64,
-}
-
-/// `zone.occupied`, `zone.cleared`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ZonePresence {
-    /// Zone name.
-    pub zone: String,
-    /// Camera name.
-    pub camera: String,
-    /// Number of the presence episode in this run of the node, from 1.
-    pub episode: u64,
-    /// Frame that decided it.
-    pub frame: u64,
-}
-
-/// Whether a camera can be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CameraState {
-    /// Frames arrive and progress.
-    Fresh,
-    /// No frame for the stale time.
-    Stale,
-}
-
-/// `camera.health_changed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CameraHealth {
-    /// Camera name.
-    pub camera: String,
-    /// Its state now.
-    pub state: CameraState,
-    /// Age of the newest frame in milliseconds.
-    pub age_ms: u64,
-    /// The last error of the source, empty if none.
-    pub error: String,
-}
-
-/// `camera.view_changed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CameraViewChanged {
-    /// Camera name.
-    pub camera: String,
-    /// `good`, or what is wrong: `frozen`, `dark`, `glaring`, `covered`, `blurred`, `moved`; `accepted`: a supervisor says that
-    /// what it shows is its usual view.
-    pub view: String,
-    /// Who accepted it.
-    pub by: String,
 }
 
 /// `alert.raised`, `alert.cleared`.

@@ -7,6 +7,7 @@ pub mod ids;
 pub mod identity;
 pub mod units;
 pub mod safety;
+pub mod seen;
 pub mod event;
 pub mod record;
 pub mod cloudevent;

@@ -26,6 +26,11 @@ impl Uptime {
     pub fn plus(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)))
     }
+
+    /// This time less `age`, at least the machine's boot.
+    pub fn minus(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
+    }
 }
 
 /// Wall-clock time: microseconds since 1970-01-01T00:00:00 UTC, negative before.

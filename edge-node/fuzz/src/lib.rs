@@ -4,6 +4,9 @@
 //! `link`: whatever bytes links bring to the vehicles' thread, nothing of a ground station goes on that moves a vehicle, and what
 //! follows a packet is bounded.
 //!
+//! `seen`: whatever bytes a camera sends as pictures, as a multipart stream or as access units, what comes of them has the size
+//! it says, a clip begins with a key frame, and nothing panics.
+//!
 //! `journal`: a journal whose files are damaged in any way opens again, or is refused with an error; it never panics, and what can be
 //! read of it has its place and its chain. The tests run the corpus through the same function.
 
@@ -11,9 +14,11 @@
 
 mod interlock;
 mod link;
+mod seen;
 
 pub use interlock::interlock;
 pub use link::link;
+pub use seen::seen;
 
 use std::path::Path;
 use std::sync::OnceLock;

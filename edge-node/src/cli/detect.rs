@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -10,6 +11,8 @@ use serde::Serialize;
 use crate::detect::Detection;
 use crate::detect::manifest::Manifest;
 use crate::detect::model::Model;
+use crate::sensor::camera::rtsp::{self, Address, Carrier, TICKS};
+use crate::sensor::camera::stream::{Pictures, Taken};
 use crate::sensor::camera::video::Video;
 use crate::sensor::picture;
 
@@ -31,7 +34,19 @@ pub struct Args {
     /// Instead of detections, prints the median milliseconds of each part over this many passes of the pictures.
     #[arg(long, value_name = "PASSES")]
     timing: Option<u32>,
-    /// Pictures (JPEG, PNG) and videos (H.264 in MP4).
+    /// Of a camera, how long it is looked at, seconds.
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// Whom a camera knows; its password is in the file of `--password-file`.
+    #[arg(long, requires = "password_file")]
+    user: Option<String>,
+    /// File with the password of `--user`, one line.
+    #[arg(long, requires = "user")]
+    password_file: Option<PathBuf>,
+    /// Packets of a camera as datagrams instead of in its connection.
+    #[arg(long)]
+    udp: bool,
+    /// Pictures (JPEG, PNG), videos (H.264 in MP4), cameras (rtsp://HOST/PATH).
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -68,7 +83,7 @@ fn score(text: &str) -> std::result::Result<f32, String> {
 /// # Errors
 /// A model that cannot be used; after all files, the first that could not be read.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let manifest = Manifest::read(&super::manifest_path(args.manifest))?;
+    let manifest = Manifest::read(&super::manifest_path(args.manifest.clone()))?;
     let (entry, file) = manifest.find(&args.model)?;
     let mut model = Model::load(entry, &file)?;
     if let Some(passes) = args.timing {
@@ -77,7 +92,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut results = BTreeMap::new();
     let mut first_error = None;
     for file in &args.files {
-        let (result, errors) = detect_file(&mut model, file, args.score);
+        let (result, errors) = match file.to_str().filter(|text| text.starts_with("rtsp:")) {
+            Some(url) => detect_camera(&mut model, url, &args),
+            None => detect_file(&mut model, file, args.score),
+        };
         for error in errors {
             tracing::error!("failed to {error:#}");
             first_error.get_or_insert(error);
@@ -96,9 +114,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     first_error.map_or(Ok(()), |_| Err(anyhow::anyhow!("read every file: the errors are above")))
 }
 
-/// Times the parts of an inference on pictures, decoding of the files left out.
+/// Pictures of a video that are timed.
+const TIMED_MOST: usize = 60;
+
+/// Times the parts of an inference on pictures, decoding of the files left out; of videos the first sixty.
 fn time(model: &mut Model, passes: u32, files: &[PathBuf], score: f32) -> anyhow::Result<()> {
-    let pictures: Vec<_> = files.iter().map(|file| picture::read(file)).collect::<std::result::Result<_, _>>()?;
+    let mut pictures = Vec::new();
+    for file in files {
+        if picture::is_picture(file) {
+            pictures.push(picture::read(file)?);
+            continue;
+        }
+        for shot in Video::open(file)?.take(TIMED_MOST) {
+            pictures.push(shot?.picture);
+        }
+    }
     let mut parts = [const { Vec::new() }; 3];
     for picture in (0..passes).flat_map(|_| &pictures) {
         let (_, timing) = model.detect_timed(picture, score)?;
@@ -141,6 +171,54 @@ fn detect_file(model: &mut Model, file: &Path, score: f32) -> (Option<Result>, V
         }
     }
     (Some(Result::Video(frames)), errors)
+}
+
+/// Looks at every picture of a camera for a while: a model slower than the camera makes it wait.
+fn detect_camera(model: &mut Model, url: &str, args: &Args) -> (Option<Result>, Vec<anyhow::Error>) {
+    let (mut frames, mut errors) = (Vec::new(), Vec::new());
+    match look(model, url, args, &mut frames) {
+        Ok(bad) => errors.extend(bad),
+        Err(error) => errors.push(error),
+    }
+    (Some(Result::Video(frames)), errors)
+}
+
+fn look(model: &mut Model, url: &str, args: &Args, frames: &mut Vec<VideoFrame>) -> anyhow::Result<Vec<anyhow::Error>> {
+    let login = match args.user.as_ref().zip(args.password_file.as_ref()) {
+        Some((user, file)) => {
+            let password = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+            Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        None => None,
+    };
+    let url = rtsp::parse(url).map_err(anyhow::Error::msg).context("read the address")?;
+    let carrier = if args.udp { Carrier::Udp } else { Carrier::Tcp };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let (units, queue) = sync_channel(1);
+    let reader = runtime.spawn(rtsp::play(Address { url, login, carrier }, move |unit| {
+        // Nobody listens any more: it is over.
+        let _ = units.send(unit);
+    }));
+    let (mut pictures, mut begun, mut bad) = (Pictures::default(), None, Vec::new());
+    for unit in &queue {
+        let first = *begun.get_or_insert(unit.shown);
+        let time_s = |shown: i64| (shown - first) as f64 / f64::from(TICKS);
+        if time_s(unit.shown) >= args.seconds {
+            reader.abort();
+            return Ok(bad);
+        }
+        match pictures.take(&unit) {
+            Ok(Taken::Picture(picture, _, shown)) => {
+                let found = model.detect(&picture, args.score).context("detect in a camera's picture")?;
+                frames.push(VideoFrame { t_s: time_s(shown), detections: named(model, &found) });
+            }
+            Ok(Taken::Held | Taken::Waiting) => {}
+            Err(error) => bad.push(anyhow::anyhow!("decode a camera's picture: {error}")),
+        }
+    }
+    // It has ended before its time: what was found until then is told, and why.
+    runtime.block_on(reader).context("read RTSP")??;
+    Ok(bad)
 }
 
 fn named(model: &Model, found: &[Detection]) -> Vec<Found> {

@@ -2,7 +2,9 @@
 
 mod links;
 mod outputs;
+mod seeing;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use serde::Deserialize;
 use shared::config::{ConfigError, parse};
 use shared::ids::Name;
 
+use crate::detect::finder::ClassConfig;
+use crate::detect::journey::LineConfig;
 use crate::detect::zone::ZoneConfig;
 use crate::ground::calibration::Calibration;
 use crate::ground::polygon::Polygon;
@@ -64,6 +68,9 @@ pub struct Config {
     /// Zones.
     #[serde(default, rename = "zone")]
     pub zones: Vec<ZoneConfig>,
+    /// Lines.
+    #[serde(default, rename = "line")]
+    pub lines: Vec<LineConfig>,
     /// Links.
     #[serde(default, rename = "link")]
     pub links: Vec<LinkConfig>,
@@ -100,6 +107,16 @@ pub struct ModelConfig {
     /// Least score of a detection that is counted; tracks have their own thresholds.
     #[serde(default = "default_score")]
     pub min_score: f32,
+    /// A picture older than this when its turn comes is not looked at: another one will be there.
+    #[serde(default = "default_deadline", with = "shared::config::duration")]
+    pub deadline: Duration,
+    /// By label, what counts: `[model.classes.person]`.
+    #[serde(default)]
+    pub classes: HashMap<String, ClassConfig>,
+}
+
+fn default_deadline() -> Duration {
+    Duration::from_secs(1)
 }
 
 fn default_sysid() -> u8 {
@@ -269,6 +286,7 @@ impl Config {
         self.check_links(file)?;
         self.check_vehicles(file)?;
         self.check_outputs(file)?;
+        self.check_seeing(file)?;
         let wrong = |key: String, expected: String| Err(ConfigError::new(file, key, expected));
         if !self.listen.ip().is_loopback() {
             let found = self.listen;
@@ -279,15 +297,6 @@ impl Config {
         }
         if let Some((key, problem)) = self.relay.as_ref().and_then(RelayConfig::problem) {
             return wrong(format!("relay.{key}"), problem);
-        }
-        match &self.model {
-            None if !self.cameras.is_empty() => {
-                return wrong("model".into(), "expected a model, since there are cameras".into());
-            }
-            Some(model) if !(0.01..=1.0).contains(&model.min_score) => {
-                return wrong("model.min_score".into(), format!("expected 0.01 to 1, found {}", model.min_score));
-            }
-            _ => {}
         }
         let cameras: Vec<&Name> = self.cameras.iter().map(|c| &c.name).collect();
         let zones: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
@@ -315,8 +324,8 @@ impl Config {
             if zone.labels.is_empty() {
                 return wrong(format!("zone[{index}].labels"), "expected at least one class".into());
             }
-            if let Some(problem) = zone.problem() {
-                return wrong(format!("zone[{index}].polygon"), problem);
+            if let Some((key, problem)) = zone.problem() {
+                return wrong(format!("zone[{index}].{key}"), problem);
             }
         }
         for (index, rule) in self.keep_out.iter().enumerate() {

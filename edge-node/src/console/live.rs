@@ -49,7 +49,7 @@ pub async fn frame(State(console): State<Shared>, Path(camera): Path<String>) ->
     let encoded = tokio::task::spawn_blocking(move || {
         let (width, height) = (u16::try_from(picture.width).ok()?, u16::try_from(picture.height).ok()?);
         let mut jpeg = Vec::new();
-        Encoder::new(&mut jpeg, QUALITY).encode(&picture.rgb, width, height, ColorType::Rgb).ok()?;
+        Encoder::new(&mut jpeg, QUALITY).encode(&picture.to_rgb(), width, height, ColorType::Rgb).ok()?;
         Some(jpeg)
     });
     match encoded.await {

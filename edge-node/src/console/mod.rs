@@ -6,6 +6,7 @@ pub mod verb;
 pub mod command;
 pub mod mission;
 pub mod history;
+pub mod infer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use shared::event::Alert;
 use shared::ids::Name;
 use tokio::sync::watch;
 
+use crate::detect::ondemand::OnDemand;
 use crate::detect::worker::CameraView;
 use crate::health::Metrics;
 use crate::interlock::clerk::View as InterlockView;
@@ -71,6 +73,8 @@ pub struct Console {
     pub tasks: SyncSender<Task>,
     /// What the interlock enforces.
     pub policy: Policy,
+    /// Looks at pictures that somebody sends.
+    pub pictures: OnDemand,
     /// Takes events.
     pub journal: Journal,
     /// Takes pictures and clips.
@@ -93,6 +97,7 @@ pub fn router(console: Console) -> Router {
     let (media, journal, metrics) = (console.media.clone(), console.journal.clone(), console.metrics.clone());
     let taking = media_http::Taking { media, journal, metrics };
     let history = history::History { node: console.node.clone(), folder: console.folder.clone() };
+    let (pictures, journal) = (console.pictures.clone(), console.journal.clone());
     let console: Shared = Arc::new(console);
     Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
@@ -122,4 +127,5 @@ pub fn router(console: Console) -> Router {
         .merge(ingest_router(ingest))
         .merge(history::router(history))
         .merge(media_http::router(taking))
+        .merge(infer::router(pictures, journal))
 }

@@ -29,7 +29,7 @@ pub struct Entry {
     pub sha256: String,
     /// How its output is read.
     pub head: Head,
-    /// Its input tensor, 1 × 3 × height × width.
+    /// Its input tensor: 1 × 3 × height × width, or what its layout says.
     pub input: Input,
     /// How a picture is fitted into the input.
     pub letterbox: Letterbox,
@@ -47,8 +47,39 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
-    /// cx, cy, w, h, objectness, class scores; undecoded grids of strides 8, 16, 32.
+    /// 1 × cells × (5 + classes): cx, cy, w, h, objectness, class scores; undecoded grids of strides 8, 16, 32.
     Yolox,
+    /// 1 × (4 + classes) × cells: cx, cy, w, h in input pixels, class scores; also of its successors 9 and 11.
+    Yolov8,
+    /// 1 × 3·cells × (5 + classes): cx, cy, w, h in input pixels, objectness, class scores.
+    Yolov5,
+}
+
+impl Head {
+    /// Rows and columns of the output for an input and so many classes.
+    pub fn shape(self, input: &Input, classes: usize) -> (usize, usize) {
+        let cells: u32 = STRIDES.iter().map(|stride| (input.width / stride) * (input.height / stride)).sum();
+        match self {
+            Self::Yolox => (cells as usize, 5 + classes),
+            Self::Yolov8 => (4 + classes, cells as usize),
+            Self::Yolov5 => (3 * cells as usize, 5 + classes),
+        }
+    }
+}
+
+/// Pixels of a cell, in each of the three grids.
+pub const STRIDES: [u32; 3] = [8, 16, 32];
+
+/// How input pixels lie in the tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// A plane for each colour: 1 × 3 × height × width.
+    #[default]
+    Planes,
+    /// Each block of two by two pixels is twelve planes, three colours of (row, column) (0,0), (1,0), (0,1), (1,1):
+    /// 1 × 12 × height/2 × width/2.
+    SpaceToDepth,
 }
 
 /// Order of the colour planes.
@@ -73,6 +104,23 @@ pub struct Input {
     pub channels: Channels,
     /// Factor on the 0–255 values.
     pub scale: f32,
+    /// How pixels lie in the tensor.
+    #[serde(default)]
+    pub layout: Layout,
+}
+
+/// Longest side of an input, in pixels.
+const INPUT_MAX: u32 = 1920;
+
+impl Input {
+    /// Shape of the tensor.
+    pub fn shape(&self) -> [usize; 4] {
+        let (width, height) = (self.width as usize, self.height as usize);
+        match self.layout {
+            Layout::Planes => [1, 3, height, width],
+            Layout::SpaceToDepth => [1, 12, height / 2, width / 2],
+        }
+    }
 }
 
 /// Where the shrunken picture sits in the input.
@@ -186,15 +234,21 @@ impl Manifest {
         let Document { models } = parse(&file, &text)?;
         for (index, entry) in models.iter().enumerate() {
             let key = |field: &str| format!("model[{index}].{field}");
-            let expected = entry.classes.len() + 5;
-            if entry.output.columns != expected {
-                let text = format!("expected {expected} (5 + classes), found {}", entry.output.columns);
-                return Err(ConfigError::new(&file, key("output.columns"), text));
+            for (side, pixels) in [("width", entry.input.width), ("height", entry.input.height)] {
+                if pixels == 0 || pixels % 32 != 0 || pixels > INPUT_MAX {
+                    let text = format!("expected a multiple of 32, at most {INPUT_MAX}, found {pixels}");
+                    return Err(ConfigError::new(&file, key(&format!("input.{side}")), text));
+                }
             }
-            let cells: u32 = [8, 16, 32].iter().map(|s| (entry.input.width / s) * (entry.input.height / s)).sum();
-            if entry.output.rows != cells as usize {
-                let text = format!("expected {cells} (grids of strides 8, 16, 32), found {}", entry.output.rows);
-                return Err(ConfigError::new(&file, key("output.rows"), text));
+            let (rows, columns) = entry.head.shape(&entry.input, entry.classes.len());
+            for (side, expected, found) in
+                [("rows", rows, entry.output.rows), ("columns", columns, entry.output.columns)]
+            {
+                if expected != found {
+                    let of = format!("of head {:?} with {} classes", entry.head, entry.classes.len());
+                    let text = format!("expected {expected} ({of}, grids of strides 8, 16, 32), found {found}");
+                    return Err(ConfigError::new(&file, key(&format!("output.{side}")), text));
+                }
             }
         }
         Ok(Self { path: path.to_owned(), models })

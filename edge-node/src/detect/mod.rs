@@ -4,10 +4,15 @@
 
 pub mod manifest;
 pub mod letterbox;
-pub mod yolox;
+pub mod head;
 pub mod model;
 pub mod zone;
 pub mod track;
+pub mod gate;
+pub mod journey;
+pub mod finder;
+pub mod diary;
+pub mod ondemand;
 pub mod worker;
 
 /// One object in one picture.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tract_onnx::prelude::{
-    Framework, InferenceModelExt, IntoRunnable, RunnableModel, Tensor, TypedFact, TypedOp, onnx, tvec,
+    DatumExt, Framework, InferenceModelExt, IntoRunnable, RunnableModel, Tensor, TypedFact, TypedOp, onnx, tvec,
 };
 
+use tract_onnx::tract_hir::infer::Factoid;
+
 use super::Detection;
+use super::head;
 use super::letterbox::{Fit, Preprocessor};
-use super::manifest::{Entry, Head, ModelError, read_verified};
-use super::yolox;
+use super::manifest::{Entry, ModelError, read_verified};
 use crate::clock;
 use crate::sensor::frame::Picture;
 
@@ -43,9 +45,9 @@ impl Model {
     pub fn load(entry: Entry, file: &Path) -> Result<Self, ModelError> {
         let bytes = read_verified(&entry, file)?;
         let run = |e: &dyn std::fmt::Display| ModelError::Run { name: entry.name.clone(), reason: format!("{e:#}") };
-        let graph = onnx().model_for_read(&mut bytes.as_slice()).map_err(|e| run(&e))?;
-        let typed = graph.into_typed().map_err(|e| run(&e))?;
-        let (height, width) = (entry.input.height as usize, entry.input.width as usize);
+        // What the file says of shapes between is of the size it was written with.
+        let reader = onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+        let graph = reader.model_for_read(&mut bytes.as_slice()).map_err(|e| run(&e))?;
         let shape_of = |fact: &TypedFact| fact.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
         let shape = |what: &str, expected: String, found: String| {
             let (name, file) = (entry.name.clone(), file.display().to_string());
@@ -54,13 +56,21 @@ impl Model {
             }
             Err(ModelError::Shape { name, file, expected: format!("{what} {expected}"), found })
         };
-        let input = shape_of(typed.input_fact(0).map_err(|e| run(&e))?);
-        shape("input", format!("1×3×{height}×{width}"), input)?;
+        // Height and width are the manifest's, whatever size the file was written with: the weights do not know it.
+        let [batch, planes, rows, columns] = entry.input.shape();
+        let declared = &graph.input_fact(0).map_err(|e| run(&e))?.shape;
+        let found: Vec<String> =
+            declared.dims().map(|dim| dim.concretize().map_or("?".into(), |dim| dim.to_string())).collect();
+        if found.len() != 4 || found.get(1) != Some(&planes.to_string()) {
+            shape("input", format!("{batch}×{planes}×{rows}×{columns}"), found.join("×"))?;
+        }
+        let graph = graph.with_input_fact(0, f32::fact(entry.input.shape()).into()).map_err(|e| run(&e))?;
+        let typed = graph.into_typed().map_err(|e| run(&e))?;
         let output = shape_of(typed.output_fact(0).map_err(|e| run(&e))?);
         shape("output", format!("1×{}×{}", entry.output.rows, entry.output.columns), output)?;
         let plan = typed.into_optimized().and_then(IntoRunnable::into_runnable).map_err(|e| run(&e))?;
         let mut model = Self { entry, plan, preprocessor: Preprocessor::default() };
-        let grey = Picture { width: 64, height: 64, rgb: vec![114; 64 * 64 * 3] };
+        let grey = Picture::rgb(64, 64, vec![114; 64 * 64 * 3]);
         model.detect(&grey, 1.0)?;
         Ok(model)
     }
@@ -96,10 +106,7 @@ impl Model {
         let output = outputs.first().ok_or_else(|| self.failed(&"no output"))?;
         let plain = output.try_as_plain_ram().map_err(|e| self.failed(&e))?;
         let values: &[f32] = plain.as_slice().map_err(|e| self.failed(&e))?;
-        let input = (self.entry.input.width, self.entry.input.height);
-        let found = match self.entry.head {
-            Head::Yolox => yolox::decode(values, self.entry.classes.len(), input, fit, score),
-        };
+        let found = head::decode(&self.entry, values, fit, score);
         let timing = Timing {
             preprocess: prepared.since(begun),
             inference: inferred.since(prepared),
@@ -109,11 +116,11 @@ impl Model {
     }
 
     fn preprocess(&mut self, picture: &Picture) -> Result<(Tensor, Fit), ModelError> {
-        let (height, width) = (self.entry.input.height as usize, self.entry.input.width as usize);
-        let mut values = vec![0.0; 3 * height * width];
-        let fit = self.preprocessor.fill(&self.entry, picture, &mut values);
+        let mut tensor = Tensor::zero::<f32>(&self.entry.input.shape()).map_err(|e| self.failed(&e))?;
+        let mut view = tensor.view_mut();
+        let values = view.as_slice_mut::<f32>().map_err(|e| self.failed(&e))?;
+        let fit = self.preprocessor.fill(&self.entry, picture, values);
         let fit = fit.ok_or_else(|| self.failed(&format!("picture of {}×{}", picture.width, picture.height)))?;
-        let tensor = Tensor::from_shape(&[1, 3, height, width], &values).map_err(|e| self.failed(&e))?;
         Ok((tensor, fit))
     }
 

@@ -10,7 +10,7 @@ use shared::event::TrackPhase;
 use shared::units::Uptime;
 
 use super::Detection;
-use super::yolox::iou;
+use super::head::iou;
 use super::zone::{LIKELY, SURE};
 
 /// Least overlap of a track's last box and its next detection.
@@ -98,6 +98,11 @@ impl Tracker {
     /// Confirmed tracks.
     pub fn confirmed(&self) -> impl Iterator<Item = &Track> {
         self.tracks.iter().filter(|track| track.confirmed)
+    }
+
+    /// A frame in which nothing moved: what the last look saw is still there.
+    pub fn hold(&mut self, now: Uptime) {
+        self.tracks.iter_mut().filter(|track| track.recent[0]).for_each(|track| track.seen = now);
     }
 
     /// Takes the detections of a frame; gives what is worth telling. `zones_of` names the zones of a box.

@@ -6,23 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shared::event::{CameraHealth, CameraState, CameraViewChanged, DetectionTrack, Payload, ZonePresence};
+use shared::event::{CameraHealth, CameraState, CameraViewChanged, Payload, TrackPhase};
 use shared::units::Uptime;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Detection;
-use super::model::Model;
+use super::diary::{Diary, millis};
+use super::finder::{Finder, Seen};
+use super::journey::{Happening, Journey, LineConfig};
 use super::track::{Change, Tracker};
 use super::zone::{Confirmation, LIKELY, Presence, Turn, ZoneConfig, feet};
 use crate::clock;
 use crate::ground::calibration::Calibration;
 use crate::ground::people::People;
 use crate::health::{Metrics, Of};
-use crate::journal::Journal;
 use crate::sensor::camera::CameraConfig;
 use crate::sensor::camera::view::{self, Fault, View, ViewConfig};
 use crate::sensor::frame::{Frame, Mailbox, Picture};
+use crate::sensor::outline::foot;
 
 /// How long a take waits before cameras are looked at for staleness.
 const WAIT: Duration = Duration::from_millis(100);
@@ -107,16 +109,16 @@ pub enum News {
 
 /// What the inference thread owns.
 pub struct Worker {
-    /// The model.
-    pub model: Model,
+    /// What finds things in pictures.
+    pub finder: Finder,
     /// Cameras.
     pub cameras: Vec<CameraConfig>,
     /// Where the picture of each camera lies on the ground, where that is known.
     pub ground: Vec<Option<Calibration>>,
     /// Zones of all cameras.
     pub zones: Vec<ZoneConfig>,
-    /// Least score of a detection.
-    pub min_score: f32,
+    /// Lines of all cameras.
+    pub lines: Vec<LineConfig>,
     /// Where frames come from.
     pub mailbox: Arc<Mailbox>,
     /// Takes news; must not block.
@@ -125,8 +127,8 @@ pub struct Worker {
     pub view: watch::Sender<Vec<CameraView>>,
     /// By camera: somebody has said that what it shows now is what it should show.
     pub accepted: Arc<[AtomicBool]>,
-    /// Takes events.
-    pub journal: Journal,
+    /// Writes down what has happened.
+    pub diary: Diary,
     /// Counters.
     pub metrics: Metrics,
     /// Ends the thread.
@@ -135,11 +137,22 @@ pub struct Worker {
 
 #[derive(Default)]
 struct Camera {
+    seen: Seen,
     tracker: Tracker,
-    presence: HashMap<usize, (Confirmation, Presence)>,
+    journeys: HashMap<u64, Journey>,
+    zones: HashMap<usize, Zone>,
     newest: Uptime,
     stale: bool,
     view: View,
+}
+
+/// Who is in one zone.
+#[derive(Default)]
+struct Zone {
+    confirmation: Confirmation,
+    presence: Presence,
+    /// What the last look at it showed: whether somebody confirmed is in it, and where they stand.
+    last: (bool, People),
 }
 
 impl Worker {
@@ -151,17 +164,17 @@ impl Worker {
         let begun = clock::uptime();
         let mut cameras: Vec<Camera> =
             self.cameras.iter().map(|_| Camera { newest: begun, ..Camera::default() }).collect();
-        let mut from = 0;
         while !self.stop.load(Ordering::Relaxed) {
-            if let Some((frame, dropped)) = self.mailbox.take(from, WAIT) {
-                from = frame.camera + 1;
-                if let (Some(camera), Some(config)) = (cameras.get_mut(frame.camera), self.cameras.get(frame.camera)) {
-                    let of = Of::new(config.name.as_str());
-                    self.metrics.frames_dropped.get_or_create(&of).inc_by(dropped);
-                    let view = config.view();
-                    let evidence = self.look_at_view(camera, &view, &frame, &of);
-                    self.look(camera, &frame, evidence, &of);
-                }
+            if let Some((frame, replaced)) = self.mailbox.take(WAIT, clock::uptime)
+                && let (Some(camera), Some(config)) = (cameras.get_mut(frame.camera), self.cameras.get(frame.camera))
+            {
+                let of = Of::new(config.name.as_str());
+                self.metrics.frames_dropped.get_or_create(&of).inc_by(replaced);
+                self.metrics.frame_age.observe(&of, clock::uptime().since(frame.captured));
+                let view = config.view();
+                let evidence = self.look_at_view(camera, &view, &frame, &of);
+                self.look(camera, &frame, evidence, &of);
+                self.metrics.frame_told.observe(&of, clock::uptime().since(frame.captured));
             }
             self.judge_health(&mut cameras);
         }
@@ -193,10 +206,8 @@ impl Worker {
                 Some(fault) => warn!(camera = of.name, fault = fault.as_str(), "camera is not believed"),
                 None => info!(camera = of.name, "camera is believed again"),
             }
-            self.keep(
-                format!("camera/{}", of.name),
-                Payload::CameraView(CameraViewChanged { camera: of.name.clone(), view, by: String::new() }),
-            );
+            let changed = CameraViewChanged { camera: of.name.clone(), view, by: String::new() };
+            self.diary.keep(format!("camera/{}", of.name), Payload::CameraView(changed));
         }
         if !seen.evidence {
             self.metrics.frames_doubted.get_or_create(of).inc();
@@ -205,7 +216,9 @@ impl Worker {
     }
 
     fn look(&mut self, camera: &mut Camera, frame: &Frame, evidence: bool, of: &Of) {
-        let found = match self.model.detect(&frame.picture, self.min_score.min(LIKELY)) {
+        let Some(config) = self.cameras.get(frame.camera) else { return };
+        let found = self.finder.find(&mut camera.seen, config, frame, evidence, of);
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 self.metrics.inference_failures.get_or_create(of).inc();
@@ -215,18 +228,23 @@ impl Worker {
         };
         let now = clock::uptime();
         camera.newest = frame.captured;
-        self.metrics.detections.get_or_create(of).inc_by(found.len() as u64);
         let size = (frame.picture.width, frame.picture.height);
-        let here: Vec<(usize, &ZoneConfig)> =
-            self.zones.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name).collect();
-        let zones_of = |b: &[f32; 4]| here.iter().filter(|(_, z)| z.holds(b, size)).map(|(i, _)| *i).collect();
+        let zones: Vec<(usize, ZoneConfig)> =
+            self.zones.iter().cloned().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name).collect();
+        let Some(found) = found else {
+            // Nothing moved: who was there is there, and nobody has come.
+            camera.tracker.hold(now);
+            let as_before = |index: &usize| camera.zones.get(index).map(|zone| zone.last).unwrap_or_default();
+            let here: Vec<(bool, People)> = zones.iter().map(|(index, _)| as_before(index)).collect();
+            self.judge(camera, &zones, here, frame, evidence);
+            return self.show(camera, frame, now);
+        };
+        let zones_of = |b: &[f32; 4]| zones.iter().filter(|(_, z)| z.holds(b, size)).map(|(i, _)| *i).collect();
         let changes = camera.tracker.step(&found, now, zones_of);
-        // The interlock hears of every zone before anything is written.
-        let mut turns = Vec::new();
-        for (index, zone) in &here {
+        let here = zones.iter().map(|(index, zone)| {
             let counts = |d: &&Detection| {
-                let label = self.model.label(d.class);
-                zone.labels.iter().any(|l| l == label) && zone.holds(&d.box_xyxy_px, size)
+                let label = self.finder.model.label(d.class);
+                zone.labels.iter().any(|l| l == label) && d.score >= zone.min_score && zone.holds(&d.box_xyxy_px, size)
             };
             let best = found.iter().filter(counts).map(|d| d.score).fold(0.0, f32::max);
             let mut people = People::default();
@@ -234,36 +252,96 @@ impl Worker {
             for one in found.iter().filter(counts).filter(|d| d.score >= LIKELY) {
                 people.add(ground.and_then(|ground| ground.place(feet(&one.box_xyxy_px, size)?)));
             }
-            let (confirmation, presence) = camera.presence.entry(*index).or_default();
-            let present = confirmation.step(best);
+            (camera.zones.entry(*index).or_default().confirmation.step(best), people)
+        });
+        let here = here.collect();
+        self.judge(camera, &zones, here, frame, evidence);
+        self.travel(camera, &zones, &changes, frame, of, now);
+        self.show(camera, frame, now);
+    }
+
+    /// Tells who is in each zone. The interlock hears of every one before anything is written.
+    fn judge(
+        &mut self,
+        camera: &mut Camera,
+        zones: &[(usize, ZoneConfig)],
+        here: Vec<(bool, People)>,
+        frame: &Frame,
+        evidence: bool,
+    ) {
+        let (now, mut turns) = (clock::uptime(), Vec::new());
+        for ((index, zone), (present, people)) in zones.iter().zip(here) {
+            let state = camera.zones.entry(*index).or_default();
+            state.last = (present, people);
             // Where one is found in a doubtful picture, others may be anywhere.
             let people = if evidence { people } else { People::anywhere() };
             if evidence || present {
                 (self.news)(News::Seen { zone: *index, present, people, captured: frame.captured });
             }
             // What proves nothing clears nothing.
-            let turn = if evidence || present { presence.step(present, zone.clear_after, now) } else { None };
-            turns.extend(turn.map(|turn| (*index, turn)));
+            let turn = if evidence || present { state.presence.step(present, zone.clear_after, now) } else { None };
+            turns.extend(turn.map(|turn| (*index, zone, turn)));
         }
-        for (index, turn) in turns {
+        for (index, zone, turn) in turns {
             (self.news)(News::Zone { zone: index, turn });
-            if let Some(zone) = self.zones.get(index) {
-                self.keep_zone(zone, turn, frame);
+            let boxes = camera.tracker.confirmed().map(|track| track.box_xyxy_px).collect();
+            self.diary.zone(index, zone, turn, frame, boxes);
+        }
+    }
+
+    /// Follows the ways of tracked things, and writes down what became of them.
+    fn travel(
+        &self,
+        camera: &mut Camera,
+        zones: &[(usize, ZoneConfig)],
+        changes: &[Change],
+        frame: &Frame,
+        of: &Of,
+        now: Uptime,
+    ) {
+        let size = (frame.picture.width, frame.picture.height);
+        let ground = self.ground.get(frame.camera).and_then(Option::as_ref);
+        let names = |index: &usize| self.zones.get(*index).map(|zone| zone.name.to_string());
+        for track in camera.tracker.confirmed().filter(|track| track.seen == now) {
+            let label = self.finder.model.label(track.class);
+            let within = zones.iter().filter(|(_, zone)| {
+                zone.labels.iter().any(|wanted| wanted == label) && zone.holds(&track.box_xyxy_px, size)
+            });
+            let within: Vec<_> = within.map(|(index, zone)| (*index, zone.dwell)).collect();
+            let lines = self.lines.iter().enumerate();
+            let lines = lines.filter(|(_, line)| {
+                line.camera.as_str() == of.name && line.labels.iter().any(|wanted| wanted == label)
+            });
+            let place = ground.and_then(|ground| ground.place(feet(&track.box_xyxy_px, size)?));
+            let journey = camera.journeys.entry(track.number).or_default();
+            for happening in journey.step(foot(&track.box_xyxy_px, size), &within, place, lines, now) {
+                let name = match happening {
+                    Happening::Crossed(line, _) => self.lines.get(line).map(|line| line.name.to_string()),
+                    Happening::Dwelt(zone, _) => names(&zone),
+                };
+                self.diary.happening(happening, name.unwrap_or_default(), track.number, label, frame, of);
             }
         }
-        self.keep_tracks(&changes, frame, of);
-        self.show(camera, frame, now);
+        for Change { phase, track, zones } in changes {
+            let label = self.finder.model.label(track.class);
+            self.diary.track(*phase, track, label, zones.iter().filter_map(names).collect(), frame, of);
+            let ended = (*phase == TrackPhase::End).then(|| camera.journeys.remove(&track.number)).flatten();
+            if let Some(journey) = ended {
+                let stays = journey.stays().filter_map(|(zone, long)| Some((names(&zone)?, millis(long)))).collect();
+                self.diary.journey(&journey, track, label, stays, size, of);
+            }
+        }
     }
 
     fn show(&self, camera: &Camera, frame: &Frame, now: Uptime) {
         let shown = |track: &super::track::Track| ShownBox {
             track: track.number,
-            label: self.model.label(track.class).to_owned(),
+            label: self.finder.model.label(track.class).to_owned(),
             score: track.score(),
             box_xyxy_px: track.box_xyxy_px,
         };
         let boxes = camera.tracker.confirmed().map(shown).collect();
-        let latency_ms = u64::try_from(now.since(frame.captured).as_millis()).unwrap_or(u64::MAX);
+        let latency_ms = millis(now.since(frame.captured));
         self.view.send_modify(|views| {
             if let Some(view) = views.get_mut(frame.camera) {
                 let picture = Some(frame.picture.clone());
@@ -280,43 +358,10 @@ impl Worker {
         });
     }
 
-    fn keep(&self, about: String, payload: Payload) {
-        // A closed journal is the end of the node.
-        let _ = self.journal.record(self.journal.event(about, payload));
-    }
-
-    fn keep_tracks(&self, changes: &[Change], frame: &Frame, of: &Of) {
-        for Change { phase, track, zones } in changes {
-            let zone_name = |index: &usize| self.zones.get(*index).map(|zone| zone.name.to_string());
-            let payload = Payload::DetectionTrack(DetectionTrack {
-                camera: of.name.clone(),
-                track: track.number,
-                phase: *phase,
-                label: self.model.label(track.class).to_owned(),
-                score: track.score(),
-                box_xyxy_px: track.box_xyxy_px,
-                zones: zones.iter().filter_map(zone_name).collect(),
-                frame: frame.number,
-            });
-            self.keep(format!("camera/{}", of.name), payload);
-        }
-    }
-
-    fn keep_zone(&self, zone: &ZoneConfig, turn: Turn, frame: &Frame) {
-        let presence = |episode| ZonePresence {
-            zone: zone.name.to_string(),
-            camera: zone.camera.to_string(),
-            episode,
-            frame: frame.number,
-        };
-        let payload = match turn {
-            Turn::Occupied(episode) => Payload::ZoneOccupied(presence(episode)),
-            Turn::Cleared(episode) => Payload::ZoneCleared(presence(episode)),
-        };
-        self.keep(format!("zone/{}", zone.name), payload);
-    }
-
     fn judge_health(&mut self, cameras: &mut [Camera]) {
+        for (late, config) in self.mailbox.late().into_iter().zip(&self.cameras).filter(|(late, _)| *late > 0) {
+            self.metrics.frames_late.get_or_create(&Of::new(config.name.as_str())).inc_by(late);
+        }
         let now = clock::uptime();
         for (index, (camera, config)) in cameras.iter_mut().zip(&self.cameras).enumerate() {
             let age = now.since(camera.newest);
@@ -327,11 +372,9 @@ impl Worker {
             camera.stale = stale;
             (self.news)(News::Camera { camera: index, stale });
             let state = if stale { CameraState::Stale } else { CameraState::Fresh };
-            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            let age_ms = millis(age);
             let health = CameraHealth { camera: config.name.to_string(), state, age_ms, error: String::new() };
-            let _ = self
-                .journal
-                .record(self.journal.event(format!("camera/{}", config.name), Payload::CameraHealth(health)));
+            self.diary.keep(format!("camera/{}", config.name), Payload::CameraHealth(health));
             self.view.send_modify(|views| {
                 if let Some(view) = views.get_mut(index) {
                     view.stale = stale;

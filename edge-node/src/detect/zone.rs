@@ -6,9 +6,9 @@ use serde::Deserialize;
 use shared::ids::Name;
 use shared::units::Uptime;
 
-use crate::ground::Point;
 use crate::ground::calibration::Calibration;
-use crate::ground::polygon::{Polygon, contains, crossing};
+use crate::ground::polygon::Polygon;
+use crate::sensor::outline::Outline;
 
 /// One zone of a camera's picture.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,10 +19,19 @@ pub struct ZoneConfig {
     /// Camera whose picture it lies in.
     pub camera: Name,
     /// Corners in normalised image coordinates: (0, 0) is top left, (1, 1) bottom right.
-    pub polygon: Vec<[f32; 2]>,
+    pub polygon: Outline,
     /// Class labels that count as presence.
     #[serde(default = "person")]
     pub labels: Vec<String>,
+    /// Least score of what counts in it; more than one frame's doubt is settled by [`LIKELY`] and [`SURE`].
+    #[serde(default)]
+    pub min_score: f32,
+    /// Least height of a box that counts in it, as a share of the picture's: what is smaller is beyond it, or no person.
+    #[serde(default)]
+    pub min_height: f32,
+    /// After this time in it somebody has dwelt there, which is told; zero: never.
+    #[serde(default, with = "shared::config::duration")]
+    pub dwell: Duration,
     /// The zone is clear when nobody was seen for this time.
     #[serde(default = "default_clear", with = "shared::config::duration")]
     pub clear_after: Duration,
@@ -43,35 +52,30 @@ fn default_clear() -> Duration {
 }
 
 impl ZoneConfig {
-    /// What is wrong with the polygon, if anything.
-    pub fn problem(&self) -> Option<String> {
-        let inside = |v: f32| (0.0..=1.0).contains(&v);
-        if self.polygon.len() < 3 {
-            return Some(format!("expected at least 3 corners, found {}", self.polygon.len()));
+    /// Key and expectation of what is wrong with it, if anything.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        if let Some(problem) = self.polygon.problem() {
+            return Some(("polygon", problem));
         }
-        if self.polygon.iter().flatten().any(|v| !inside(*v)) {
-            return Some("expected coordinates from 0 to 1".into());
+        for (key, value) in [("min_score", self.min_score), ("min_height", self.min_height)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Some((key, format!("expected 0 to 1, found {value}")));
+            }
         }
-        crossing(self.corners()).map(|_| "expected a polygon whose sides do not cross".into())
+        None
     }
 
-    /// Whether the bottom-centre point of a box (pixels of a picture of `size`) is in the zone. A box that reaches
-    /// below the picture stands at its edge.
-    pub fn holds(&self, [left, _, right, bottom]: &[f32; 4], size: (u32, u32)) -> bool {
-        let x = ((left + right) / 2.0 / size.0.max(1) as f32).clamp(0.0, 1.0);
-        // A hair inside, so that a person cut by the picture's edge is in a zone that ends there.
-        let y = (bottom / size.1.max(1) as f32).clamp(0.0, 0.9999);
-        contains(self.corners(), point([x, y]))
+    /// Whether a thing with this box (pixels of a picture of `size`) stands in it: its bottom-centre point does, and it is
+    /// large enough.
+    pub fn holds(&self, edges: &[f32; 4], size: (u32, u32)) -> bool {
+        let [_, top, _, bottom] = edges;
+        (bottom - top) / size.1.max(1) as f32 >= self.min_height && self.polygon.holds(edges, size)
     }
 
     /// Where it is on the ground; `None`: it reaches the horizon.
     pub fn on_ground(&self, calibration: &Calibration) -> Option<Polygon> {
         let place = |[x, y]: &[f32; 2]| calibration.place([f64::from(*x), f64::from(*y)]);
-        self.polygon.iter().map(place).collect::<Option<Vec<_>>>().map(Polygon::of_points)
-    }
-
-    fn corners(&self) -> impl Iterator<Item = Point> + Clone + '_ {
-        self.polygon.iter().copied().map(point)
+        self.polygon.0.iter().map(place).collect::<Option<Vec<_>>>().map(Polygon::of_points)
     }
 }
 
@@ -80,11 +84,6 @@ pub fn feet([left, _, right, bottom]: &[f32; 4], size: (u32, u32)) -> Option<[f6
     let (width, height) = (size.0.max(1) as f32, size.1.max(1) as f32);
     let (x, y) = ((left + right) / 2.0 / width, bottom / height);
     ((0.0..=1.0).contains(&x) && (0.0..CUT_OFF).contains(&y)).then_some([f64::from(x), f64::from(y)])
-}
-
-/// The picture as a plane.
-fn point([x, y]: [f32; 2]) -> Point {
-    Point { east: f64::from(x), north: f64::from(y) }
 }
 
 /// One detection of this score in a zone is somebody.

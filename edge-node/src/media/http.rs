@@ -1,21 +1,24 @@
-//! Pictures and clips from outside over HTTP: acknowledged when file and event are on disk. `console` mounts the router.
+//! Pictures and clips over HTTP: from outside, acknowledged when file and event are on disk; and to whoever looks at them.
+//! `console` mounts the router.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
-use shared::event::{MediaDropped, MediaStored, Payload};
+use shared::event::{MediaStored, Payload};
+use shared::ids::Digest;
+use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
-use tracing::{error, warn};
+use tracing::error;
 
-use super::{Blob, Draft, Media, MediaError};
+use super::{Blob, Draft, Media, MediaError, Rank, dropped};
 use crate::health::{Metrics, Of};
 use crate::journal::{Journal, JournalError};
 
@@ -42,7 +45,44 @@ struct About {
 pub fn router(taking: Taking) -> Router {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     // The store has its own limit, and reads no more than that.
-    Router::new().route("/api/v1/media", post(accept)).layer(DefaultBodyLimit::disable()).with_state((taking, turns))
+    let routes = Router::new().route("/api/v1/media", post(accept)).route("/api/v1/media/{hash}", get(show));
+    routes.layer(DefaultBodyLimit::disable()).with_state((taking, turns))
+}
+
+/// Bytes that are read at a time for a viewer.
+const CHUNK: usize = 64 * 1024;
+
+/// `GET /api/v1/media/HASH`: the file, at the relay already or not.
+async fn show(State((taking, _)): State<(Taking, Arc<Semaphore>)>, Path(hash): Path<String>) -> Response {
+    let gone = || (StatusCode::NOT_FOUND, "no such file: never kept, or dropped for its room").into_response();
+    let Ok(hash) = hash.parse::<Digest>() else { return gone() };
+    let opened = tokio::task::spawn_blocking(move || taking.media.open_kept(hash)).await;
+    let Ok(Ok(Some(file))) = opened else { return gone() };
+    let mut file = tokio::fs::File::from_std(file);
+    let mut head = vec![0; CHUNK];
+    let Ok(read) = file.read(&mut head).await else { return gone() };
+    head.truncate(read);
+    let kind = match head.as_slice() {
+        [0xFF, 0xD8, ..] => "image/jpeg",
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "video/mp4",
+        _ => "application/octet-stream",
+    };
+    let rest = futures_util::stream::unfold((file, head), |(mut file, chunk)| async move {
+        let mut next = vec![0; CHUNK];
+        match file.read(&mut next).await {
+            _ if chunk.is_empty() => None,
+            Ok(read) => {
+                next.truncate(read);
+                Some((Ok(chunk), (file, next)))
+            }
+            Err(error) => Some((Err(error), (file, Vec::new()))),
+        }
+    });
+    // What others have posted is shown as what it is, and runs nothing.
+    let headers =
+        [("content-type", kind), ("x-content-type-options", "nosniff"), ("content-security-policy", "sandbox")];
+    (headers, Body::from_stream(rest)).into_response()
 }
 
 async fn accept(
@@ -98,14 +138,9 @@ async fn take(taking: &Taking, body: Body) -> anyhow::Result<Blob> {
         draft = written.await??;
     }
     let media = taking.media.clone();
-    let (blob, dropped) = tokio::task::spawn_blocking(move || media.keep(draft)).await??;
-    for (Blob { hash, bytes }, was_sent) in dropped {
-        if was_sent {
-            continue;
-        }
-        warn!(%hash, bytes, "media is dropped before it was sent: the quota is full");
-        let dropped = MediaDropped { hash: hash.to_string(), bytes, reason: "quota".into() };
-        if let Err(error) = taking.journal.append(taking.journal.event("node", Payload::MediaDropped(dropped))).await {
+    let (blob, gone) = tokio::task::spawn_blocking(move || media.keep(draft, Rank::Plain)).await??;
+    for payload in dropped(gone) {
+        if let Err(error) = taking.journal.append(taking.journal.event("node", payload)).await {
             error!("failed to name media that was dropped: {error}");
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Layout of `media/` in the data folder: `new/` (being written; emptied at the start), `waiting/HASH` (not at the relay
 //! yet), `sent/HASH`. Limits are [`MediaConfig`]. A file is kept by one recipe: written, synced, renamed, folder synced.
-//! Over the quota the oldest sent ones go first, then the oldest that wait, each named by a `media.dropped` event.
+//! Over the quota the oldest sent ones go first, which the relay has, then the oldest that wait, each named by a
+//! `media.dropped` event; of both, what an alert asked for (`locked/HASH` beside it) goes last.
 
 pub mod http;
 
@@ -15,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use shared::event::{MediaDropped, Payload};
 use shared::ids::Digest;
+use tracing::warn;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -38,6 +41,11 @@ impl Default for MediaConfig {
 }
 
 impl MediaConfig {
+    /// Largest one, in bytes.
+    pub const fn largest(&self) -> u64 {
+        self.largest * MIB
+    }
+
     /// Key and expectation of a value that would make no sense, if there is one.
     pub fn problem(&self) -> Option<(&'static str, String)> {
         let Self { quota, largest } = *self;
@@ -57,6 +65,23 @@ pub struct Media {
     drafts: Arc<AtomicU64>,
     /// Held while files move between the folders or go.
     moving: Arc<Mutex<()>>,
+}
+
+/// How long a file is to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// As long as there is room.
+    Plain,
+    /// An alert asked for it: longer than the plain ones.
+    Alert,
+}
+
+/// The events that name what had to go before it was sent.
+pub fn dropped(gone: Vec<(Blob, bool)>) -> impl Iterator<Item = Payload> {
+    gone.into_iter().filter(|(_, was_sent)| !was_sent).map(|(Blob { hash, bytes }, _)| {
+        warn!(%hash, bytes, "media is dropped before it was sent: the quota is full");
+        Payload::MediaDropped(MediaDropped { hash: hash.to_string(), bytes, reason: "quota".into() })
+    })
 }
 
 /// A file that is there.
@@ -86,7 +111,7 @@ impl Media {
     /// The disk's.
     pub fn open(data: &Path, config: MediaConfig) -> std::io::Result<Self> {
         let folder = data.join("media");
-        for name in ["new", "waiting", "sent"] {
+        for name in ["new", "waiting", "sent", "locked"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
         // What was being written when the power failed was acknowledged to nobody.
@@ -114,11 +139,14 @@ impl Media {
     ///
     /// # Errors
     /// The disk's; the draft is then gone.
-    pub fn keep(&self, draft: Draft) -> Result<(Blob, Vec<(Blob, bool)>), MediaError> {
+    pub fn keep(&self, draft: Draft, rank: Rank) -> Result<(Blob, Vec<(Blob, bool)>), MediaError> {
         draft.file.sync_all()?;
         let blob = Blob { hash: Digest(*draft.hasher.finalize().as_bytes()), bytes: draft.bytes };
         let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let dropped = self.make_room(blob)?;
+        if rank == Rank::Alert {
+            File::create(self.path("locked", blob.hash))?;
+        }
         if !self.path("sent", blob.hash).exists() {
             std::fs::rename(&draft.path, self.path("waiting", blob.hash))?;
             File::open(self.folder.join("waiting"))?.sync_all()?;
@@ -173,11 +201,32 @@ impl Media {
     /// # Errors
     /// The disk's.
     pub fn drop_waiting(&self, hash: Digest) -> std::io::Result<()> {
-        std::fs::remove_file(self.path("waiting", hash))
+        std::fs::remove_file(self.path("waiting", hash))?;
+        self.unlock(hash);
+        Ok(())
     }
 
     fn path(&self, state: &str, hash: Digest) -> PathBuf {
         self.folder.join(format!("{state}/{hash}"))
+    }
+
+    fn unlock(&self, hash: Digest) {
+        // Most have no mark; one that stays marks nothing.
+        let _ = std::fs::remove_file(self.path("locked", hash));
+    }
+
+    /// A file's bytes, wherever it lies, and whether it is there: for people who look at it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open_kept(&self, hash: Digest) -> std::io::Result<Option<File>> {
+        for state in ["waiting", "sent"] {
+            match File::open(self.path(state, hash)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => return other.map(Some),
+            }
+        }
+        Ok(None)
     }
 
     /// Oldest first; files that are not ours are passed over.
@@ -197,13 +246,18 @@ impl Media {
     fn make_room(&self, coming: Blob) -> std::io::Result<Vec<(Blob, bool)>> {
         let (sent, waiting) = (self.list("sent")?, self.list("waiting")?);
         let all = sent.iter().map(|(_, blob)| (*blob, true)).chain(waiting.iter().map(|(_, blob)| (*blob, false)));
+        let locked = |blob: &Blob| self.path("locked", blob.hash).exists();
+        let mut all: Vec<(Blob, bool)> = all.filter(|(blob, _)| blob.hash != coming.hash).collect();
+        // Oldest first within each kind: the sort is stable.
+        all.sort_by_cached_key(|(blob, was_sent)| (!was_sent, locked(blob)));
         let mut used: u64 = coming.bytes + sent.iter().chain(&waiting).map(|(_, blob)| blob.bytes).sum::<u64>();
         let mut gone = Vec::new();
-        for (blob, was_sent) in all.filter(|(blob, _)| blob.hash != coming.hash) {
+        for (blob, was_sent) in all {
             if used <= self.config.quota * MIB {
                 break;
             }
             std::fs::remove_file(self.path(if was_sent { "sent" } else { "waiting" }, blob.hash))?;
+            self.unlock(blob.hash);
             used = used.saturating_sub(blob.bytes);
             gone.push((blob, was_sent));
         }
@@ -222,6 +276,11 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// Bytes that it may still take.
+    pub const fn room(&self) -> u64 {
+        self.most.saturating_sub(self.bytes)
+    }
+
     /// Adds bytes.
     ///
     /// # Errors

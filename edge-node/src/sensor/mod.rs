@@ -2,5 +2,6 @@
 
 pub mod frame;
 pub mod picture;
+pub mod outline;
 pub mod camera;
 pub mod http;

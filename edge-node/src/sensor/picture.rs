@@ -67,7 +67,7 @@ pub fn decode(bytes: &[u8], place: &str) -> Result<Picture, PictureError> {
     limits.max_alloc = Some(ALLOC_MAX);
     reader.limits(limits);
     let image = reader.decode().map_err(|e| refused(e.to_string()))?.into_rgb8();
-    Ok(Picture { width: image.width(), height: image.height(), rgb: image.into_raw() })
+    Ok(Picture::rgb(image.width(), image.height(), image.into_raw()))
 }
 
 /// Whether a JPEG ends inside its scan: its last start-of-scan (FFDA) has no end-of-image (FFD9) behind it. The decoder

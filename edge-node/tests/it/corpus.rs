@@ -28,7 +28,24 @@ fn bytes_of_the_corpus_let_nobody_move_a_vehicle() {
     seeds("link").iter().for_each(|seed| targets::link(seed));
 }
 
+#[test]
+fn bytes_of_the_corpus_from_cameras_are_pictures_or_errors() {
+    seeds("seen").iter().for_each(|seed| targets::seen(seed));
+}
+
 proptest! {
+    #[test]
+    fn any_bytes_from_a_camera_are_pictures_or_errors(
+        seed in 0usize..5,
+        places in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..12),
+    ) {
+        // A seed with some of its bytes changed: most of it still reaches the decoders.
+        let mut bytes = seeds("seen").swap_remove(seed);
+        let length = bytes.len();
+        places.into_iter().for_each(|(place, value)| bytes[usize::from(place) % length] = value);
+        targets::seen(&bytes);
+    }
+
     #[test]
     fn packets_of_anything_let_nobody_move_a_vehicle(
         pieces in proptest::collection::vec(

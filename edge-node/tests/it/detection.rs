@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edge_node::detect::Detection;
+use edge_node::detect::head::iou;
 use edge_node::detect::manifest::Manifest;
 use edge_node::detect::model::Model;
 use edge_node::detect::track::Tracker;
-use edge_node::detect::yolox::iou;
 use edge_node::detect::zone::{Presence, Turn, ZoneConfig};
 use edge_node::sensor::camera::video::Video;
+use edge_node::sensor::outline::Outline;
 use edge_node::sensor::picture;
 use serde::Deserialize;
 use shared::event::TrackPhase;
@@ -65,7 +66,10 @@ fn zone(polygon: Vec<[f32; 2]>) -> ZoneConfig {
     ZoneConfig {
         name: "z".parse().unwrap(),
         camera: "c".parse().unwrap(),
-        polygon,
+        polygon: Outline(polygon),
+        min_score: 0.0,
+        min_height: 0.0,
+        dwell: Duration::ZERO,
         labels: vec!["person".into()],
         clear_after: Duration::from_secs(2),
         alert: false,

@@ -37,6 +37,8 @@ mod mavlink;
 mod plans;
 mod retention;
 mod rig;
+mod rtsp;
+mod seeing;
 mod sensing;
 mod signing;
 mod stations;

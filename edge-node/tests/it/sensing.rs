@@ -1,5 +1,6 @@
 //! Camera streams: pictures out of any cutting of the bytes, limits before allocation.
 
+use edge_node::clock;
 use edge_node::health::{Metrics, Of};
 use edge_node::sensor::camera::Source;
 use edge_node::sensor::camera::capture::Capture;
@@ -54,21 +55,66 @@ fn a_huge_part_is_refused_with_its_place_and_the_next_one_is_given() {
 fn a_source_never_shows_its_credentials() {
     let source: Source = "mjpeg:http://ann:secret@10.0.0.9/video".parse().unwrap();
     assert!(!format!("{source:?}").contains("secret"));
-    for bad in ["", "file:", "rtsp:x", "mjpeg:ftp://x"] {
+    for bad in ["", "file:", "rtsp:x", "rtsp://", "rtsp://ann:secret@10.0.0.9/live", "mjpeg:ftp://x"] {
         assert!(bad.parse::<Source>().is_err(), "{bad}");
     }
 }
 
 #[test]
 fn a_slow_detector_sees_the_newest_frame_and_how_many_were_dropped() {
-    let mailbox = Mailbox::new(2);
-    let picture = Arc::new(Picture { width: 1, height: 1, rgb: vec![0; 3] });
+    let mailbox = Mailbox::new(&[1, 1], Duration::from_secs(1));
+    let now = || Uptime(0);
+    let picture = Arc::new(Picture::rgb(1, 1, vec![0; 3]));
     for number in 0..5 {
         mailbox.put(Frame { camera: 1, number, captured: Uptime(number), picture: picture.clone() });
     }
-    let (frame, dropped) = mailbox.take(0, Duration::ZERO).unwrap();
-    assert_eq!((frame.camera, frame.number, dropped), (1, 4, 4));
-    assert!(mailbox.take(0, Duration::ZERO).is_none());
+    let (frame, replaced) = mailbox.take(Duration::ZERO, now).unwrap();
+    assert_eq!((frame.camera, frame.number, replaced), (1, 4, 4));
+    assert!(mailbox.take(Duration::ZERO, now).is_none());
+}
+
+#[test]
+fn each_camera_has_its_share_of_the_detector_however_often_it_sends() {
+    // The first sends at every step, the second at every fourth, the third as the first but with twice its share.
+    let mailbox = Mailbox::new(&[1, 1, 2], Duration::from_secs(1));
+    let picture = Arc::new(Picture::rgb(1, 1, vec![0; 3]));
+    let mut looked = [0i64; 3];
+    for step in 0..4000u64 {
+        let captured = Uptime::from_millis(step * 10);
+        for camera in [0, 1, 2].into_iter().filter(|camera| *camera != 1 || step % 4 == 0) {
+            mailbox.put(Frame { camera, number: step, captured, picture: picture.clone() });
+        }
+        let (frame, _) = mailbox.take(Duration::ZERO, || captured).unwrap();
+        looked[frame.camera] += 1;
+    }
+    // Who sends less often than its share is never waited for: each of its frames has its turn, the rest is divided.
+    assert_eq!(looked[1], 1000, "{looked:?}");
+    assert!((looked[2] - 2 * looked[0]).abs() <= 3, "{looked:?}");
+}
+
+#[test]
+fn a_camera_that_was_away_has_no_turns_in_store_and_an_old_frame_is_not_looked_at() {
+    let mailbox = Mailbox::new(&[1, 1], Duration::from_millis(300));
+    let picture = Arc::new(Picture::rgb(1, 1, vec![0; 3]));
+    let put = |camera: usize, at: u64| {
+        mailbox.put(Frame { camera, number: at, captured: Uptime::from_millis(at), picture: picture.clone() });
+    };
+    for step in 0..100 {
+        put(0, step);
+        assert_eq!(mailbox.take(Duration::ZERO, || Uptime::from_millis(step)).unwrap().0.camera, 0);
+    }
+    let mut turns = Vec::new();
+    for step in 100..110 {
+        put(0, step);
+        put(1, step);
+        turns.push(mailbox.take(Duration::ZERO, || Uptime::from_millis(step)).unwrap().0.camera);
+    }
+    assert_eq!(turns.iter().filter(|camera| **camera == 1).count(), 5, "turn by turn: {turns:?}");
+    put(0, 1000);
+    put(1, 1250);
+    let (frame, _) = mailbox.take(Duration::ZERO, || Uptime::from_millis(1301)).unwrap();
+    assert_eq!((frame.camera, frame.number), (1, 1250));
+    assert_eq!((mailbox.late(), mailbox.late()), (vec![1, 0], vec![0, 0]), "told though no frame of it is taken");
 }
 
 #[test]
@@ -112,13 +158,14 @@ fn a_camera_faster_than_its_decoder_shows_the_newest_picture_and_not_a_backlog()
     let (port, close) = bursting_camera();
     let source = format!("mjpeg:http://127.0.0.1:{port}/");
     let config = format!("name = \"gate\"\nsource = \"{source}\"");
-    let (mailbox, metrics) = (Arc::new(Mailbox::new(1)), Metrics::new());
+    let (mailbox, metrics) = (Arc::new(Mailbox::new(&[1], Duration::from_secs(60))), Metrics::new());
     let stop = Arc::new(AtomicBool::new(false));
     let capture = Capture {
         index: 0,
         config: toml::from_str(&config).unwrap(),
         mailbox: mailbox.clone(),
         metrics: metrics.clone(),
+        tap: None,
         stop: stop.clone(),
         runtime: runtime.handle().clone(),
     };
@@ -130,8 +177,8 @@ fn a_camera_faster_than_its_decoder_shows_the_newest_picture_and_not_a_backlog()
         if shown + dropped == 30 && dropped > 0 { Ok(()) } else { Err(format!("{shown} shown, {dropped} dropped")) }
     })
     .unwrap();
-    let (frame, _) = mailbox.take(0, Duration::ZERO).unwrap();
-    assert!(frame.picture.rgb.iter().all(|value| *value > 250), "the newest picture is white");
+    let (frame, _) = mailbox.take(Duration::ZERO, clock::uptime).unwrap();
+    assert!(frame.picture.to_rgb().iter().all(|value| *value > 250), "the newest picture is white");
     stop.store(true, Ordering::Relaxed);
     drop(close);
     thread.join().unwrap();

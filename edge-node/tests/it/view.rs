@@ -26,11 +26,12 @@ impl Camera {
 
     fn noisy(&mut self, picture: &Picture) -> Picture {
         let mut random = self.random;
-        let rgb = picture.rgb.iter().map(|byte| {
+        let own = picture.to_rgb();
+        let rgb = own.iter().map(|byte| {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             byte.saturating_add((random >> 30) as u8)
         });
-        let noisy = Picture { rgb: rgb.collect(), ..*picture };
+        let noisy = like(picture, rgb.collect());
         self.random = random;
         noisy
     }
@@ -65,7 +66,12 @@ fn scene(seed: u32) -> Picture {
         let stripe = if (x / 3 + y / 5).is_multiple_of(4) { 25 } else { 0 };
         [(block + stripe) as u8, block as u8, (block / 2 + stripe) as u8]
     };
-    Picture { width, height, rgb: (0..width * height).flat_map(pixel).collect() }
+    Picture::rgb(width, height, (0..width * height).flat_map(pixel).collect())
+}
+
+/// Of the same size, with other samples.
+fn like(picture: &Picture, rgb: Vec<u8>) -> Picture {
+    Picture::rgb(picture.width, picture.height, rgb)
 }
 
 fn room() -> Picture {
@@ -75,13 +81,13 @@ fn room() -> Picture {
 /// So much of the picture, from the left, behind something plain.
 fn behind(picture: &Picture, part: usize) -> Picture {
     let width = picture.width as usize;
-    let rgb =
-        picture.rgb.iter().enumerate().map(|(n, byte)| if n / 3 % width < width * part / 100 { 90 } else { *byte });
-    Picture { rgb: rgb.collect(), ..*picture }
+    let own = picture.to_rgb();
+    let rgb = own.iter().enumerate().map(|(n, byte)| if n / 3 % width < width * part / 100 { 90 } else { *byte });
+    like(picture, rgb.collect())
 }
 
 fn plain(like: &Picture, value: u8) -> Picture {
-    Picture { rgb: vec![value; like.rgb.len()], ..*like }
+    self::like(like, vec![value; like.to_rgb().len()])
 }
 
 /// A mean over so many pixels to each side, in both directions.
@@ -101,22 +107,22 @@ fn blurred(picture: &Picture, reach: usize) -> Picture {
         }
         to
     };
-    let rows = pass(&picture.rgb, 1, width, &|line| line * width, height);
+    let rows = pass(&picture.to_rgb(), 1, width, &|line| line * width, height);
     let rgb = pass(&rows, width, height, &|line| line, width);
-    Picture { rgb, ..*picture }
+    like(picture, rgb)
 }
 
 /// So many seventy-seconds of the light.
 fn dimmer(picture: &Picture, part: u16) -> Picture {
-    Picture { rgb: picture.rgb.iter().map(|byte| (u16::from(*byte) * part / 72) as u8).collect(), ..*picture }
+    like(picture, picture.to_rgb().iter().map(|byte| (u16::from(*byte) * part / 72) as u8).collect())
 }
 
 /// Moved to the side by so many pixels: what comes in is the far edge.
 fn shifted(picture: &Picture, pixels: usize) -> Picture {
     let width = picture.width as usize * 3;
-    let rows =
-        picture.rgb.chunks_exact(width).flat_map(|row| row[pixels * 3..].iter().chain(&row[..pixels * 3]).copied());
-    Picture { rgb: rows.collect(), ..*picture }
+    let rgb = picture.to_rgb();
+    let rows = rgb.chunks_exact(width).flat_map(|row| row[pixels * 3..].iter().chain(&row[..pixels * 3]).copied());
+    like(picture, rows.collect())
 }
 
 #[test]
@@ -161,13 +167,13 @@ fn the_same_picture_again_and_again_is_frozen_whatever_clock_ticks_in_it_and_noi
         assert_eq!(camera.shows(&room, 60), (Vec::new(), 300));
         let mut frozen = None;
         for n in 0..10 * FPS {
-            let mut picture = Picture { rgb: room.rgb.clone(), ..room };
+            let mut rgb = room.to_rgb().to_vec();
             // Digits in a corner.
             let digits = if clock { 20 } else { 0 };
             for y in 0..20 {
-                picture.rgb[y * 1920..y * 1920 + digits * 3].fill((n * 37 % 256) as u8);
+                rgb[y * 1920..y * 1920 + digits * 3].fill((n * 37 % 256) as u8);
             }
-            let seen = camera.show(&picture);
+            let seen = camera.show(&like(&room, rgb));
             if seen.turn == Some(Some(Fault::Frozen)) {
                 frozen = Some(n);
             }
@@ -197,11 +203,11 @@ fn doubts_that_take_turns_are_one_doubt_and_a_lamp_in_the_dark_is_no_view() {
     assert!(turns.iter().all(Option::is_some) && !turns.is_empty() && evidence == 0, "{turns:?}");
     // Night, and one lamp.
     let mut camera = Camera::new();
-    let mut night = plain(&room, 1);
+    let mut night = plain(&room, 1).to_rgb().to_vec();
     for y in 100..130 {
-        night.rgb[y * 1920 + 300..y * 1920 + 420].fill(220);
+        night[y * 1920 + 300..y * 1920 + 420].fill(220);
     }
-    let (turns, evidence) = camera.shows(&night, 4);
+    let (turns, evidence) = camera.shows(&like(&room, night), 4);
     assert_eq!((turns, evidence), (vec![Some(Fault::Dark)], 0), "from the very start");
 }
 

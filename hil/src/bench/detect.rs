@@ -1,13 +1,13 @@
 //! `./dev bench detect`: YOLOX-nano in tract beside ONNX Runtime, part by part.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{last_line, median, number, round};
+use super::{Target, last_line, median, number, round};
 use crate::binaries::built;
 use crate::media::{folder, root};
 use crate::process::output;
@@ -36,14 +36,7 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
         .filter(|path| path.extension().is_some_and(|e| e == "jpg"))
         .collect();
     pictures.sort();
-    let ours = || {
-        parts(
-            Command::new(bin.join("edge-node"))
-                .args(["detect", "--timing", PASSES, "--model", "yolox-nano", "--manifest"])
-                .arg(root().join("models/manifest.toml"))
-                .args(&pictures),
-        )
-    };
+    let ours = || timed(&bin, "yolox-nano", &pictures);
     let reference =
         || parts(Command::new(&python).arg(root().join("models/reference.py")).arg(&model).arg(PASSES).args(&pictures));
     let mut pairs = Vec::new();
@@ -69,7 +62,70 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
             metrics.insert(format!("{part}_ratio"), json!(round(ratio)));
         }
     }
-    last_line(out, "detect", &metrics, &[])
+    others(out, &media, &bin, &pictures, &mut metrics)?;
+    let targets = [
+        Target::Most("inference_ratio", 2.1),
+        Target::Most("wide_ratio_to_onnxruntime_square", 1.35),
+        Target::Most("around_share", 0.10),
+        Target::Most("yard_inference_ms", 8.0),
+        Target::Most("yard_square_inference_ms", 8.0),
+        Target::Most("yard_720p_around_ms", 1.0),
+    ];
+    last_line(out, "detect", &metrics, &targets)
+}
+
+/// What has no reference beside it: other sizes, our own model, pictures of a video.
+fn others(
+    out: &mut impl Write,
+    media: &Path,
+    bin: &Path,
+    pictures: &[PathBuf],
+    metrics: &mut Value,
+) -> anyhow::Result<()> {
+    let square = number(metrics, "inference_onnxruntime_ms");
+    let mut add = |name: &str, value: f64| {
+        if let Some(metrics) = metrics.as_object_mut() {
+            metrics.insert(name.into(), json!(round(value)));
+        }
+    };
+    writeln!(
+        out,
+        "\n{:<44}{:>12}{:>12}{:>12}",
+        "others, one thread, median of 5", "preprocess", "inference", "decode"
+    )?;
+    let time = |model: &str, files: &[PathBuf]| -> anyhow::Result<[f64; 3]> {
+        let runs = (0..PAIRS).map(|_| timed(bin, model, files)).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(PARTS.map(|part| median(runs.iter().map(|run| number(run, part)))))
+    };
+    let video = vec![super::cameras::enlarged(&media.join("one-by-one-person-detection.mp4"))?];
+    for (name, model, files, of) in [
+        ("wide", "yolox-nano-wide", pictures, "twelve pictures"),
+        ("yard", "yard", pictures, "twelve pictures"),
+        ("yard_square", "yard-square", pictures, "twelve pictures"),
+        ("yard_720p", "yard", &video, "720p video, I420"),
+    ] {
+        let [before, inference, after] = time(model, files)?;
+        writeln!(out, "{:<44}{before:>12.2}{inference:>12.2}{after:>12.3}", format!("{model}, {of}"))?;
+        add(&format!("{name}_inference_ms"), inference);
+        add(&format!("{name}_around_ms"), before + after);
+        if name == "wide" {
+            add("wide_ratio_to_onnxruntime_square", inference / square);
+        }
+    }
+    let around = number(metrics, "preprocess_ms") + number(metrics, "postprocess_ms");
+    let share = around / number(metrics, "inference_ms");
+    if let Some(metrics) = metrics.as_object_mut() {
+        metrics.insert("around_share".into(), json!(round(share)));
+    }
+    Ok(())
+}
+
+/// The parts of one model's inference on some files.
+fn timed(bin: &Path, model: &str, files: &[PathBuf]) -> anyhow::Result<Value> {
+    let manifest = root().join("models/manifest.toml");
+    let mut detect = Command::new(bin.join("edge-node"));
+    detect.args(["detect", "--timing", PASSES, "--model", model, "--manifest"]).arg(manifest);
+    parts(detect.args(files))
 }
 
 fn parts(command: &mut Command) -> anyhow::Result<Value> {

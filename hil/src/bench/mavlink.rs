@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{Target::Most, console::Console, last_line, load::Load, percentiles, prefer_this_thread, round};
 use crate::kafka::cache;
-use crate::process::{Process, free_tcp_port, free_udp_port, output};
+use crate::process::{Process, cpu, free_tcp_port, free_udp_port, output};
 use crate::servers::Place;
 use crate::site::{Plan, Ports, Site};
 use crate::wait::{now, until};
@@ -219,7 +219,7 @@ fn route(vehicle: &UdpSocket, station: &UdpSocket, process: u32, name: &str) -> 
         }
         came
     });
-    let before = cpu_us(process)?;
+    let before = cpu(process)?;
     let mut sent: Vec<Duration> = Vec::new();
     for number in 0..PACKETS {
         let due = Duration::from_secs(1) * number / RATE;
@@ -236,7 +236,7 @@ fn route(vehicle: &UdpSocket, station: &UdpSocket, process: u32, name: &str) -> 
         }
     }
     let came = reader.join().map_err(|_| anyhow::anyhow!("the reader failed"))?;
-    let cpu = (cpu_us(process)? - before) / f64::from(PACKETS);
+    let cpu = (cpu(process)? - before).as_secs_f64() * 1e6 / f64::from(PACKETS);
     let times = came.iter().filter_map(|(number, at)| {
         let sent = sent.get(usize::try_from(*number).ok()?)?;
         Some(at.saturating_sub(*sent).as_secs_f64() * 1e6)
@@ -245,15 +245,6 @@ fn route(vehicle: &UdpSocket, station: &UdpSocket, process: u32, name: &str) -> 
     let lost = f64::from(PACKETS) - came.len() as f64;
     let row = format!("  {name:<20}{lost:>8.0}{p50:>8.0}{p99:>8.0}{p999:>10.0}{max:>8.0}{cpu:>15.1}");
     Ok((row, [lost, p50, p99, p999, max, cpu]))
-}
-
-/// CPU time of a process so far, microseconds.
-fn cpu_us(process: u32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).context("read the CPU time")?;
-    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<f64>().ok());
-    // utime and stime, in hundredths of a second.
-    Ok((ticks(11).context("read the CPU time")? + ticks(12).context("read the CPU time")?) * 1e4)
 }
 
 /// Forced disarms of a ground station, until the first order is at the vehicle's socket; milliseconds.

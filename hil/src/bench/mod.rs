@@ -2,6 +2,7 @@
 //!
 //! Each benchmark prints a table, what it was measured with, and one JSON object as its last line.
 
+mod cameras;
 mod detect;
 mod journal;
 mod uplink;
@@ -27,11 +28,12 @@ use thread_priority::{
 /// # Errors
 /// An unknown name, or a measurement that cannot be made.
 pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
-    let all = ["detect", "journal", "uplink", "ingest", "interlock", "mavlink"];
+    let all = ["detect", "cameras", "journal", "uplink", "ingest", "interlock", "mavlink"];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for name in name.map_or_else(|| all.to_vec(), |name| vec![name]) {
         match name {
             "detect" => detect::run(out),
+            "cameras" => runtime.block_on(cameras::run(out)),
             "journal" => journal::run(out),
             "uplink" => runtime.block_on(uplink::run(out)),
             "ingest" => runtime.block_on(ingest::run(out)),

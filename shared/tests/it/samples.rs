@@ -2,9 +2,10 @@
 
 use shared::event::{
     AircraftSeen, Alert, CameraHealth, CameraState, CameraViewChanged, CommandDecided, CommandEnded, CommandRequested,
-    Custom, DetectionTrack, DownlinkReceived, EVENT_TYPES, EstopChanged, InterlockChange, InterlockDemanded,
-    LeaseChanged, MediaDropped, MediaStored, NodeStarted, NodeStopped, OutputChanged, Payload, SensorReading,
-    TrackPhase, VehicleSaid, VehicleSampled, ZonePresence, schema, schemas,
+    Custom, DetectionTrack, DownlinkReceived, EVENT_TYPES, EstopChanged, InferenceDone, InterlockChange,
+    InterlockDemanded, LeaseChanged, LineCrossed, MediaDropped, MediaStored, NodeStarted, NodeStopped, OutputChanged,
+    Payload, SensorReading, TrackEnded, TrackPhase, VehicleSaid, VehicleSampled, ZoneDwelt, ZonePresence, schema,
+    schemas,
 };
 use shared::ids::EventId;
 use shared::record::Record;
@@ -46,6 +47,42 @@ fn all() -> Vec<Payload> {
             error: "reset".into(),
         }),
         Payload::CameraView(CameraViewChanged { camera: "gate".into(), view: "accepted".into(), by: "ann".into() }),
+        Payload::TrackEnded(TrackEnded {
+            camera: "gate".into(),
+            track: 3,
+            label: "person".into(),
+            score: 0.5,
+            seen_ms: 7000,
+            zones_ms: vec![("yard".into(), 6500)],
+            from: [0.25, 0.5],
+            to: [0.75, 0.5],
+            direction_deg: Some(90.0),
+            speed_mps: None,
+        }),
+        Payload::LineCrossed(LineCrossed {
+            line: "gate".into(),
+            camera: "gate".into(),
+            track: 3,
+            label: "person".into(),
+            forwards: true,
+            frame: 61,
+        }),
+        Payload::ZoneDwelt(ZoneDwelt {
+            zone: "yard".into(),
+            camera: "gate".into(),
+            track: 3,
+            label: "person".into(),
+            stayed_ms: 5000,
+            frame: 61,
+        }),
+        Payload::InferenceDone(InferenceDone {
+            by: "ann".into(),
+            model: "yard".into(),
+            bytes: 40_000,
+            found: 2,
+            labels: vec!["car".into(), "person".into()],
+            took_ms: 9,
+        }),
         Payload::AlertRaised(alert()),
         Payload::AlertCleared(alert()),
         Payload::InterlockTripped(change()),

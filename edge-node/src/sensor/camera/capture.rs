@@ -2,16 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{info, warn};
+use url::Url;
 
 use super::multipart::{PartError, Parts};
+use super::rtsp::{self, Unit};
+use super::stream::{Pictures, Taken};
 use super::video::Video;
 use super::{CameraConfig, Source};
 use shared::units::Uptime;
@@ -26,8 +30,34 @@ use crate::tls;
 const REOPEN: Duration = Duration::from_secs(1);
 /// A network camera that sends nothing for this time is opened again.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Units of a stream that wait for the decoder: two seconds of a camera. Full: it is too slow, and goes on with the next
+/// key frame.
+const UNITS: usize = 60;
+/// And no more bytes than these.
+const UNITS_BYTES: usize = 16 * 1024 * 1024;
 /// Longest nap of a paced source, so that a stop is noticed.
 const NAP: Duration = Duration::from_millis(50);
+
+/// Takes the units of a stream.
+pub type Tap = Arc<dyn Fn(Unit) + Send + Sync>;
+
+/// Plays the stream of a camera's clips until stopped.
+pub async fn follow(camera: CameraConfig, url: Url, tap: Tap, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        let tap = tap.clone();
+        // In a task of its own: the library may panic on what no camera should send.
+        let played = match camera.address(&url) {
+            Ok(address) => {
+                tokio::spawn(rtsp::play(address, move |unit| tap(unit))).await.context("read RTSP").flatten()
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = played {
+            warn!(camera = %camera.name, "failed to {error:#}; no clips until it is back");
+        }
+        tokio::time::sleep(REOPEN).await;
+    }
+}
 
 /// What a capture thread needs.
 pub struct Capture {
@@ -39,6 +69,8 @@ pub struct Capture {
     pub mailbox: Arc<Mailbox>,
     /// Counters.
     pub metrics: Metrics,
+    /// Where units of streams go besides, for clips; must not block.
+    pub tap: Option<Tap>,
     /// Ends the thread.
     pub stop: Arc<AtomicBool>,
     /// Runs network sources.
@@ -49,8 +81,16 @@ impl Capture {
     /// Plays the source until stopped, or until a source without `repeat` has ended.
     pub fn run(self) {
         let of = Of::new(self.config.name.as_str());
-        let mut number = 0;
+        let (mut number, mut last) = (0, Uptime::default());
+        // A hair earlier: cameras are not clocks.
+        let apart = self.config.detect_fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f32(0.9 / fps.max(0.1)));
         let mut put = |picture: Picture, captured: Uptime| {
+            // With pictures that are shown in another order than they come in, stamps go back and forth.
+            if captured.max(last).since(last) < apart && number > 0 {
+                self.metrics.frames_skipped.get_or_create(&of).inc();
+                return;
+            }
+            last = captured.max(last);
             self.metrics.frames.get_or_create(&of).inc();
             let frame = Frame { camera: self.index, number, captured, picture: Arc::new(picture) };
             number += 1;
@@ -61,6 +101,7 @@ impl Capture {
                 Source::File(path) => self.play_file(path, &mut put),
                 Source::Folder(path) => self.play_folder(path, &mut put),
                 Source::Mjpeg(url) => self.runtime.block_on(self.play_mjpeg(url, &mut put)),
+                Source::Rtsp(url) => self.play_rtsp(url, &mut put),
             };
             match played {
                 Ok(()) if !self.config.repeat => break,
@@ -160,6 +201,57 @@ impl Capture {
             return Ok(());
         }
         reader.join_next().await.context("read MJPEG")?.context("read MJPEG")?
+    }
+
+    /// Reads on the runtime and decodes here, every unit: what follows refers to it.
+    fn play_rtsp(&self, url: &Url, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+        let address = self.config.address(url)?;
+        // Clips are cut from this stream unless they have their own.
+        let tap = self.tap.clone().filter(|_| self.config.clip.as_ref().is_some_and(|clip| clip.source.is_none()));
+        let of = Of::new(self.config.name.as_str());
+        self.runtime.block_on(async {
+            let (queue, mut units) = mpsc::channel(UNITS);
+            let (metrics, dropped) = (self.metrics.clone(), of.clone());
+            let (waiting, mut behind) = (Arc::new(AtomicUsize::new(0)), false);
+            let taken = waiting.clone();
+            let mut reader = JoinSet::new();
+            reader.spawn(rtsp::play(address, move |mut unit| {
+                if let Some(tap) = &tap {
+                    tap(unit.clone());
+                }
+                // What was dropped is lost for what refers to it.
+                unit.lost |= behind && !unit.key;
+                let bytes = unit.data.len();
+                let room = waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= UNITS_BYTES;
+                behind = !room || queue.try_send(unit).is_err();
+                if behind {
+                    waiting.fetch_sub(bytes, Ordering::Relaxed);
+                    metrics.frames_dropped.get_or_create(&dropped).inc();
+                }
+            }));
+            let mut pictures = Pictures::default();
+            while !self.stopped() {
+                let unit = match timeout(NAP, units.recv()).await {
+                    Err(_) => continue,
+                    Ok(None) => break,
+                    Ok(Some(unit)) => unit,
+                };
+                taken.fetch_sub(unit.data.len(), Ordering::Relaxed);
+                match pictures.take(&unit) {
+                    Ok(Taken::Picture(picture, captured, _)) => put(picture, captured),
+                    Ok(Taken::Held) => {}
+                    Ok(Taken::Waiting) => {
+                        self.metrics.frames_dropped.get_or_create(&of).inc();
+                    }
+                    Err(error) => self.bad(&error),
+                }
+            }
+            if self.stopped() {
+                return Ok(());
+            }
+            // The library may panic on what no camera should send: that is an error of this camera.
+            reader.join_next().await.context("read RTSP")?.context("read RTSP")?
+        })
     }
 }
 

@@ -1,7 +1,13 @@
 //! Cameras: one capture thread each, newest frame to the mailbox. A source that fails is opened again for ever.
 
+pub mod h264;
 pub mod video;
 pub mod multipart;
+pub mod narrow;
+pub mod rtsp;
+pub mod stream;
+pub mod clip;
+pub mod gate;
 pub mod capture;
 pub mod view;
 
@@ -9,11 +15,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::Deserialize;
 use shared::ids::Name;
+use url::Url;
 
+use clip::ClipConfig;
+use gate::GateConfig;
+use rtsp::{Address, Carrier};
 use view::ViewConfig;
 
+use super::outline::Outline;
 use crate::ground::calibration::Mark;
 
 /// One camera.
@@ -24,6 +36,15 @@ pub struct CameraConfig {
     pub name: Name,
     /// Where pictures come from.
     pub source: Source,
+    /// For RTSP: whom the camera knows.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// For RTSP: file with the password, one line.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// For RTSP: how packets come.
+    #[serde(default)]
+    pub transport: Carrier,
     /// For files and folders: begins again at the end.
     #[serde(default)]
     pub repeat: bool,
@@ -36,6 +57,21 @@ pub struct CameraConfig {
     /// When what it shows is not believed.
     #[serde(default)]
     pub view: ViewConfig,
+    /// Spares the detector where nothing moves. Empty: every picture is looked at.
+    #[serde(default)]
+    pub motion: Option<GateConfig>,
+    /// Most pictures a second that are looked at; none: as many as come.
+    #[serde(default)]
+    pub detect_fps: Option<f32>,
+    /// Its share of the detector's time, beside those of the other cameras.
+    #[serde(default = "default_share")]
+    pub share: u32,
+    /// Areas of its picture in which nothing counts: a poster, a screen, the street beyond.
+    #[serde(default)]
+    pub masks: Vec<Outline>,
+    /// Clips of what raised an alert: cameras over RTSP. Empty: none is kept.
+    #[serde(default)]
+    pub clip: Option<ClipConfig>,
     /// Where four points or more of its picture are on the map; the camera stands still.
     #[serde(default)]
     pub ground: Vec<Mark>,
@@ -44,12 +80,53 @@ pub struct CameraConfig {
 impl CameraConfig {
     /// Thresholds of its view: files and folders repeat themselves and are not frozen.
     pub fn view(&self) -> ViewConfig {
-        let live = matches!(self.source, Source::Mjpeg(_));
+        let live = matches!(self.source, Source::Mjpeg(_) | Source::Rtsp(_));
         ViewConfig { frozen_after: if live { self.view.frozen_after } else { Duration::ZERO }, ..self.view }
     }
 
-    /// What of its view cannot be, and what was expected.
+    /// How one of its streams is asked for.
+    ///
+    /// # Errors
+    /// When the file with the password cannot be read.
+    pub fn address(&self, url: &Url) -> anyhow::Result<Address> {
+        let login = match self.user.as_ref().zip(self.password_file.as_ref()) {
+            Some((user, file)) => {
+                let password = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+                Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
+            }
+            None => None,
+        };
+        Ok(Address { url: url.clone(), login, carrier: self.transport })
+    }
+
+    /// What of it cannot be, and what was expected.
     pub fn problem(&self) -> Option<(&'static str, String)> {
+        if self.user.is_some() != self.password_file.is_some() {
+            return Some(("password_file", "expected user and password_file, or neither".into()));
+        }
+        if let Some(problem) = self.motion.as_ref().and_then(GateConfig::problem) {
+            return Some(problem);
+        }
+        if self.detect_fps.is_some_and(|fps| !(0.1..=120.0).contains(&fps)) {
+            return Some(("detect_fps", "expected 0.1 to 120".into()));
+        }
+        if !(1..=100).contains(&self.share) {
+            return Some(("share", format!("expected 1 to 100, found {}", self.share)));
+        }
+        if let Some(problem) = self.masks.iter().find_map(Outline::problem) {
+            return Some(("masks", problem));
+        }
+        if let Some(clip) = &self.clip {
+            if clip.source.is_none() && !matches!(self.source, Source::Rtsp(_)) {
+                return Some(("clip", "expected an RTSP camera, or clip.source".into()));
+            }
+            if let Some(problem) = clip.problem() {
+                return Some(problem);
+            }
+        }
+        if self.user.is_some() && !matches!(self.source, Source::Rtsp(_)) {
+            return Some(("user", "expected none: only RTSP cameras are asked with a user".into()));
+        }
         let ViewConfig { frozen_after, dark, glaring, flat, blurred, moved } = self.view;
         let seconds = frozen_after.as_secs_f32();
         [
@@ -64,6 +141,10 @@ impl CameraConfig {
         .find(|(_, value, range)| !range.contains(value))
         .map(|(key, value, range)| (key, format!("expected {} to {}, found {value}", range.start(), range.end())))
     }
+}
+
+fn default_share() -> u32 {
+    1
 }
 
 fn default_period() -> Duration {
@@ -84,6 +165,8 @@ pub enum Source {
     Folder(PathBuf),
     /// `mjpeg:http://…`: MJPEG over HTTP.
     Mjpeg(String),
+    /// `rtsp://…`: H.264 over RTSP.
+    Rtsp(Url),
 }
 
 /// Never shows a URL: it may hold credentials.
@@ -93,6 +176,7 @@ impl std::fmt::Debug for Source {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
             Self::Mjpeg(_) => f.write_str("mjpeg:…"),
+            Self::Rtsp(_) => f.write_str("rtsp://…"),
         }
     }
 }
@@ -104,7 +188,8 @@ impl FromStr for Source {
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("folder", path)) if !path.is_empty() => Ok(Self::Folder(path.into())),
             Some(("mjpeg", url)) if url.starts_with("http://") => Ok(Self::Mjpeg(url.into())),
-            _ => Err("expected file:PATH, folder:PATH or mjpeg:http://HOST/PATH".into()),
+            Some(("rtsp", _)) => rtsp::parse(text).map(Self::Rtsp),
+            _ => Err("expected file:PATH, folder:PATH, mjpeg:http://HOST/PATH or rtsp://HOST/PATH".into()),
         }
     }
 }

@@ -1,15 +1,13 @@
 //! H.264 in MP4 -> pictures in presentation order.
 //!
-//! Demuxed by re_mp4, decoded by openh264. The decoder is not flushed after each packet: with B-frames that loses
-//! pictures (Main profile, reordering). Pictures come out in presentation order, so the n-th picture has the n-th
-//! smallest composition time.
+//! Demuxed by re_mp4. Pictures come out in presentation order, so the n-th picture has the n-th smallest composition
+//! time.
 
 use std::path::Path;
 
-use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig, Flush};
-use openh264::formats::YUVSource;
 use re_mp4::{Mp4, StsdBoxContent, TrackKind};
 
+use super::h264::{Decoder, annex_b};
 use crate::sensor::frame::Picture;
 
 /// Largest video file read into memory, in bytes.
@@ -101,9 +99,8 @@ impl Video {
         times.sort_unstable();
         let scale = track.timescale.max(1) as f64;
         let times_s = times.iter().map(|t| *t as f64 / scale).collect();
-        let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
-        let decoder =
-            Decoder::with_api_config(openh264::OpenH264API::from_source(), config).map_err(|e| wrong(e.to_string()))?;
+        // Told of no reordering a decoder loses pictures of a video that has it; a file can wait.
+        let decoder = Decoder::new(true).map_err(wrong)?;
         let samples = track.samples.clone();
         Ok(Self { file, bytes, samples, times_s, decoder, headers, length_size, next: 0, shown: 0, tail: None })
     }
@@ -132,9 +129,8 @@ impl Video {
             return Err(damaged(format!("expected {} bytes, the file ends at byte {len}", sample.size)));
         };
         let mut packet = if sample.is_sync { self.headers.clone() } else { Vec::new() };
-        annex_b(data, self.length_size, &mut packet).map_err(|reason| damaged(reason.into()))?;
-        let decoded = self.decoder.decode(&packet).map_err(|e| damaged(e.to_string()))?;
-        Ok(decoded.map(|yuv| rgb(&yuv)))
+        annex_b(data, self.length_size, &mut packet).map_err(damaged)?;
+        self.decoder.decode(&packet).map_err(damaged)
     }
 }
 
@@ -152,33 +148,11 @@ impl Iterator for Video {
             }
         }
         if self.tail.is_none() {
-            let rest = self.decoder.flush_remaining().unwrap_or_default();
-            self.tail = Some(rest.iter().map(rgb).collect::<Vec<_>>().into_iter());
+            self.tail = Some(self.decoder.rest().into_iter());
         }
         let picture = self.tail.as_mut()?.next()?;
         Some(Ok(self.shot(picture)))
     }
-}
-
-/// Length-prefixed NAL units to start codes (ISO/IEC 14496-15, 5.3.3 to ITU-T H.264, annex B).
-fn annex_b(mut data: &[u8], length_size: usize, out: &mut Vec<u8>) -> Result<(), &'static str> {
-    while !data.is_empty() {
-        let (prefix, rest) = data.split_at_checked(length_size).ok_or("cut inside a NAL unit's length")?;
-        let len = prefix.iter().fold(0usize, |len, byte| (len << 8) | usize::from(*byte));
-        let (nal, rest) = rest.split_at_checked(len).ok_or("a NAL unit is longer than its sample")?;
-        out.extend_from_slice(&[0, 0, 0, 1]);
-        out.extend_from_slice(nal);
-        data = rest;
-    }
-    Ok(())
-}
-
-fn rgb(yuv: &DecodedYUV<'_>) -> Picture {
-    let (width, height) = yuv.dimensions();
-    let mut rgb = vec![0; width * height * 3];
-    yuv.write_rgb8(&mut rgb);
-    let side = |n: usize| u32::try_from(n).unwrap_or(0);
-    Picture { width: side(width), height: side(height), rgb }
 }
 
 /// A recording that was cut off ends inside its last top-level box, which the demuxer refuses as a whole. Its length

@@ -119,12 +119,7 @@ pub fn look(picture: &Picture) -> Option<Look> {
     if width < across + 2 || height < down + 2 {
         return None;
     }
-    let luma = |x: usize, y: usize| {
-        let at = (y * width + x) * 3;
-        let [r, g, b] = picture.rgb.get(at..at + 3).and_then(|rgb| <[u8; 3]>::try_from(rgb).ok()).unwrap_or_default();
-        // ITU-R BT.601, in 256ths.
-        (u32::from(r) * 77 + u32::from(g) * 150 + u32::from(b) * 29) as f32 / 256.0
-    };
+    let luma = |x: usize, y: usize| picture.luma(x, y);
     let (mut cells, mut sharpness) = ([0.0; CELLS], 0.0);
     for (row, y) in (0..down).map(|n| (n / SAMPLES, 1 + n * (height - 2) / down)) {
         for (column, x) in (0..across).map(|n| (n / SAMPLES, 1 + n * (width - 2) / across)) {

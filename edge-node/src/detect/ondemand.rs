@@ -1,0 +1,152 @@
+//! Pictures that somebody sends to be looked at, by a model of their own: cameras wait for nobody.
+//!
+//! The model is loaded with the first picture and let go after a quiet minute. Four pictures wait at most: more would be
+//! answered late and are refused at once.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::model::{Model, Timing};
+use crate::sensor::picture;
+
+/// Pictures that wait.
+const WAITING: usize = 4;
+/// After this time without a picture the model's memory is given back.
+const QUIET: Duration = Duration::from_secs(60);
+/// How often the thread looks whether it is to end.
+const WAIT: Duration = Duration::from_millis(200);
+/// Niceness: below everything that watches the site.
+const NICE: i32 = 15;
+
+/// A picture as it came, JPEG or PNG, and the least score that is wanted.
+#[derive(Debug)]
+struct Ask {
+    bytes: Vec<u8>,
+    min_score: f32,
+    answer: oneshot::Sender<Result<Answer, Refusal>>,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Named {
+    /// Class label.
+    pub label: String,
+    /// Score, 0 to 1.
+    pub score: f32,
+    /// Left, top, right, bottom in pixels of the picture.
+    pub box_xyxy_px: [f32; 4],
+}
+
+/// What was found in a picture.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Name of the model.
+    pub model: String,
+    /// Width and height of the picture, pixels.
+    pub size: (u32, u32),
+    /// What was found, best first.
+    pub found: Vec<Named>,
+    /// How long each part took.
+    pub timing: Timing,
+}
+
+/// Why a picture is not answered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// Others wait already.
+    #[error("{WAITING} pictures are waiting already")]
+    Busy,
+    /// It cannot be read.
+    #[error("{0}")]
+    Picture(String),
+    /// The model cannot be used.
+    #[error("{0}")]
+    Model(String),
+}
+
+/// Where pictures go; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OnDemand(SyncSender<Ask>);
+
+/// What the thread owns.
+pub struct Answering<L> {
+    asks: Receiver<Ask>,
+    load: L,
+}
+
+/// Both ends; `load` loads the model that is in use.
+pub fn new<L: Fn() -> anyhow::Result<Model>>(load: L) -> (OnDemand, Answering<L>) {
+    let (sender, asks) = sync_channel(WAITING);
+    (OnDemand(sender), Answering { asks, load })
+}
+
+impl OnDemand {
+    /// Looks at a picture.
+    ///
+    /// # Errors
+    /// [`Refusal`]; pictures of others are unaffected.
+    pub async fn ask(&self, bytes: Vec<u8>, min_score: f32) -> Result<Answer, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        match self.0.try_send(Ask { bytes, min_score, answer }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(Refusal::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(Refusal::Model("the node has no detector".into())),
+        }
+        answered.await.unwrap_or_else(|_| Err(Refusal::Model("the node is stopping".into())))
+    }
+}
+
+impl<L: Fn() -> anyhow::Result<Model>> Answering<L> {
+    /// Runs until `stopped`.
+    pub fn run(self, stopped: impl Fn() -> bool) {
+        if let Err(error) = rustix::process::nice(NICE) {
+            warn!(%error, "the thread of pictures on demand keeps its priority");
+        }
+        let (mut model, mut quiet) = (None, Duration::ZERO);
+        while !stopped() {
+            let ask = match self.asks.recv_timeout(WAIT) {
+                Ok(ask) => ask,
+                Err(RecvTimeoutError::Timeout) => {
+                    quiet += WAIT;
+                    if quiet >= QUIET {
+                        model = None;
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            quiet = Duration::ZERO;
+            // A stranger's picture meets decoders that others have written: what makes them panic is an answer, not the end.
+            let looked = std::panic::catch_unwind(AssertUnwindSafe(|| self.answer(&mut model, &ask)));
+            let answer = looked.unwrap_or_else(|_| {
+                model = None;
+                Err(Refusal::Picture("body: it breaks the decoder".into()))
+            });
+            // Whoever asked has gone.
+            let _ = ask.answer.send(answer);
+        }
+    }
+
+    fn answer(&self, model: &mut Option<Model>, ask: &Ask) -> Result<Answer, Refusal> {
+        let picture = picture::decode(&ask.bytes, "body").map_err(|error| Refusal::Picture(error.to_string()))?;
+        if model.is_none() {
+            let loaded = (self.load)().map_err(|error| Refusal::Model(format!("{error:#}")))?;
+            info!(model = loaded.entry().name, "a model for pictures on demand is loaded");
+            *model = Some(loaded);
+        }
+        let Some(model) = model else { return Err(Refusal::Model("no model".into())) };
+        let looked = model.detect_timed(&picture, ask.min_score);
+        let (found, timing) = looked.map_err(|error| Refusal::Model(error.to_string()))?;
+        let named = found.iter().map(|d| Named {
+            label: model.label(d.class).to_owned(),
+            score: d.score,
+            box_xyxy_px: d.box_xyxy_px,
+        });
+        let found = named.collect();
+        Ok(Answer { model: model.entry().name.clone(), size: (picture.width, picture.height), found, timing })
+    }
+}
