@@ -23,6 +23,8 @@ const USUAL: f32 = 4.0;
 const FOLLOWS: f32 = 0.05;
 /// What has stayed where it is for so many frames is background.
 const SETTLES: u32 = 50;
+/// Darker cells say nothing about the light, of 255.
+const DIM: f32 = 20.0;
 /// Frames after which the background is known.
 const KNOWN: u32 = 20;
 /// Cells around what moves that are looked at, too: a person is larger than what of it moves.
@@ -61,8 +63,8 @@ struct Cell {
 impl Cell {
     /// Takes its brightness in the next frame. Where something differs nothing is learnt, so that no ghost of it is left
     /// behind; what stays as it is becomes the background.
-    fn take(&mut self, now: f32, least: f32, known: bool) {
-        let (difference, most) = ((now - self.usual).abs(), least + USUAL * self.noise);
+    fn take(&mut self, now: f32, gain: f32, least: f32, known: bool) {
+        let (difference, most) = ((now - self.usual * gain).abs(), least + USUAL * self.noise);
         let stays = (now - self.last).abs() <= most;
         self.last = now;
         let mut differs = known && difference > most;
@@ -77,6 +79,14 @@ impl Cell {
             self.noise += (difference.min(most) - self.noise) * FOLLOWS;
         }
     }
+}
+
+/// How much brighter than usual the middle one of all cells is.
+fn gain(cells: &[Cell], sums: &[f32]) -> f32 {
+    let lit = cells.iter().zip(sums).filter(|(cell, _)| cell.usual > DIM);
+    let mut ratios: Vec<f32> = lit.map(|(cell, now)| now / cell.usual).collect();
+    let middle = ratios.len() / 2;
+    if ratios.is_empty() { 1.0 } else { *ratios.select_nth_unstable_by(middle, f32::total_cmp).1 }
 }
 
 /// One camera's gate.
@@ -112,12 +122,14 @@ impl Gate {
         let known = self.frames >= KNOWN;
         let sums = sums(picture, side, self.columns);
         self.cells.resize(self.columns * height.div_ceil(side), Cell::default());
+        // The light of the whole scene, and the camera's exposure for it, are nobody who moves.
+        let gain = gain(&self.cells, &sums);
         for (cell, now) in self.cells.iter_mut().zip(sums) {
             if self.frames == 0 {
                 *cell = Cell { usual: now, last: now, ..Cell::default() };
                 continue;
             }
-            cell.take(now, config.least, known);
+            cell.take(now, gain, config.least, known);
         }
     }
 
