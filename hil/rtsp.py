@@ -8,7 +8,7 @@ import gi
 for ns in ("Gst", "GstApp", "GstRtsp", "GstRtspServer"):
     gi.require_version(ns, "1.0")
 from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer as Rtsp  # noqa: E402
-NS, LOWER = Gst.SECOND, GstRtsp.RTSPLowerTrans
+NS, LOWER, UDP_PORTS = Gst.SECOND, GstRtsp.RTSPLowerTrans, (40000, 48999)
 
 def log(*words):
     print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
@@ -54,13 +54,10 @@ class Clip:
 
 class Feed:
     """Pushes one mount's access units into the appsrc of one RTSPMedia."""
-    def __init__(self, mount, clip, args, appsrc, epoch):
+    def __init__(self, mount, clip, args, appsrc):
         self.mount, self.clip, self.args, self.appsrc = mount, clip, args, appsrc
         self.alive, self.number, self.loop, self.base = True, 0, 0, None
         self.started = self.due = time.monotonic()
-        if args.free_run:  # where a camera would be by now, at the keyframe before
-            at = int((self.started - epoch) * NS) % clip.length
-            self.number = max(i for i, u in enumerate(clip.units) if u[2] and u[0] <= at)
         self.shift = clip.units[self.number][0]
 
     def push(self):
@@ -111,7 +108,7 @@ class Feeder(threading.Thread):
                 self.add(feed)
 
 def serve(args):
-    epoch, feeder, clips, server = time.monotonic(), Feeder(), {}, Rtsp.RTSPServer.new()
+    feeder, clips, server = Feeder(), {}, Rtsp.RTSPServer.new()
     feeder.start()
     server.set_address(args.host)
     server.set_service(str(args.port))
@@ -131,7 +128,7 @@ def serve(args):
                            "max-bytes": 0, "max-buffers": 50,  # a wait for PLAY drops the oldest
                            "leaky-type": GstApp.AppLeakyType.DOWNSTREAM}.items():
             src.set_property(key, value)
-        feed = Feed(path, clips[path], args, src, epoch)
+        feed = Feed(path, clips[path], args, src)
         media.connect("unprepared", lambda m: (setattr(feed, "alive", False), log(path, "media ends")))
         log(path, "media starts")
         feeder.add(feed)
@@ -139,8 +136,6 @@ def serve(args):
     def on_client(_server, client):
         log("client connected")
         client.connect("closed", lambda c: log("client closed"))
-        if args.session_timeout:
-            client.connect("new-session", lambda c, s: s.set_timeout(args.session_timeout))
         if args.close_after is not None:
             client.connect("play-request", lambda c, _ctx: GLib.timeout_add(
                 int(args.close_after * 1000), lambda: (c.close(), False)[1]) and None)
@@ -152,10 +147,9 @@ def serve(args):
         factory.set_shared(True)
         factory.set_protocols({"tcp": LOWER.TCP, "udp": LOWER.UDP}.get(
             args.transport, LOWER.TCP | LOWER.UDP))
-        if args.udp_ports:
-            pool = Rtsp.RTSPAddressPool.new()
-            pool.add_range(args.host, args.host, *args.udp_ports, 0)
-            factory.set_address_pool(pool)
+        pool = Rtsp.RTSPAddressPool.new()  # else its UDP sockets are on all interfaces
+        pool.add_range(args.host, args.host, *UDP_PORTS, 0)
+        factory.set_address_pool(pool)
         if args.user is not None:
             factory.set_permissions(perms)
         factory.connect("media-configure", on_media, path)
@@ -175,10 +169,6 @@ def main():
     p.add_argument("--user")
     p.add_argument("--password")
     p.add_argument("--transport", choices=("any", "tcp", "udp"), default="any")
-    p.add_argument("--udp-ports", type=int, nargs=2, metavar=("FIRST", "LAST"),
-                   help="server UDP ports, on --host only; default: free ones on all interfaces")
-    p.add_argument("--session-timeout", type=int, metavar="S", help="default 60")
-    p.add_argument("--free-run", action="store_true", help="the clip runs on without clients")
     p.add_argument("--no-keyframe", type=float, metavar="S", help="drop IDR frames after S s")
     p.add_argument("--hang-after", type=float, metavar="S", help="no more video after S s")
     p.add_argument("--close-after", type=float, metavar="S", help="close S s after PLAY")

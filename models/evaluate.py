@@ -21,10 +21,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from names import ALIASES
+
 LEAST_SCORE, CHUNK = 0.001, 200
-# What real collections call the things that our own model knows.
-ALIASES = {"bus": "truck", "dog": "animal", "cat": "animal", "horse": "animal", "sheep": "animal", "cow": "animal",
-           "bear": "animal", "bird": "animal"}
 
 
 def read_names(folder):

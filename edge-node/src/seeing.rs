@@ -1,7 +1,7 @@
 //! Wires what sees: cameras, the detector, clips and snapshots.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -120,8 +120,12 @@ impl Seeing {
         };
         stages.spawn("detect", move || worker.run())?;
         for (index, camera) in config.cameras.iter().enumerate() {
-            let footage = footage.clone();
-            let tap: Tap = Arc::new(move |unit| footage.tell(footage::Told::Unit(index, unit)));
+            let (footage, behind) = (footage.clone(), AtomicBool::new(false));
+            let tap: Tap = Arc::new(move |mut unit| {
+                // What had no room is lost for what refers to it.
+                unit.lost |= behind.load(Ordering::Relaxed) && !unit.key;
+                behind.store(!footage.tell(footage::Told::Unit(index, unit)), Ordering::Relaxed);
+            });
             if let Some(Source::Rtsp(url)) = camera.clip.as_ref().and_then(|clip| clip.source.as_ref()) {
                 runtime.spawn(follow(camera.clone(), url.clone(), tap.clone(), stop.clone()));
             }

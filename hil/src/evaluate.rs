@@ -45,7 +45,8 @@ pub fn run(order: &Order, out: &mut impl Write) -> anyhow::Result<()> {
     if let (Some(model), Some(folder)) = (&order.model, &order.folder) {
         return out.write_all(evaluate(model, folder, &[])?.as_bytes()).context("write the table");
     }
-    if order.model.as_deref() != Some("yolox-nano") {
+    let drawn = |model: &str| !model.starts_with("yolox");
+    if order.model.as_deref().is_none_or(drawn) {
         let scenes = tempfile::TempDir::with_prefix("picket-scenes-").context("make a folder for scenes")?;
         let held_out = scenes.path().join("held-out");
         let mut render = Command::new(bin.join("sim"));
@@ -57,13 +58,16 @@ pub fn run(order: &Order, out: &mut impl Write) -> anyhow::Result<()> {
             writeln!(out)?;
         }
     }
-    if order.model.as_deref().is_none_or(|model| model.starts_with("yolox")) {
+    if order.model.as_deref().is_none_or(|model| !drawn(model)) {
         let media = folder().context("find the labelled pictures: ../shared/media or PICKET_MEDIA")?;
         let weights = media.join("../models/yolox_nano.onnx").display().to_string();
         let pictures = media.join("coco64");
-        out.write_all(evaluate("yolox-nano", &pictures, &["--reference", &weights])?.as_bytes())?;
-        writeln!(out)?;
-        out.write_all(evaluate("yolox-nano-wide", &pictures, &[])?.as_bytes())?;
+        for model in order.model.as_deref().map_or_else(|| vec!["yolox-nano", "yolox-nano-wide"], |model| vec![model]) {
+            // The reference knows the square input only.
+            let more = if model == "yolox-nano" { vec!["--reference", weights.as_str()] } else { Vec::new() };
+            out.write_all(evaluate(model, &pictures, &more)?.as_bytes()).context("write the table")?;
+            writeln!(out)?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 """Labelled pictures in YOLO's or COCO's format, held in memory at the network's size."""
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,13 +11,11 @@ from PIL import Image
 
 from network import CLASSES
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from names import ALIASES  # noqa: E402
+
 WIDTH, HEIGHT, FILL = 320, 192, 114
 LABELS_MOST = 24
-# Names of real collections that are one of ours.
-ALIASES = {
-    "bus": "truck", "van": "truck", "lorry": "truck", "dog": "animal", "cat": "animal", "horse": "animal",
-    "sheep": "animal", "cow": "animal", "bear": "animal", "deer": "animal", "bird": "animal", "pedestrian": "person",
-}
 
 
 def class_of(name):

@@ -173,6 +173,9 @@ fn detect_file(model: &mut Model, file: &Path, score: f32) -> (Option<Result>, V
     (Some(Result::Video(frames)), errors)
 }
 
+/// Units that wait for the model: datagrams are not asked for again.
+const WAITING: usize = 256;
+
 /// Looks at every picture of a camera for a while: a model slower than the camera makes it wait.
 fn detect_camera(model: &mut Model, url: &str, args: &Args) -> (Option<Result>, Vec<anyhow::Error>) {
     let (mut frames, mut errors) = (Vec::new(), Vec::new());
@@ -184,17 +187,11 @@ fn detect_camera(model: &mut Model, url: &str, args: &Args) -> (Option<Result>, 
 }
 
 fn look(model: &mut Model, url: &str, args: &Args, frames: &mut Vec<VideoFrame>) -> anyhow::Result<Vec<anyhow::Error>> {
-    let login = match args.user.as_ref().zip(args.password_file.as_ref()) {
-        Some((user, file)) => {
-            let password = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-            Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
-        }
-        None => None,
-    };
+    let login = rtsp::login(args.user.as_deref(), args.password_file.as_deref())?;
     let url = rtsp::parse(url).map_err(anyhow::Error::msg).context("read the address")?;
     let carrier = if args.udp { Carrier::Udp } else { Carrier::Tcp };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let (units, queue) = sync_channel(1);
+    let (units, queue) = sync_channel(WAITING);
     let reader = runtime.spawn(rtsp::play(Address { url, login, carrier }, move |unit| {
         // Nobody listens any more: it is over.
         let _ = units.send(unit);

@@ -3,7 +3,7 @@
 use shared::config::ConfigError;
 
 use super::Config;
-use crate::detect::zone::LIKELY;
+use crate::detect::zone::{LIKELY, ZoneConfig};
 
 /// Least room for one file of a clip: key frames of the largest kind still fit.
 const CLIP_LEAST: u64 = 48 << 20;
@@ -60,9 +60,11 @@ impl Config {
         Ok(())
     }
 
-    /// Nothing that spares work or hides things weakens what the interlock is told of a keep-out zone.
+    /// Nothing that hides people, or takes a look for many, weakens what the interlock is told of a keep-out zone. Fewer
+    /// pictures (`detect_fps`) do not: each is looked at, and too few are a stale camera.
     fn check_keep_out_is_seen(&self, file: &str) -> Result<(), ConfigError> {
-        for zone in self.zones.iter().filter(|zone| self.keep_out.iter().any(|rule| rule.zone == zone.name)) {
+        let watched = |zone: &ZoneConfig| self.keep_out.iter().any(|rule| rule.zone == zone.name);
+        for (n, zone) in self.zones.iter().enumerate().filter(|(_, zone)| watched(zone)) {
             let Some(index) = self.cameras.iter().position(|camera| camera.name == zone.camera) else { continue };
             let Some(camera) = self.cameras.get(index) else { continue };
             let wrong = |key: &str, expected: &str| {
@@ -75,8 +77,11 @@ impl Config {
             if camera.masks.iter().any(|mask| mask.overlaps(&zone.polygon)) {
                 return wrong(&format!("camera[{index}].masks"), "masks outside of the zone");
             }
-            if zone.min_score > LIKELY || zone.min_height > 0.0 {
-                return wrong(&format!("zone.{}", zone.name), "no min_height, and min_score of at most 0.35");
+            if zone.min_score > LIKELY {
+                return wrong(&format!("zone[{n}].min_score"), "at most 0.35");
+            }
+            if zone.min_height > 0.0 {
+                return wrong(&format!("zone[{n}].min_height"), "none");
             }
             let classes = self.model.iter().flat_map(|model| &model.classes);
             let mut watched = classes.filter(|(label, _)| zone.labels.contains(label));

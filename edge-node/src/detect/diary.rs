@@ -106,13 +106,14 @@ impl Diary {
         let event = self.journal.event(format!("zone/{}", zone.name), payload);
         if zone.alert {
             let cause = Cause { event: event.event_id, trace: event.trace_id };
-            match turn {
+            // What has no room there is counted there.
+            let _ = match turn {
                 Turn::Occupied(_) => {
                     self.footage.tell(Told::Occupied(frame.camera, index, cause));
-                    self.footage.tell(Told::Picture(frame.camera, frame.picture.clone(), boxes, cause));
+                    self.footage.tell(Told::Picture(frame.camera, frame.picture.clone(), boxes, cause))
                 }
                 Turn::Cleared(_) => self.footage.tell(Told::Cleared(frame.camera, index, frame.captured)),
-            }
+            };
         }
         // A closed journal is the end of the node.
         let _ = self.journal.record(event);

@@ -15,8 +15,8 @@ use crate::sensor::camera::gate::GateConfig;
 use crate::sensor::frame::{Frame, Picture};
 use crate::sensor::outline::Outline;
 
-/// A box that ends this near to a part's edge, in pixels, is cut by it.
-const EDGE_PX: f32 = 3.0;
+/// A box that ends this near to a part's edge, in pixels of the model's input, is cut by it.
+const EDGE_PX: f32 = 2.0;
 
 /// What of a class counts.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -99,7 +99,10 @@ impl Finder {
             let found = self.model.detect(&cut, self.min_score)?;
             let size = (picture.width, picture.height);
             let placed = placed(found, (part.0, part.1));
-            if !placed.iter().any(|d| cut_by(&d.box_xyxy_px, part, size)) {
+            let input = &self.model.entry().input;
+            let scale = (part.2 as f32 / input.width as f32).max(part.3 as f32 / input.height as f32);
+            let near = EDGE_PX * scale.max(1.0);
+            if !placed.iter().any(|d| cut_by(&d.box_xyxy_px, part, size, near)) {
                 self.metrics.frames_part.get_or_create(of).inc();
                 return Ok(merge(known, part, self.counting(placed, size, masks)));
             }
@@ -136,9 +139,9 @@ fn placed(mut found: Vec<Detection>, (left, top): (u32, u32)) -> Vec<Detection> 
 }
 
 /// Whether a box ends at an edge of a part that is none of the picture.
-fn cut_by([l, t, r, b]: &[f32; 4], (left, top, width, height): Part, size: (u32, u32)) -> bool {
+fn cut_by([l, t, r, b]: &[f32; 4], (left, top, width, height): Part, size: (u32, u32), near: f32) -> bool {
     let (right, bottom) = (left + width, top + height);
-    let at = |inner: bool, beyond: f32| inner && beyond > -EDGE_PX;
+    let at = |inner: bool, beyond: f32| inner && beyond > -near;
     at(left > 0, left as f32 - l)
         || at(top > 0, top as f32 - t)
         || at(right < size.0, r - right as f32)

@@ -80,11 +80,11 @@ pub struct Footage {
 }
 
 impl Footage {
-    /// Tells it, or counts that there was no room.
-    pub fn tell(&self, told: Told) {
+    /// Tells it, or counts that there was no room; gives whether there was.
+    pub fn tell(&self, told: Told) -> bool {
         let bytes = told.bytes();
         let queue = if bytes == 0 { &self.words } else { &self.queue };
-        let room = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES;
+        let room = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES || bytes == 0;
         // A keeper that has ended keeps nothing more.
         let sent =
             if room { queue.try_send(told).map_err(|error| matches!(error, TrySendError::Full(_))) } else { Err(true) };
@@ -93,7 +93,9 @@ impl Footage {
             if full {
                 self.metrics.footage_lost.inc();
             }
+            return false;
         }
+        true
     }
 }
 
@@ -149,7 +151,10 @@ impl Keeper {
             for told in self.words.try_iter() {
                 self.take(&mut cameras, told);
             }
-            self.end_silent(&mut cameras);
+            // What waits is not silent: it is we who were slow.
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                self.end_silent(&mut cameras);
+            }
             match self.queue.recv_timeout(WAIT) {
                 Ok(told) => {
                     self.waiting.fetch_sub(told.bytes(), Ordering::Relaxed);
@@ -209,24 +214,34 @@ impl Keeper {
         for effect in effects {
             let done = match effect {
                 Effect::Begin(units) => self.begin(&units, camera.cause).map(|file| camera.file = Some(file)),
-                Effect::Add(unit) => match camera.file.as_mut() {
-                    // The next key frame begins another one, while somebody is there.
-                    Some(file) if file.is_full(unit.key) => {
-                        camera.roll.end();
-                        camera.file.take().map_or(Ok(()), |file| self.end(index, file))
-                    }
-                    Some(file) => file.add(&unit),
-                    None => Ok(()),
-                },
+                Effect::Add(unit) => self.add(index, camera, &unit),
                 Effect::End => camera.file.take().map_or(Ok(()), |file| self.end(index, file)),
             };
             if let Err(error) = done {
                 // What is there is of no use; the next key frame begins anew, while somebody is there.
                 camera.file = None;
                 camera.roll.end();
-                self.failed(index, &error);
+                return self.failed(index, &error);
             }
         }
+    }
+
+    /// Adds a unit, to another file where this one is full.
+    fn add(&self, index: usize, camera: &mut Camera, unit: &Unit) -> anyhow::Result<()> {
+        let Some(mut file) = camera.file.take() else { return Ok(()) };
+        if !file.is_full(unit.key) {
+            file.add(unit)?;
+            camera.file = Some(file);
+            return Ok(());
+        }
+        self.end(index, file)?;
+        if unit.key {
+            camera.file = Some(self.begin(std::slice::from_ref(unit), camera.cause)?);
+        } else {
+            // The next key frame begins another one, while somebody is there.
+            camera.roll.end();
+        }
+        Ok(())
     }
 
     fn failed(&self, index: usize, error: &anyhow::Error) {

@@ -89,10 +89,6 @@ impl Roll {
             self.units.clear();
             self.bytes = 0;
         }
-        self.broken = !unit.key && (self.broken || unit.lost || !same);
-        if self.broken {
-            return effects;
-        }
         let now = unit.received;
         let over = |clip: &Clip| {
             let cleared = clip.clear.is_some_and(|clear| now.since(clear) >= self.config.after);
@@ -102,6 +98,10 @@ impl Roll {
         };
         if self.clip.as_ref().is_some_and(over) {
             effects.extend(self.end());
+        }
+        self.broken = !unit.key && (self.broken || unit.lost || !same);
+        if self.broken {
+            return effects;
         }
         self.bytes += unit.data.len();
         self.units.push_back(unit.clone());

@@ -118,6 +118,14 @@ impl Media {
         for draft in std::fs::read_dir(folder.join("new"))? {
             std::fs::remove_file(draft?.path())?;
         }
+        // Marks of files that are gone mark nothing.
+        for mark in std::fs::read_dir(folder.join("locked"))? {
+            let mark = mark?;
+            let there = ["waiting", "sent"].iter().any(|state| folder.join(state).join(mark.file_name()).exists());
+            if !there {
+                std::fs::remove_file(mark.path())?;
+            }
+        }
         let (drafts, moving) = (Arc::default(), Arc::default());
         Ok(Self { folder: Arc::new(folder), config, drafts, moving })
     }

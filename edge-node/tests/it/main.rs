@@ -17,6 +17,7 @@ mod damage;
 mod detection;
 mod downlink;
 mod floor;
+mod footage;
 mod interlock;
 mod interlock_command;
 mod interlock_estop;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -193,7 +193,7 @@ fn a_camera_that_hangs_sends_garbage_or_breaks_the_protocol_is_an_error_in_its_t
     assert!(text.starts_with("read RTSP: ") && units.is_empty(), "{text}");
     // A session without a name makes the library panic: an error like others.
     let (text, ..) = outcome(serve(Bad { session: ";timeout=60", ..good(Box::new(silence)) }));
-    assert!(!text.is_empty());
+    assert!(text.contains("panicked") || text.contains("RTSP stream"), "{text}");
     // More than is decoded.
     let slices = |stream: &mut TcpStream| {
         drop(stream.write_all(&packet(1, 0, true, &[0x41, 0x9A, 2])).map(|()| silence(stream)))
@@ -205,34 +205,30 @@ fn a_camera_that_hangs_sends_garbage_or_breaks_the_protocol_is_an_error_in_its_t
         sets: format!("{}\r\na=rtpmap:96 H265/90000", sets(320, 240)),
         ..good(Box::new(silence))
     }));
-    assert!(!text.is_empty(), "{text}");
+    assert!(text.contains("RTSP"), "{text}");
 }
 
 #[test]
 fn a_camera_that_floods_is_ended_before_it_has_taken_the_memory() {
     // One picture that never ends, as fast as loopback carries it.
-    let flood = |stream: &mut TcpStream| {
+    let sent = Arc::new(AtomicU64::new(0));
+    let counted = sent.clone();
+    let flood = move |stream: &mut TcpStream| {
         let mut number = 0u16;
         let mut payload = vec![0x7C, 0x85];
         payload.resize(60_000, 0xAA);
         while stream.write_all(&packet(number, 0, false, &payload)).is_ok() {
+            counted.fetch_add(60_000, Ordering::Relaxed);
             number = number.wrapping_add(1);
             payload[1] = 0x05;
         }
     };
-    let before = resident_mib();
     let (text, units, time) = outcome(serve(good(Box::new(flood))));
     assert!(units.is_empty() && text.starts_with("read RTSP: "), "{text}");
     assert!(time < Duration::from_secs(12), "{time:?}");
-    let grown = resident_mib() - before;
-    assert!(grown < 250.0, "{grown} MiB more");
-}
-
-/// Peak of this process, MiB.
-fn resident_mib() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+    // What was carried, and what lay in the buffers of two sockets.
+    let sent = sent.load(Ordering::Relaxed) >> 20;
+    assert!((4..64).contains(&sent), "{sent} MiB");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The capture thread: plays a source into the mailbox, for ever, whatever the source does.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -97,12 +98,15 @@ impl Capture {
             self.mailbox.put(frame);
         };
         while !self.stopped() {
-            let played = match &self.config.source {
+            // Decoders that others have written meet a stranger's bytes: what makes them panic is an error of this camera.
+            let played = std::panic::catch_unwind(AssertUnwindSafe(|| match &self.config.source {
                 Source::File(path) => self.play_file(path, &mut put),
                 Source::Folder(path) => self.play_folder(path, &mut put),
                 Source::Mjpeg(url) => self.runtime.block_on(self.play_mjpeg(url, &mut put)),
                 Source::Rtsp(url) => self.play_rtsp(url, &mut put),
-            };
+            }));
+            let played =
+                played.unwrap_or_else(|_| Err(anyhow::anyhow!("play the source: what it sends breaks the decoder")));
             match played {
                 Ok(()) if !self.config.repeat => break,
                 Ok(()) => {}
@@ -229,7 +233,7 @@ impl Capture {
                     metrics.frames_dropped.get_or_create(&dropped).inc();
                 }
             }));
-            let mut pictures = Pictures::default();
+            let (mut pictures, mut shown) = (Pictures::default(), clock::uptime());
             while !self.stopped() {
                 let unit = match timeout(NAP, units.recv()).await {
                     Err(_) => continue,
@@ -238,10 +242,16 @@ impl Capture {
                 };
                 taken.fetch_sub(unit.data.len(), Ordering::Relaxed);
                 match pictures.take(&unit) {
-                    Ok(Taken::Picture(picture, captured, _)) => put(picture, captured),
+                    Ok(Taken::Picture(picture, captured, _)) => {
+                        shown = clock::uptime();
+                        put(picture, captured);
+                    }
                     Ok(Taken::Held) => {}
                     Ok(Taken::Waiting) => {
                         self.metrics.frames_dropped.get_or_create(&of).inc();
+                        // A camera begins a new session with one.
+                        let long = clock::uptime().since(shown) > SILENCE;
+                        anyhow::ensure!(!long, "read RTSP: no key frame in {SILENCE:?}");
                     }
                     Err(error) => self.bad(&error),
                 }

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde::Deserialize;
 use shared::ids::Name;
 use url::Url;
@@ -89,13 +88,7 @@ impl CameraConfig {
     /// # Errors
     /// When the file with the password cannot be read.
     pub fn address(&self, url: &Url) -> anyhow::Result<Address> {
-        let login = match self.user.as_ref().zip(self.password_file.as_ref()) {
-            Some((user, file)) => {
-                let password = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-                Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
-            }
-            None => None,
-        };
+        let login = rtsp::login(self.user.as_deref(), self.password_file.as_deref())?;
         Ok(Address { url: url.clone(), login, carrier: self.transport })
     }
 
@@ -124,7 +117,9 @@ impl CameraConfig {
                 return Some(problem);
             }
         }
-        if self.user.is_some() && !matches!(self.source, Source::Rtsp(_)) {
+        let rtsp =
+            matches!(self.source, Source::Rtsp(_)) || self.clip.as_ref().is_some_and(|clip| clip.source.is_some());
+        if self.user.is_some() && !rtsp {
             return Some(("user", "expected none: only RTSP cameras are asked with a user".into()));
         }
         let ViewConfig { frozen_after, dark, glaring, flat, blurred, moved } = self.view;

@@ -3,6 +3,7 @@
 //! Limits: steps of the session and the time between two pictures have deadlines, since the peer has none of its own;
 //! a unit and what the parameter sets ask for are bounded. After its first error a session is not touched again.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,13 +90,24 @@ pub fn parse(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// User and password, read from its file of one line.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn login(user: Option<&str>, password_file: Option<&Path>) -> anyhow::Result<Option<(String, String)>> {
+    let Some((user, file)) = user.zip(password_file) else { return Ok(None) };
+    let password = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    Ok(Some((user.to_owned(), password.trim_end_matches(['\r', '\n']).to_owned())))
+}
+
 /// Plays a stream until it ends; `take` is given each unit.
 ///
 /// # Errors
 /// Why it ended, on one line and without the address.
 pub async fn play(address: Address, mut take: impl FnMut(Unit)) -> anyhow::Result<()> {
     let (mut stream, index) = open(address).await?;
-    let (mut deadline, mut parameters, mut newest) = (clock::uptime().plus(SILENCE), None, (i64::MIN, clock::uptime()));
+    let (mut deadline, mut parameters, mut newest) =
+        (clock::uptime().plus(SILENCE), None, (i64::MIN, clock::uptime(), 0));
     loop {
         // Looked at by hand: a flood of other packets would hide the deadline.
         let left = deadline.since(clock::uptime());
@@ -115,9 +127,13 @@ pub async fn play(address: Address, mut take: impl FnMut(Unit)) -> anyhow::Resul
         deadline = clock::uptime().plus(SILENCE);
         let shown = frame.timestamp().elapsed();
         if shown > newest.0 {
-            newest = (shown, clock::uptime());
+            newest = (shown, clock::uptime(), 0);
+        } else {
+            newest.2 += 1;
         }
-        ensure!(clock::uptime().since(newest.1) < STANDS, "read RTSP: time stamps stand still");
+        // Units that are shown before others that came earlier do not go on.
+        let stands = newest.2 > parameters.reorder + 1 && clock::uptime().since(newest.1) >= STANDS;
+        ensure!(!stands, "read RTSP: time stamps stand still");
         take(unit(frame, shown, parameters.clone()));
     }
 }
