@@ -108,7 +108,7 @@ impl Seeing {
             finder,
             cameras: config.cameras.clone(),
             ground: config.cameras.iter().map(|camera| policy::calibration(config, camera)).collect(),
-            zones: config.zones.clone(),
+            zones: config.zones.clone().into(),
             lines: config.lines.clone(),
             mailbox: mailbox.clone(),
             accepted,

@@ -21,7 +21,7 @@ const STEP: usize = 4;
 const USUAL: f32 = 4.0;
 /// How much of a new frame goes into the background, where nothing moves.
 const FOLLOWS: f32 = 0.05;
-/// What has stayed where it is for so many frames is background.
+/// What has differed for so many frames without a break is the background.
 const SETTLES: u32 = 50;
 /// Darker cells say nothing about the light, of 255.
 const DIM: f32 = 20.0;
@@ -51,33 +51,34 @@ pub enum Worth {
 #[derive(Debug, Clone, Copy, Default)]
 struct Cell {
     usual: f32,
-    last: f32,
-    /// Frames for which it has differed, and stayed as it is.
-    settled: u32,
     /// Mean difference from the usual, the camera's noise.
     noise: f32,
-    differed: bool,
-    moving: bool,
+    last: f32,
+    /// Mean difference from the frame before, whatever it shows.
+    wobble: f32,
+    /// Frames for which it has differed, without a break.
+    differing: u32,
 }
 
 impl Cell {
     /// Takes its brightness in the next frame. Where something differs nothing is learnt, so that no ghost of it is left
-    /// behind; what stays as it is becomes the background.
+    /// behind; what differs without a break for long enough is the background, as noisy as it has been.
     fn take(&mut self, now: f32, gain: f32, least: f32, known: bool) {
         let (difference, most) = ((now - self.usual * gain).abs(), least + USUAL * self.noise);
-        let stays = (now - self.last).abs() <= most;
+        self.wobble += ((now - self.last).abs() - self.wobble) * FOLLOWS;
         self.last = now;
-        let mut differs = known && difference > most;
-        self.settled = if differs && stays { self.settled + 1 } else { 0 };
-        if self.settled >= SETTLES {
-            (self.usual, self.settled, differs) = (now, 0, false);
-        }
-        self.moving = differs && self.differed;
-        self.differed = differs;
-        if !differs {
+        self.differing = if known && difference > most { self.differing + 1 } else { 0 };
+        if self.differing >= SETTLES {
+            (self.usual, self.noise, self.differing) = (now, self.noise.max(self.wobble), 0);
+        } else if self.differing == 0 {
             self.usual += (now - self.usual) * FOLLOWS;
             self.noise += (difference.min(most) - self.noise) * FOLLOWS;
         }
+    }
+
+    /// Whether it differs in this frame and did in the one before.
+    const fn moves(&self) -> bool {
+        self.differing >= 2
     }
 }
 
@@ -135,7 +136,7 @@ impl Gate {
 
     fn worth(&self, picture: &Picture) -> Worth {
         let (mut low, mut high) = ((usize::MAX, usize::MAX), (0, 0));
-        for (at, _) in self.cells.iter().enumerate().filter(|(_, cell)| cell.moving) {
+        for (at, _) in self.cells.iter().enumerate().filter(|(_, cell)| cell.moves()) {
             let (row, column) = (at / self.columns.max(1), at % self.columns.max(1));
             low = (low.0.min(column), low.1.min(row));
             high = (high.0.max(column + 1), high.1.max(row + 1));
@@ -151,8 +152,9 @@ impl Gate {
     }
 }
 
-/// What is known after a part was looked at, in which nothing found is cut by its edge: what lies outside of it is as it was. Where fewer of a kind are found than were
-/// in it, the old ones stay, and the whole is to be looked at: only that shows that somebody has gone.
+/// What is known after a part was looked at, in which nothing found is cut by its edge: what lies outside of it is as it was.
+/// Where fewer of a kind are found than were in it, the old ones stay, and the whole is to be looked at: only that shows that
+/// somebody has gone.
 pub fn merge(known: &[Detection], part: Part, found: Vec<Detection>) -> (Vec<Detection>, bool) {
     let (left, top) = (part.0 as f32, part.1 as f32);
     let (right, bottom) = (left + part.2 as f32, top + part.3 as f32);

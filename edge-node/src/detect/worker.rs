@@ -116,7 +116,7 @@ pub struct Worker {
     /// Where the picture of each camera lies on the ground, where that is known.
     pub ground: Vec<Option<Calibration>>,
     /// Zones of all cameras.
-    pub zones: Vec<ZoneConfig>,
+    pub zones: Arc<[ZoneConfig]>,
     /// Lines of all cameras.
     pub lines: Vec<LineConfig>,
     /// Where frames come from.
@@ -229,8 +229,9 @@ impl Worker {
         let now = clock::uptime();
         camera.newest = frame.captured;
         let size = (frame.picture.width, frame.picture.height);
-        let zones: Vec<(usize, ZoneConfig)> =
-            self.zones.iter().cloned().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name).collect();
+        let all = self.zones.clone();
+        let zones: Vec<(usize, &ZoneConfig)> =
+            all.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name).collect();
         let Some(found) = found else {
             // Nothing moved: who was there is there, and nobody has come.
             camera.tracker.hold(now);
@@ -264,7 +265,7 @@ impl Worker {
     fn judge(
         &mut self,
         camera: &mut Camera,
-        zones: &[(usize, ZoneConfig)],
+        zones: &[(usize, &ZoneConfig)],
         here: Vec<(bool, People)>,
         frame: &Frame,
         evidence: bool,
@@ -293,7 +294,7 @@ impl Worker {
     fn travel(
         &self,
         camera: &mut Camera,
-        zones: &[(usize, ZoneConfig)],
+        zones: &[(usize, &ZoneConfig)],
         changes: &[Change],
         frame: &Frame,
         of: &Of,

@@ -165,9 +165,7 @@ impl Keeper {
             }
         }
         for (index, camera) in cameras.iter_mut().enumerate() {
-            if let Some(end) = camera.roll.end() {
-                self.obey(index, camera, vec![end]);
-            }
+            self.finish(index, camera);
         }
     }
 
@@ -176,10 +174,15 @@ impl Keeper {
         let now = clock::uptime();
         for (index, camera) in cameras.iter_mut().enumerate() {
             if camera.file.is_some() && now.since(camera.last) > SILENCE {
-                let end = camera.roll.end();
-                self.obey(index, camera, end.into_iter().collect());
+                self.finish(index, camera);
             }
         }
+    }
+
+    /// Ends a camera's clip, if there is one, as it is.
+    fn finish(&self, index: usize, camera: &mut Camera) {
+        let end = camera.roll.end();
+        self.obey(index, camera, end.into_iter().collect());
     }
 
     fn take(&self, cameras: &mut [Camera], told: Told) {

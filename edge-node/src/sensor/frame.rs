@@ -66,9 +66,9 @@ impl Picture {
                 let (width, across) = (self.width as usize, self.chroma().0 as usize);
                 let mut rgb = Vec::with_capacity(luma.len() * 3);
                 for (y, row) in luma.chunks_exact(width.max(1)).enumerate() {
-                    let chroma = |plane: &'_ [u8]| plane.get(y / 2 * across..(y / 2 + 1) * across).map(<[u8]>::to_vec);
-                    let (Some(u), Some(v)) = (chroma(u), chroma(v)) else { break };
-                    for (pair, (u, v)) in row.chunks(2).zip(u.iter().zip(&v)) {
+                    let chroma = y / 2 * across..(y / 2 + 1) * across;
+                    let (Some(u), Some(v)) = (u.get(chroma.clone()), v.get(chroma)) else { break };
+                    for (pair, (u, v)) in row.chunks(2).zip(u.iter().zip(v)) {
                         for luma in pair {
                             rgb.extend(colour(*luma, *u, *v));
                         }
