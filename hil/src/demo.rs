@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,10 +10,9 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use crate::binaries::built;
+use crate::drawn::render;
 use crate::kafka::cache;
 use crate::media;
-use crate::process::output;
 use crate::servers::Servers;
 use crate::site::{COPTER_BRAKE, FAILSAFES, Plan, Ports, ROVER_BRAKE, Site};
 use crate::wait::{now, until};
@@ -62,7 +60,7 @@ pub struct Scene {
 }
 
 /// Pictures of the drawn scene, ten a second, and the seed whose people walk through the middle of it.
-const DRAWN: &str = "600";
+const DRAWN: usize = 600;
 const DRAWN_SEED: &str = "3000007";
 
 impl Scene {
@@ -77,9 +75,7 @@ impl Scene {
         let folder = cache().join("drawn-yard");
         if !folder.join("names.yaml").exists() {
             let part = cache().join("drawn-yard.part");
-            let mut render = Command::new(built()?.join("sim"));
-            render.args(["render", "--clip", "10", "--count", DRAWN, "--seed", DRAWN_SEED, "--folder"]).arg(&part);
-            output(&mut render)?;
+            render(&part, DRAWN_SEED, DRAWN, &["--clip", "10"])?;
             std::fs::rename(&part, &folder).context("keep the drawn yard")?;
         }
         Ok(Self { source: folder.join("images"), model: "yard" })

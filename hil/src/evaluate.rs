@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use crate::binaries::built;
+use crate::drawn::render;
 use crate::media::{folder, root};
 use crate::process::output;
 use crate::python::python;
@@ -26,7 +27,7 @@ pub struct Order {
     /// Labelled folder; without one held-out scenes are drawn.
     pub folder: Option<PathBuf>,
     /// Held-out scenes.
-    pub scenes: u32,
+    pub scenes: usize,
 }
 
 /// Evaluates and prints.
@@ -49,9 +50,7 @@ pub fn run(order: &Order, out: &mut impl Write) -> anyhow::Result<()> {
     if order.model.as_deref().is_none_or(drawn) {
         let scenes = tempfile::TempDir::with_prefix("picket-scenes-").context("make a folder for scenes")?;
         let held_out = scenes.path().join("held-out");
-        let mut render = Command::new(bin.join("sim"));
-        render.args(["render", "--seed", HELD_OUT_SEED, "--count", &order.scenes.to_string(), "--folder"]);
-        output(render.arg(&held_out))?;
+        render(&held_out, HELD_OUT_SEED, order.scenes, &[])?;
         for model in order.model.as_deref().map_or_else(|| vec!["yard", "yard-square"], |model| vec![model]) {
             out.write_all(evaluate(model, &held_out, &["--least-px", LEAST_PX])?.as_bytes())
                 .context("write the table")?;

@@ -13,6 +13,7 @@ pub mod peer;
 pub mod witness;
 pub mod servers;
 pub mod binaries;
+pub mod drawn;
 pub mod site;
 pub mod dictionary;
 pub mod demo;

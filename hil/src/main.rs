@@ -77,7 +77,7 @@ enum Command {
         folder: Option<PathBuf>,
         /// Scenes that are drawn.
         #[arg(long, default_value_t = 1000)]
-        scenes: u32,
+        scenes: usize,
     },
     /// Starts Postgres and Kafka and leaves them running.
     Up,

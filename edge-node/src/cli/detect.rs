@@ -8,9 +8,8 @@ use std::sync::mpsc::sync_channel;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::detect::Detection;
 use crate::detect::manifest::Manifest;
-use crate::detect::model::Model;
+use crate::detect::model::{Model, Named};
 use crate::sensor::camera::rtsp::{self, Address, Carrier, TICKS};
 use crate::sensor::camera::stream::{Pictures, Taken};
 use crate::sensor::camera::video::Video;
@@ -51,26 +50,18 @@ pub struct Args {
     files: Vec<PathBuf>,
 }
 
-/// A detection as printed.
-#[derive(Debug, Serialize)]
-struct Found {
-    label: String,
-    score: f32,
-    box_xyxy_px: [f32; 4],
-}
-
 /// The detections of one file.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Result {
-    Picture(Vec<Found>),
+    Picture(Vec<Named>),
     Video(Vec<VideoFrame>),
 }
 
 #[derive(Debug, Serialize)]
 struct VideoFrame {
     t_s: f64,
-    detections: Vec<Found>,
+    detections: Vec<Named>,
 }
 
 fn score(text: &str) -> std::result::Result<f32, String> {
@@ -150,7 +141,7 @@ fn detect_file(model: &mut Model, file: &Path, score: f32) -> (Option<Result>, V
             .context("read picture")
             .and_then(|p| model.detect(&p, score).with_context(|| format!("detect in {}", file.display())));
         return match found {
-            Ok(found) => (Some(Result::Picture(named(model, &found))), Vec::new()),
+            Ok(found) => (Some(Result::Picture(model.named(&found))), Vec::new()),
             Err(error) => (None, vec![error]),
         };
     }
@@ -163,7 +154,7 @@ fn detect_file(model: &mut Model, file: &Path, score: f32) -> (Option<Result>, V
         let shot = shot.context("decode video");
         let answer = shot.and_then(|shot| {
             let found = model.detect(&shot.picture, score).context("detect in video frame")?;
-            Ok(VideoFrame { t_s: shot.time_s, detections: named(model, &found) })
+            Ok(VideoFrame { t_s: shot.time_s, detections: model.named(&found) })
         });
         match answer {
             Ok(frame) => frames.push(frame),
@@ -207,7 +198,7 @@ fn look(model: &mut Model, url: &str, args: &Args, frames: &mut Vec<VideoFrame>)
         match pictures.take(&unit) {
             Ok(Taken::Picture(picture, _, shown)) => {
                 let found = model.detect(&picture, args.score).context("detect in a camera's picture")?;
-                frames.push(VideoFrame { t_s: time_s(shown), detections: named(model, &found) });
+                frames.push(VideoFrame { t_s: time_s(shown), detections: model.named(&found) });
             }
             Ok(Taken::Held | Taken::Waiting) => {}
             Err(error) => bad.push(anyhow::anyhow!("decode a camera's picture: {error}")),
@@ -218,14 +209,8 @@ fn look(model: &mut Model, url: &str, args: &Args, frames: &mut Vec<VideoFrame>)
     Ok(bad)
 }
 
-fn named(model: &Model, found: &[Detection]) -> Vec<Found> {
-    let name =
-        |d: &Detection| Found { label: model.label(d.class).to_owned(), score: d.score, box_xyxy_px: d.box_xyxy_px };
-    found.iter().map(name).collect()
-}
-
 fn print(out: &mut impl Write, results: &BTreeMap<String, Result>) -> std::io::Result<()> {
-    let line = |found: &Found| {
+    let line = |found: &Named| {
         let [left, top, right, bottom] = found.box_xyxy_px;
         format!("{:.3} {} [{left:.1} {top:.1} {right:.1} {bottom:.1}]", found.score, found.label)
     };

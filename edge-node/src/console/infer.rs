@@ -14,7 +14,8 @@ use shared::event::{InferenceDone, Payload};
 
 use super::api::problem;
 use crate::detect::diary::millis;
-use crate::detect::ondemand::{Named, OnDemand, Refusal};
+use crate::detect::model::Named;
+use crate::detect::ondemand::{OnDemand, Refusal};
 use crate::journal::Journal;
 
 /// Largest picture, in bytes.

@@ -30,6 +30,17 @@ pub struct Timing {
     pub postprocess: Duration,
 }
 
+/// One thing that was found, as people and programs are told of it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Named {
+    /// Class label.
+    pub label: String,
+    /// Score, 0 to 1.
+    pub score: f32,
+    /// Left, top, right, bottom in pixels of the picture.
+    pub box_xyxy_px: [f32; 4],
+}
+
 /// A model ready to run.
 pub struct Model {
     entry: Entry,
@@ -83,6 +94,13 @@ impl Model {
     /// Label of a class number.
     pub fn label(&self, class: usize) -> &str {
         self.entry.classes.get(class).map_or("unknown", String::as_str)
+    }
+
+    /// What was found, with its labels.
+    pub fn named(&self, found: &[Detection]) -> Vec<Named> {
+        let name =
+            |d: &Detection| Named { label: self.label(d.class).to_owned(), score: d.score, box_xyxy_px: d.box_xyxy_px };
+        found.iter().map(name).collect()
     }
 
     /// Finds objects of score at least `min_score`, boxes in pixels of the picture.

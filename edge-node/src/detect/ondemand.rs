@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::model::{Model, Timing};
+use super::model::{Model, Named, Timing};
 use crate::sensor::picture;
 
 /// Pictures that wait.
@@ -28,17 +28,6 @@ struct Ask {
     bytes: Vec<u8>,
     min_score: f32,
     answer: oneshot::Sender<Result<Answer, Refusal>>,
-}
-
-/// One thing that was found.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Named {
-    /// Class label.
-    pub label: String,
-    /// Score, 0 to 1.
-    pub score: f32,
-    /// Left, top, right, bottom in pixels of the picture.
-    pub box_xyxy_px: [f32; 4],
 }
 
 /// What was found in a picture.
@@ -141,12 +130,7 @@ impl<L: Fn() -> anyhow::Result<Model>> Answering<L> {
         let Some(model) = model else { return Err(Refusal::Model("no model".into())) };
         let looked = model.detect_timed(&picture, ask.min_score);
         let (found, timing) = looked.map_err(|error| Refusal::Model(error.to_string()))?;
-        let named = found.iter().map(|d| Named {
-            label: model.label(d.class).to_owned(),
-            score: d.score,
-            box_xyxy_px: d.box_xyxy_px,
-        });
-        let found = named.collect();
+        let found = model.named(&found);
         Ok(Answer { model: model.entry().name.clone(), size: (picture.width, picture.height), found, timing })
     }
 }

@@ -44,6 +44,7 @@ mod sensing;
 mod signing;
 mod stations;
 mod steady;
+mod stream;
 mod upkeep;
 mod uplink;
 mod view;

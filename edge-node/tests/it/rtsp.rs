@@ -2,15 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edge_node::health::{Metrics, Of};
-use edge_node::sensor::camera::capture::Capture;
+use edge_node::health::Of;
 use edge_node::sensor::camera::h264::Parameters;
 use edge_node::sensor::camera::rtsp::{Address, Carrier, Unit, parse, play};
-use edge_node::sensor::frame::Mailbox;
+
+use crate::sensing::Playing;
 
 /// RFC 4648.
 fn base64(bytes: &[u8]) -> String {
@@ -241,31 +241,18 @@ fn a_stream_without_a_key_frame_gives_no_picture_and_is_counted() {
             if sent.is_err() {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
     };
     let port = serve(good(Box::new(slices)));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (mailbox, metrics) = (Arc::new(Mailbox::new(&[1], Duration::from_secs(60))), Metrics::new());
-    let stop = Arc::new(AtomicBool::new(false));
-    let capture = Capture {
-        index: 0,
-        config: toml::from_str(&format!("name = \"gate\"\nsource = \"rtsp://127.0.0.1:{port}/x\"\n")).unwrap(),
-        mailbox: mailbox.clone(),
-        metrics: metrics.clone(),
-        tap: None,
-        stop: stop.clone(),
-        runtime: runtime.handle().clone(),
-    };
-    let thread = std::thread::spawn(move || capture.run());
-    let of = Of::new("gate");
+    let camera = Playing::start(&format!("rtsp://127.0.0.1:{port}/x"));
+    let (metrics, of) = (&camera.metrics, Of::new("gate"));
     hil::wait::until("units without a key frame to be counted", Duration::from_secs(20), || {
         let dropped = metrics.frames_dropped.get_or_create(&of).get();
         if dropped >= 50 { Ok(()) } else { Err(format!("{dropped}")) }
     })
     .unwrap();
     assert_eq!(metrics.frames.get_or_create(&of).get(), 0);
-    assert!(mailbox.take(Duration::ZERO, edge_node::clock::uptime).is_none());
-    stop.store(true, Ordering::Relaxed);
-    thread.join().unwrap();
+    assert!(camera.mailbox.take(Duration::ZERO, edge_node::clock::uptime).is_none());
+    camera.stop.store(true, Ordering::Relaxed);
+    camera.thread.join().unwrap();
 }

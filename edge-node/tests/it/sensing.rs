@@ -152,34 +152,48 @@ fn bursting_camera() -> (u16, Sender<()>) {
     (port, close)
 }
 
+/// A camera named gate whose thread runs.
+pub struct Playing {
+    pub mailbox: Arc<Mailbox>,
+    pub metrics: Metrics,
+    pub stop: Arc<AtomicBool>,
+    pub thread: std::thread::JoinHandle<()>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Playing {
+    pub fn start(source: &str) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (mailbox, metrics) = (Arc::new(Mailbox::new(&[1], Duration::from_secs(60))), Metrics::new());
+        let stop = Arc::new(AtomicBool::new(false));
+        let capture = Capture {
+            index: 0,
+            config: toml::from_str(&format!("name = \"gate\"\nsource = \"{source}\"")).unwrap(),
+            mailbox: mailbox.clone(),
+            metrics: metrics.clone(),
+            tap: None,
+            stop: stop.clone(),
+            runtime: runtime.handle().clone(),
+        };
+        let thread = std::thread::spawn(move || capture.run());
+        Self { mailbox, metrics, stop, thread, _runtime: runtime }
+    }
+}
+
 #[test]
 fn a_camera_faster_than_its_decoder_shows_the_newest_picture_and_not_a_backlog() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     let (port, close) = bursting_camera();
-    let source = format!("mjpeg:http://127.0.0.1:{port}/");
-    let config = format!("name = \"gate\"\nsource = \"{source}\"");
-    let (mailbox, metrics) = (Arc::new(Mailbox::new(&[1], Duration::from_secs(60))), Metrics::new());
-    let stop = Arc::new(AtomicBool::new(false));
-    let capture = Capture {
-        index: 0,
-        config: toml::from_str(&config).unwrap(),
-        mailbox: mailbox.clone(),
-        metrics: metrics.clone(),
-        tap: None,
-        stop: stop.clone(),
-        runtime: runtime.handle().clone(),
-    };
-    let thread = std::thread::spawn(move || capture.run());
-    let of = Of::new("gate");
+    let camera = Playing::start(&format!("mjpeg:http://127.0.0.1:{port}/"));
+    let (metrics, of) = (&camera.metrics, Of::new("gate"));
     hil::wait::until("30 pictures to be shown or dropped", Duration::from_secs(20), || {
         let (shown, dropped) =
             (metrics.frames.get_or_create(&of).get(), metrics.frames_dropped.get_or_create(&of).get());
         if shown + dropped == 30 && dropped > 0 { Ok(()) } else { Err(format!("{shown} shown, {dropped} dropped")) }
     })
     .unwrap();
-    let (frame, _) = mailbox.take(Duration::ZERO, clock::uptime).unwrap();
+    let (frame, _) = camera.mailbox.take(Duration::ZERO, clock::uptime).unwrap();
     assert!(frame.picture.to_rgb().iter().all(|value| *value > 250), "the newest picture is white");
-    stop.store(true, Ordering::Relaxed);
+    camera.stop.store(true, Ordering::Relaxed);
     drop(close);
-    thread.join().unwrap();
+    camera.thread.join().unwrap();
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::{Target, last_line, round};
-use crate::binaries::built;
+use crate::drawn::render;
 use crate::kafka::cache;
 use crate::media;
 use crate::process::{cpu, output};
@@ -27,7 +27,7 @@ const WARM_UP: Duration = Duration::from_secs(10);
 /// Pictures a second of every camera.
 const FPS: u32 = 10;
 /// Length of the drawn clip, pictures.
-const CLIP: u32 = 900;
+const CLIP: usize = 900;
 
 /// One setting.
 struct Setting {
@@ -74,9 +74,9 @@ fn drawn() -> anyhow::Result<(PathBuf, Vec<f64>)> {
     let (video, labels) = (cache().join("yard-720p.mp4"), cache().join("yard-720p.json"));
     if !video.exists() || !labels.exists() {
         let folder = tempfile::TempDir::with_prefix("picket-clip-").context("make a folder")?;
-        let mut render = Command::new(built()?.join("sim"));
-        render.args(["render", "--width", "1280", "--height", "720", "--seed", "3000007", "--clip", &FPS.to_string()]);
-        output(render.args(["--count", &CLIP.to_string(), "--folder"]).arg(folder.path()))?;
+        let fps = FPS.to_string();
+        let size = ["--width", "1280", "--height", "720", "--clip", &fps];
+        render(folder.path(), "3000007", CLIP, &size)?;
         let mut encode = Command::new("ffmpeg");
         encode.args(["-framerate", &FPS.to_string(), "-i"]).arg(folder.path().join("images/%06d.jpg"));
         into_video(&mut encode, &video)?;

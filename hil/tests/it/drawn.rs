@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hil::binaries::built;
+use hil::drawn::render;
 use hil::process::output;
 use serde_json::Value;
 
@@ -13,12 +14,6 @@ const SEED: &str = "5000000";
 const SCENES: usize = 60;
 /// Height of the smallest people that are asked for: 12 pixels of the model's 180, as a share of the picture's.
 const LEAST: f64 = 12.0 / 180.0;
-
-fn render(folder: &Path, seed: &str, count: usize) {
-    let mut render = Command::new(built().unwrap().join("sim"));
-    render.args(["render", "--seed", seed, "--count", &count.to_string(), "--folder"]).arg(folder);
-    output(&mut render).unwrap();
-}
 
 /// People of a scene: centre and size, shares of the picture's sides.
 fn people(folder: &Path, kind: &str, scene: usize) -> Vec<[f64; 4]> {
@@ -38,8 +33,8 @@ fn overlap(a: [f64; 4], b: [f64; 4]) -> f64 {
 #[test]
 fn a_drawn_scene_is_the_same_for_the_same_seed_and_its_labels_are_where_things_are() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    render(one.path(), "42", 12);
-    render(other.path(), "42", 12);
+    render(one.path(), "42", 12, &[]).unwrap();
+    render(other.path(), "42", 12, &[]).unwrap();
     let read = |folder: &Path, file: &str| std::fs::read(folder.join(file)).unwrap();
     let mut labels = 0;
     for scene in 0..12 {
@@ -56,7 +51,7 @@ fn a_drawn_scene_is_the_same_for_the_same_seed_and_its_labels_are_where_things_a
     }
     assert!(labels >= 10, "somebody is in it: {labels}");
     let another = tempfile::tempdir().unwrap();
-    render(another.path(), "43", 1);
+    render(another.path(), "43", 1, &[]).unwrap();
     assert_eq!(
         read(another.path(), "images/000000.jpg"),
         read(one.path(), "images/000001.jpg"),
@@ -67,7 +62,7 @@ fn a_drawn_scene_is_the_same_for_the_same_seed_and_its_labels_are_where_things_a
 #[test]
 fn our_model_finds_people_in_scenes_that_it_has_not_seen() {
     let folder = tempfile::tempdir().unwrap();
-    render(folder.path(), SEED, SCENES);
+    render(folder.path(), SEED, SCENES, &[]).unwrap();
     let manifest = hil::media::root().join("models/manifest.toml");
     let pictures: Vec<_> = (0..SCENES).map(|n| folder.path().join(format!("images/{n:06}.jpg"))).collect();
     for model in ["yard", "yard-square"] {
