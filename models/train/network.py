@@ -48,13 +48,25 @@ def separable(channels):
     return nn.Sequential(conv(channels, channels, 3, groups=channels), conv(channels, channels, 1))
 
 
+def more(channels, hidden, count):
+    """Blocks that change nothing until they have learned something: they may be added to what is trained."""
+    blocks = [Bottleneck(channels, hidden) for _ in range(count)]
+    for block in blocks:
+        nn.init.zeros_(block.body[1][1].weight)
+    return blocks
+
+
 class Yard(nn.Module):
-    def __init__(self, classes=len(CLASSES)):
+    """`deeper`: blocks added at strides 8, 16 and 32."""
+
+    def __init__(self, classes=len(CLASSES), deeper=(0, 0, 0)):
         super().__init__()
         self.stem = conv(12, 24, 3, 2)
-        self.eighth = nn.Sequential(conv(24, 64, 3, 2), Bottleneck(64, 32))
-        self.sixteenth = nn.Sequential(conv(64, 128, 3, 2), Bottleneck(128, 48), Bottleneck(128, 48))
-        self.thirtysecond = nn.Sequential(conv(128, 128, 3, 2), Bottleneck(128, 64), Pools(128, 64))
+        self.eighth = nn.Sequential(conv(24, 64, 3, 2), Bottleneck(64, 32), *more(64, 32, deeper[0]))
+        self.sixteenth = nn.Sequential(
+            conv(64, 128, 3, 2), Bottleneck(128, 48), Bottleneck(128, 48), *more(128, 48, deeper[1]))
+        self.thirtysecond = nn.Sequential(
+            conv(128, 128, 3, 2), Bottleneck(128, 64), Pools(128, 64), *more(128, 64, deeper[2]))
         self.laterals = nn.ModuleList([conv(64, 64, 1), conv(128, 64, 1), conv(128, 64, 1)])
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
         self.smooth = nn.ModuleList([separable(64), separable(64)])
@@ -79,6 +91,51 @@ class Yard(nn.Module):
     def forward(self, x):
         raw = self.raw(x)
         return torch.cat([raw[..., :4], raw[..., 4:].sigmoid()], 2)
+
+
+def path_of(node):
+    """The module that an ONNX node was written by: `/eighth/eighth.1/body/body.0/body.0.0/Conv` is `eighth.1.body.0.0`."""
+    path, before = "", ""
+    for part in node.strip("/").split("/")[:-1]:
+        path += part[len(before):] if before and part.startswith(before + ".") else ("." if path else "") + part
+        before = part
+    return path
+
+
+@torch.no_grad()
+def start_from(model, path, pictures):
+    """Goes on from an ONNX file that `train.py` wrote. Its convolutions hold their normalisation; what that was is made
+    anew from what `pictures` (B x 12 x H/2 x W/2) give."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    values = {value.name: torch.tensor(numpy_helper.to_array(value)) for value in graph.initializer}
+    modules, hooks = dict(model.named_modules()), []
+    for node in graph.node:
+        if node.op_type != "Conv":
+            continue
+        place = path_of(node.name)
+        layer, weight, bias = modules[place], values[node.input[1]], values[node.input[2]]
+        layer.weight.copy_(weight)
+        if layer.bias is not None:
+            layer.bias.copy_(bias)
+            continue
+        stem, _, last = place.rpartition(".")
+        norm = modules[f"{stem}.{int(last) + 1}"]
+
+        def seen(norm, inputs, bias=bias):
+            var, mean = torch.var_mean(inputs[0], (0, 2, 3), unbiased=False)
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(var)
+            norm.weight.copy_((var + norm.eps).sqrt())
+            norm.bias.copy_(bias + mean)
+
+        hooks.append(norm.register_forward_pre_hook(seen))
+    model.eval()
+    model.raw(pictures)
+    for hook in hooks:
+        hook.remove()
 
 
 def planes(pictures):

@@ -16,7 +16,7 @@ import torch
 
 from data import HEIGHT, WIDTH, Pictures, spoil, stacked
 from loss import ious, loss
-from network import CLASSES, Yard, boxes, cells, planes
+from network import CLASSES, Yard, boxes, cells, planes, start_from
 
 LEAST_PX = 12.0
 
@@ -88,14 +88,18 @@ def main():
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", help="weights (.pt) to go on from")
+    parser.add_argument("--start", help="weights (.pt), or a file that this wrote (.onnx), to go on from")
+    parser.add_argument("--deeper", type=int, nargs=3, default=[0, 0, 0], help="blocks added at strides 8, 16 and 32")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
     data, held = Pictures(args.data), Pictures([args.check])
     print(f"{len(data)} pictures, {len(held)} to check with", flush=True)
-    model = Yard()
-    if args.start:
+    model = Yard(deeper=args.deeper)
+    if args.start and args.start.endswith(".onnx"):
+        start_from(model, args.start, planes(data.batch(torch.arange(min(64, len(data))))[0]))
+        print(json.dumps({"start": check(model, held)}), flush=True)
+    elif args.start:
         model.load_state_dict(torch.load(args.start))
     model = model.to(memory_format=torch.channels_last)
     mean = copy.deepcopy(model)
