@@ -36,7 +36,11 @@ pub fn safety(interlock: &Interlock) -> Safety {
 }
 
 /// Hands the detector's news to the interlock and the alerts.
-pub fn news(config: &Config, interlock: Interlock, signals: mpsc::Sender<Signal>) -> impl FnMut(News) + Send + use<> {
+pub fn news(
+    config: &Config,
+    interlock: Interlock,
+    signals: mpsc::Sender<Signal>,
+) -> impl Fn(News) + Send + Sync + use<> {
     let (zones, cameras) = (config.zones.clone(), config.cameras.clone());
     move |news| {
         let signal = match news {

@@ -11,6 +11,13 @@ pub fn uptime() -> Uptime {
     Uptime(u64::try_from(micros).unwrap_or(0))
 }
 
+/// Time that this thread has had a core. What a piece of work costs, whatever else the machine does.
+pub fn thread_time() -> std::time::Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    let part = |value: i64| u64::try_from(value).unwrap_or(0);
+    std::time::Duration::from_secs(part(now.tv_sec)).saturating_add(std::time::Duration::from_nanos(part(now.tv_nsec)))
+}
+
 /// Wall-clock time, however wrong.
 pub fn utc() -> UtcMicros {
     let now = clock_gettime(ClockId::Realtime);

@@ -124,6 +124,10 @@ pub struct Metrics {
     pub footage: Counts,
     /// Units of streams and pictures that the thread of clips had no room for.
     pub footage_lost: Counter,
+    /// Pictures kept for training, by camera.
+    pub hard_frames: Counts,
+    /// Looks that the thread of the models had no time for.
+    pub looks_lost: Counter,
     /// Clips and pictures that could not be kept.
     pub footage_failures: Counter,
     /// Messages from the centre, by what became of them.
@@ -170,6 +174,8 @@ impl Metrics {
         r.register("media_sent_bytes", "Bytes of media sent", m.media_bytes.clone());
         r.register("footage", "Clips and pictures kept", m.footage.clone());
         r.register("footage_lost", "Units and pictures without room", m.footage_lost.clone());
+        r.register("hard_frames", "Pictures kept for training", m.hard_frames.clone());
+        r.register("model_looks_lost", "Looks without room", m.looks_lost.clone());
         r.register("footage_failures", "Clips and pictures that could not be kept", m.footage_failures.clone());
         r.register("downlink_messages", "Messages from the centre", m.downlink.clone());
         m.registry = Arc::new(r);

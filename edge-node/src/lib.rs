@@ -13,6 +13,7 @@ pub mod sensor;
 pub mod vehicle;
 pub mod footage;
 pub mod detect;
+pub mod models;
 pub mod alert;
 pub mod interlock;
 pub mod uplink;

@@ -21,8 +21,10 @@ use crate::alert::{self, Signal};
 use crate::bridge;
 use crate::clock::{self, Stamp};
 use crate::config::Config;
+use crate::console::shown::Shown;
 use crate::console::{self, Console};
 use crate::detect::manifest::ModelError;
+use crate::detect::ondemand;
 use crate::detect::worker::CameraView;
 use crate::health::Metrics;
 use crate::interlock::clerk::{self, View as InterlockView};
@@ -35,6 +37,7 @@ use crate::interlock::{latch, line, recorder};
 use crate::journal::scrub;
 use crate::journal::writer;
 use crate::media::Media;
+use crate::models;
 use crate::policy;
 use crate::seeing::{self, Seeing};
 use crate::stages::{Stages, join};
@@ -232,7 +235,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let accepted: Arc<[AtomicBool]> = config.cameras.iter().map(|_| AtomicBool::new(false)).collect();
     let (camera_show, camera_views) = watch::channel(vec![CameraView::default(); config.cameras.len()]);
-    let (pictures, answering) = seeing::on_demand(&config);
+    let (pictures, asks) = ondemand::new();
+    let (wishes, words, models) = models::new();
     let console = Console {
         node: config.node.clone(),
         folder: config.data.clone(),
@@ -240,10 +244,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         two_person: config.interlock.two_person,
         zones: config.zones.iter().map(|zone| zone.name.clone()).collect(),
         cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),
+        shown: config.cameras.iter().map(|camera| Shown::new(camera.live)).collect(),
         vehicles: config.vehicles.clone(),
         outputs: config.outputs.iter().map(|output| output.name.clone()).collect(),
         camera_views,
         pictures,
+        models: wishes,
         accepted: accepted.clone(),
         vehicle_views,
         aircraft,
@@ -264,7 +270,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         runtime.handle(),
     );
 
-    let model = match config.model.as_ref().map(|model| seeing::load(&config, model)) {
+    let model = match config.model.as_ref().map(|model| seeing::first(&config, model, &journal)) {
         Some(Err(error)) if !error.is::<ModelError>() => return Err(error),
         Some(Err(error)) => {
             // Vehicles and e-stop go on; a zone that nothing looks at counts as occupied.
@@ -278,23 +284,34 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         Some(Ok(model)) => Some(model),
         None => None,
     };
-    if let Some(model) = model {
-        let stopped = stop.clone();
-        stages.spawn("infer", move || answering.run(|| stopped.load(Ordering::Relaxed)))?;
+    if let (Some((model, choice)), Some(about)) = (model, &config.model) {
+        let chains = seeing::chains(&config, about).or_else(|error| match error.is::<ModelError>() {
+            true => {
+                error!("failed to {error:#}; the node goes on without second looks");
+                metrics.model_failures.inc();
+                Ok(Vec::new())
+            }
+            false => Err(error),
+        })?;
         let seeing = Seeing {
             model,
+            choice,
+            chains,
             accepted,
-            news: Box::new(bridge::news(&config, interlock, signals)),
+            news: Arc::new(bridge::news(&config, interlock, signals)),
             view: camera_show,
+            asks,
+            words,
+            models,
             media,
             journal: journal.clone(),
             metrics,
             stop: stop.clone(),
             runtime: runtime.handle().clone(),
         };
-        seeing.start(&config, &mut stages)?;
+        seeing.start(&config, about, &mut stages)?;
     } else {
-        drop((interlock, signals, answering));
+        drop((interlock, signals, asks, words));
     }
     info!(node = %config.node, "node is ready");
 
@@ -350,7 +367,8 @@ fn wait_for_end(runtime: &Runtime, tasks: &mut Tasks, endings: &std::sync::mpsc:
 pub fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
     if let Some(model) = &config.model {
-        seeing::load(&config, model)?;
+        seeing::load(&config, model, &model.name)?;
+        seeing::chains(&config, model)?;
     }
     Ok(())
 }

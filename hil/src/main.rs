@@ -64,7 +64,7 @@ enum Command {
     },
     /// Measures; without a name everything.
     Bench {
-        /// `detect`, `cameras`, `journal`, `uplink`, `ingest` or `interlock`.
+        /// `detect`, `cameras`, `journal`, `uplink`, `ingest`, `interlock`, `mavlink` or `infer`.
         name: Option<String>,
     },
     /// How good a model is (COCO mAP): ours on drawn scenes that it has not seen, YOLOX-nano on real pictures.

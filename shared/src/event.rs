@@ -12,8 +12,8 @@ pub use crate::safety::{
     OutputChanged,
 };
 pub use crate::seen::{
-    CameraHealth, CameraState, CameraViewChanged, DetectionTrack, InferenceDone, LineCrossed, TrackEnded, TrackPhase,
-    ZoneDwelt, ZonePresence,
+    CameraHealth, CameraState, CameraViewChanged, DetectionTrack, InferenceDone, LineCrossed, ModelChanged,
+    ModelCompared, ModelDrifted, TrackClassified, TrackEnded, TrackPhase, ZoneDwelt, ZonePresence,
 };
 use crate::units::{ClockState, Uptime, UtcMicros};
 
@@ -132,6 +132,14 @@ payloads! {
     ZoneDwelt(ZoneDwelt) = 17, "zone.dwelt", v 1, Detection;
     /// A picture that somebody sent was looked at.
     InferenceDone(InferenceDone) = 18, "inference.done", v 1, Detection;
+    /// Another model is in use.
+    ModelChanged(ModelChanged) = 19, "model.changed", v 1, Detection;
+    /// A model was compared with the one in use.
+    ModelCompared(ModelCompared) = 22, "model.compared", v 1, Detection;
+    /// What a camera shows is of another kind than it was, or again as it was.
+    ModelDrifted(ModelDrifted) = 23, "model.drifted", v 1, Detection;
+    /// A second look says what a tracked object is.
+    TrackClassified(TrackClassified) = 24, "track.classified", v 1, Detection;
     /// An alert began.
     AlertRaised(Alert) = 20, "alert.raised", v 1, Alert;
     /// An alert ended.

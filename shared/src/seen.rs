@@ -112,6 +112,80 @@ pub struct InferenceDone {
     pub took_ms: u64,
 }
 
+/// `track.classified`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrackClassified {
+    /// Camera name.
+    pub camera: String,
+    /// Track number.
+    pub track: u64,
+    /// Name of the chain.
+    pub chain: String,
+    /// Class label of the classifier.
+    pub label: String,
+    /// Mean score of the looks that decided it.
+    pub score: f32,
+    /// Frame of the last of them.
+    pub frame: u64,
+}
+
+/// `model.changed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelChanged {
+    /// The model that is in use now.
+    pub model: String,
+    /// The model before.
+    pub before: String,
+    /// `use`, `rollback`, `start: ` and why, or `automatic: ` and why.
+    pub why: String,
+    /// Who wanted it; empty: the node itself.
+    pub by: String,
+}
+
+/// `model.compared`. A thing counts where one of the two is sure of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelCompared {
+    /// The model in use.
+    pub model: String,
+    /// The model it was compared with.
+    pub candidate: String,
+    /// Pictures that both have seen.
+    pub pictures: u64,
+    /// Things that both have found.
+    pub both: u64,
+    /// Things that only the model in use has found.
+    pub only_model: u64,
+    /// Things that only the candidate has found.
+    pub only_candidate: u64,
+    /// Time of a core that a look of the model in use takes, milliseconds, median.
+    pub model_ms: f32,
+    /// Time of a core that a look of the candidate takes, milliseconds, median.
+    pub candidate_ms: f32,
+    /// `accepted`; `shadow`: it only looks on; `ended`: it looks on no more; else why it is refused.
+    pub verdict: String,
+    /// Who wanted it.
+    pub by: String,
+}
+
+/// `model.drifted`: population stability indices of the last window against what is normal; none: too little was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelDrifted {
+    /// Camera name.
+    pub camera: String,
+    /// The model in use.
+    pub model: String,
+    /// Whether one of them is above 0.25.
+    pub drifted: bool,
+    /// Which classes are found.
+    pub classes: Option<f64>,
+    /// How sure the model is.
+    pub scores: Option<f64>,
+    /// How large things are.
+    pub heights: Option<f64>,
+    /// How bright pictures are.
+    pub brightness: Option<f64>,
+}
+
 /// `zone.occupied`, `zone.cleared`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ZonePresence {

@@ -8,6 +8,7 @@ use shared::config::ConfigError;
 
 pub mod detect;
 pub mod models;
+pub mod cameras;
 pub mod events;
 pub mod measure;
 pub mod outbox;
@@ -51,8 +52,10 @@ pub enum Command {
     Vehicle(live::Vehicle),
     /// Finds objects in pictures and videos.
     Detect(detect::Args),
-    /// Lists the models of the manifest, or checks their files.
+    /// Lists the models of the manifest, checks them, compares two, changes the one that the running node uses.
     Models(models::Args),
+    /// Lists the cameras at this machine and what they offer.
+    Cameras,
 }
 
 /// A configuration file.
@@ -93,6 +96,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Vehicle(what) => live::vehicle(&what),
         Command::Detect(args) => detect::run(args),
         Command::Models(args) => models::run(args),
+        Command::Cameras => cameras::run(),
     }
 }
 

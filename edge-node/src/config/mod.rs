@@ -13,6 +13,7 @@ use serde::Deserialize;
 use shared::config::{ConfigError, parse};
 use shared::ids::Name;
 
+use crate::detect::chain::ChainConfig;
 use crate::detect::finder::ClassConfig;
 use crate::detect::journey::LineConfig;
 use crate::detect::zone::ZoneConfig;
@@ -23,6 +24,7 @@ use crate::interlock::words::{Role, Rule};
 use crate::interlock::{FenceConfig, InterlockConfig, KeepOutConfig, OutputConfig, PersonConfig, WeatherConfig};
 use crate::journal::limits::Limits;
 use crate::media::MediaConfig;
+use crate::models::UpkeepConfig;
 use crate::sensor::camera::CameraConfig;
 use crate::uplink::RelayConfig;
 use crate::vehicle::{LinkConfig, Needs, VehicleConfig};
@@ -71,6 +73,9 @@ pub struct Config {
     /// Lines.
     #[serde(default, rename = "line")]
     pub lines: Vec<LineConfig>,
+    /// What looks second, at what is followed.
+    #[serde(default, rename = "chain")]
+    pub chains: Vec<ChainConfig>,
     /// Links.
     #[serde(default, rename = "link")]
     pub links: Vec<LinkConfig>,
@@ -113,6 +118,16 @@ pub struct ModelConfig {
     /// By label, what counts: `[model.classes.person]`.
     #[serde(default)]
     pub classes: HashMap<String, ClassConfig>,
+    /// Threads that look, each at its share of the cameras: 1 or 2.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// What is asked of a new model, and what is kept to train the next one.
+    #[serde(default)]
+    pub upkeep: UpkeepConfig,
+}
+
+fn default_workers() -> usize {
+    1
 }
 
 fn default_deadline() -> Duration {

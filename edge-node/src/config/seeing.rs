@@ -23,6 +23,14 @@ impl Config {
         if self.model.as_ref().is_some_and(|model| !(50..=5000).contains(&model.deadline.as_millis())) {
             return wrong("model.deadline".into(), "expected 50ms to 5s".into());
         }
+        if let Some(model) = &self.model {
+            if !(1..=2).contains(&model.workers) {
+                return wrong("model.workers".into(), format!("expected 1 or 2, found {}", model.workers));
+            }
+            if let Some((key, expected)) = model.upkeep.problem() {
+                return wrong(format!("model.upkeep.{key}"), expected);
+            }
+        }
         for (label, class) in self.model.iter().flat_map(|model| &model.classes) {
             for (key, value) in [("min_score", class.min_score), ("min_height", class.min_height)] {
                 if !(0.0..=1.0).contains(&value) {
@@ -43,6 +51,15 @@ impl Config {
             }
         }
         self.check_keep_out_is_seen(file)?;
+        for (index, chain) in self.chains.iter().enumerate() {
+            if self.chains.iter().take(index).any(|other| other.name == chain.name) {
+                let expected = format!("expected a name used once, found {} again", chain.name);
+                return wrong(format!("chain[{index}].name"), expected);
+            }
+            if let Some((key, problem)) = chain.problem() {
+                return wrong(format!("chain[{index}].{key}"), problem);
+            }
+        }
         for (index, line) in self.lines.iter().enumerate() {
             if self.lines.iter().take(index).any(|other| other.name == line.name) {
                 let expected = format!("expected a name used once, found {} again", line.name);

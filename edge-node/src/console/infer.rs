@@ -29,13 +29,20 @@ struct Wanted {
     /// Who asks, for the event.
     #[serde(default)]
     by: String,
+    /// Whether an event of it is kept.
+    #[serde(default = "default_record")]
+    record: bool,
+}
+
+fn default_record() -> bool {
+    true
 }
 
 fn default_score() -> f32 {
     0.3
 }
 
-/// The route: the body is a JPEG or a PNG; `?score=0.3&by=NAME`.
+/// The route: the body is a JPEG or a PNG; `?score=0.3&by=NAME&record=true`.
 pub fn router(pictures: OnDemand, journal: Journal) -> Router {
     let route = Router::new().route("/api/v1/infer", post(infer));
     route.layer(DefaultBodyLimit::max(BODY_MAX)).with_state((pictures, journal))
@@ -62,7 +69,7 @@ struct Took {
 
 async fn infer(
     State((pictures, journal)): State<(OnDemand, Journal)>,
-    Query(Wanted { score, by }): Query<Wanted>,
+    Query(Wanted { score, by, record }): Query<Wanted>,
     body: Bytes,
 ) -> Response {
     if !(0.01..=1.0).contains(&score) || by.len() > 128 || by.chars().any(char::is_control) {
@@ -95,8 +102,10 @@ async fn infer(
     };
     let event = journal.event("infer", Payload::InferenceDone(done));
     let id = event.event_id.to_string();
-    // Lost, and counted, where the journal has no room: an answer is worth more than its record.
-    journal.offer(event);
+    if record {
+        // Lost, and counted, where the journal has no room: an answer is worth more than its record.
+        journal.offer(event);
+    }
     let (width, height) = answer.size;
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let took_ms =

@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use jpeg_encoder::{ColorType, Encoder};
 use serde_json::{Value, json};
 use shared::ids::Lane;
 use shared::units::Uptime;
@@ -22,8 +21,6 @@ use crate::vehicle::aircraft::{Aircraft, GONE};
 
 /// The page is told this often: smooth for the eye, cheap for the box.
 const PERIOD: Duration = Duration::from_millis(250);
-/// JPEG quality of live pictures.
-const QUALITY: u8 = 80;
 
 /// `GET /api/v1/state`.
 pub async fn state(State(console): State<Shared>) -> Json<Value> {
@@ -41,17 +38,19 @@ pub async fn stream(State(console): State<Shared>) -> Sse<impl Stream<Item = Res
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
 
-/// `GET /api/v1/cameras/{camera}/frame.jpg`.
+/// `GET /api/v1/cameras/{camera}/frame.jpg`: as its live role says.
 pub async fn frame(State(console): State<Shared>, Path(camera): Path<String>) -> Response {
     let index = console.cameras.iter().position(|name| name.as_str() == camera);
-    let picture = index.and_then(|index| console.camera_views.borrow().get(index)?.picture.clone());
-    let Some(picture) = picture else { return (StatusCode::NOT_FOUND, "no picture yet\n").into_response() };
-    let encoded = tokio::task::spawn_blocking(move || {
-        let (width, height) = (u16::try_from(picture.width).ok()?, u16::try_from(picture.height).ok()?);
-        let mut jpeg = Vec::new();
-        Encoder::new(&mut jpeg, QUALITY).encode(&picture.to_rgb(), width, height, ColorType::Rgb).ok()?;
-        Some(jpeg)
+    let newest = index.and_then(|index| {
+        let views = console.camera_views.borrow();
+        let view = views.get(index)?;
+        Some((index, view.frame, view.picture.clone()?))
     });
+    let Some((index, number, picture)) = newest else {
+        return (StatusCode::NOT_FOUND, "no picture yet\n").into_response();
+    };
+    let encoded =
+        tokio::task::spawn_blocking(move || console.shown.get(index)?.jpeg(number, &picture, clock::uptime()));
     match encoded.await {
         Ok(Some(jpeg)) => ([("content-type", "image/jpeg"), ("cache-control", "no-store")], jpeg).into_response(),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "picture cannot be encoded\n").into_response(),

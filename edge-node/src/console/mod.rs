@@ -1,5 +1,6 @@
 //! The node's HTTP side: the console page, its live stream, the API. Bound to loopback until the console has accounts.
 
+pub mod shown;
 pub mod live;
 pub mod api;
 pub mod verb;
@@ -7,6 +8,7 @@ pub mod command;
 pub mod mission;
 pub mod history;
 pub mod infer;
+pub mod models;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use shared::event::Alert;
 use shared::ids::Name;
+use shown::Shown;
 use tokio::sync::watch;
 
 use crate::detect::ondemand::OnDemand;
@@ -28,6 +31,7 @@ use crate::interlock::handle::Interlock;
 use crate::interlock::machine::{Input, Policy};
 use crate::journal::Journal;
 use crate::media::{Media, http as media_http};
+use crate::models::Models;
 use crate::sensor::http::{Ingest, router as ingest_router};
 use crate::uplink::driver::View as UplinkView;
 use crate::vehicle::VehicleConfig;
@@ -53,6 +57,8 @@ pub struct Console {
     pub vehicles: Vec<VehicleConfig>,
     /// Names of output lines, in the order of the configuration.
     pub outputs: Vec<Name>,
+    /// What is shown of each.
+    pub shown: Vec<Shown>,
     /// Newest pictures and boxes.
     pub camera_views: watch::Receiver<Vec<CameraView>>,
     /// Vehicle states.
@@ -75,6 +81,8 @@ pub struct Console {
     pub policy: Policy,
     /// Looks at pictures that somebody sends.
     pub pictures: OnDemand,
+    /// Takes what is wanted of the models.
+    pub models: Models,
     /// Takes events.
     pub journal: Journal,
     /// Takes pictures and clips.
@@ -98,6 +106,7 @@ pub fn router(console: Console) -> Router {
     let taking = media_http::Taking { media, journal, metrics };
     let history = history::History { node: console.node.clone(), folder: console.folder.clone() };
     let (pictures, journal) = (console.pictures.clone(), console.journal.clone());
+    let (wishes, cameras) = (console.models.clone(), console.cameras.clone());
     let console: Shared = Arc::new(console);
     Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
@@ -128,4 +137,5 @@ pub fn router(console: Console) -> Router {
         .merge(history::router(history))
         .merge(media_http::router(taking))
         .merge(infer::router(pictures, journal))
+        .merge(models::router(wishes, cameras))
 }

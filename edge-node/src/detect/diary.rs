@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use shared::event::{DetectionTrack, LineCrossed, Payload, TrackEnded, TrackPhase, ZoneDwelt, ZonePresence};
+use shared::event::{
+    DetectionTrack, LineCrossed, Payload, TrackClassified, TrackEnded, TrackPhase, ZoneDwelt, ZonePresence,
+};
 
 use super::journey::{Happening, Journey};
 use super::track::Track;
@@ -33,7 +35,7 @@ impl Diary {
     }
 
     /// A track appeared, changed or went.
-    pub fn track(&self, phase: TrackPhase, track: &Track, label: &str, zones: Vec<String>, frame: &Frame, of: &Of) {
+    pub fn track(&self, phase: TrackPhase, track: &Track, label: &str, zones: Vec<String>, frame: u64, of: &Of) {
         let payload = Payload::DetectionTrack(DetectionTrack {
             camera: of.name.clone(),
             track: track.number,
@@ -42,7 +44,7 @@ impl Diary {
             score: track.score(),
             box_xyxy_px: track.box_xyxy_px,
             zones,
-            frame: frame.number,
+            frame,
         });
         self.keep(format!("camera/{}", of.name), payload);
     }
@@ -73,9 +75,16 @@ impl Diary {
         self.keep(format!("camera/{}", of.name), payload);
     }
 
+    /// A second look says what a track is.
+    pub fn classified(&self, chain: &str, label: &str, score: f32, track: u64, frame: u64, of: &Of) {
+        let (camera, chain, label) = (of.name.clone(), chain.to_owned(), label.to_owned());
+        let payload = Payload::TrackClassified(TrackClassified { camera, track, chain, label, score, frame });
+        self.keep(format!("camera/{}", of.name), payload);
+    }
+
     /// Something on a track's way; `name`: of the line or zone.
-    pub fn happening(&self, happening: Happening, name: String, track: u64, label: &str, frame: &Frame, of: &Of) {
-        let (camera, label, frame) = (of.name.clone(), label.to_owned(), frame.number);
+    pub fn happening(&self, happening: Happening, name: String, track: u64, label: &str, frame: u64, of: &Of) {
+        let (camera, label) = (of.name.clone(), label.to_owned());
         match happening {
             Happening::Crossed(_, forwards) => {
                 let about = format!("line/{name}");

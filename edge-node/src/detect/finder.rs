@@ -42,6 +42,14 @@ pub struct Seen {
     again: bool,
 }
 
+impl Seen {
+    /// What was known is another model's: the next look is at everything.
+    pub fn forget(&mut self) {
+        self.known.clear();
+        self.again = true;
+    }
+}
+
 /// The model and what is believed of it.
 pub struct Finder {
     /// What looks at pictures.

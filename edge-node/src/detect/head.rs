@@ -23,7 +23,44 @@ pub fn decode(entry: &Entry, output: &[f32], fit: Fit, min_score: f32) -> Vec<De
         Head::Yolox => yolox(entry, output, min_score),
         Head::Yolov5 => yolov5(entry, output, min_score),
         Head::Yolov8 => yolov8(entry, output, min_score),
+        // It says what something is, not where.
+        Head::Classes => Vec::new(),
     };
+    placed(found, fit)
+}
+
+/// Reads the outputs of a head as YOLOX's before their sigmoids: of each grid planes of boxes, objectness and classes. What is
+/// not likely enough by its objectness alone, most of it, costs one comparison.
+pub fn decode_maps(entry: &Entry, maps: &[Vec<f32>], fit: Fit, min_score: f32) -> Vec<Detection> {
+    // Of a value before its sigmoid: log odds.
+    let least = (min_score / (1.0 - min_score).max(f32::EPSILON)).ln();
+    let sigmoid = |value: f32| 1.0 / (1.0 + (-value).exp());
+    let mut found = Vec::new();
+    for (level, stride) in maps.chunks(3).zip(STRIDES) {
+        let [boxes, likely, scores] = level else { continue };
+        let (columns, cells) = ((entry.input.width / stride) as usize, likely.len());
+        if columns == 0 || boxes.len() != 4 * cells || scores.len() != entry.classes.len() * cells {
+            continue;
+        }
+        let value = |plane: usize, cell: usize| boxes.get(plane * cells + cell).copied().unwrap_or(f32::NAN);
+        for (cell, objectness) in likely.iter().enumerate().filter(|(_, value)| **value >= least) {
+            let of_cell = scores.iter().skip(cell).step_by(cells);
+            let Some((class, top)) = of_cell.copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+            let score = sigmoid(*objectness) * sigmoid(top);
+            if score < min_score || !score.is_finite() {
+                continue;
+            }
+            let (x, y, side) = ((cell % columns) as f32, (cell / columns) as f32, stride as f32);
+            let centre = [(value(0, cell) + x) * side, (value(1, cell) + y) * side];
+            let size = [value(2, cell).exp() * side, value(3, cell).exp() * side];
+            found.push(boxed(class, score, [centre[0], centre[1], size[0], size[1]]));
+        }
+    }
+    placed(found, fit)
+}
+
+/// Boxes in pixels of the picture, best score first, one for each thing.
+fn placed(found: Vec<Detection>, fit: Fit) -> Vec<Detection> {
     let across = |v: f32| (v - fit.left) / fit.ratio;
     let down = |v: f32| (v - fit.top) / fit.ratio;
     let placed = found.into_iter().map(|Detection { class, score, box_xyxy_px: [left, top, right, bottom] }| {

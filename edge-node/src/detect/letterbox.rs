@@ -7,7 +7,7 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::manifest::{Anchor, Channels, Entry, Layout};
+use super::manifest::{Anchor, Channels, Input, Layout, Letterbox};
 use crate::sensor::frame::{Picture, Pixels, colour};
 
 /// How picture pixels map to input pixels: `input = picture * ratio + offset`.
@@ -31,25 +31,30 @@ pub struct Preprocessor {
 impl Preprocessor {
     /// Fills `tensor` (the model's input, in its layout) from a picture.
     /// Returns `None` if the picture is empty or its buffer does not hold it.
-    pub fn fill(&mut self, entry: &Entry, picture: &Picture, tensor: &mut [f32]) -> Option<Fit> {
-        let (width, height) = (entry.input.width, entry.input.height);
+    pub fn fill(
+        &mut self,
+        (input, letterbox): (&Input, &Letterbox),
+        picture: &Picture,
+        tensor: &mut [f32],
+    ) -> Option<Fit> {
+        let (width, height) = (input.width, input.height);
         let ratio = (width as f32 / picture.width as f32).min(height as f32 / picture.height as f32);
         let inner = (shrunk(picture.width, ratio)?.min(width), shrunk(picture.height, ratio)?.min(height));
         self.shrink(picture, inner)?;
-        let (left, top) = match entry.letterbox.anchor {
+        let (left, top) = match letterbox.anchor {
             Anchor::TopLeft => (0, 0),
             Anchor::Center => ((width - inner.0) / 2, (height - inner.1) / 2),
         };
-        let scale = entry.input.scale;
-        tensor.fill(f32::from(entry.letterbox.fill) * scale);
+        let scale = input.scale;
+        tensor.fill(f32::from(letterbox.fill) * scale);
         // Space to depth is the same with blocks of two by two pixels, each place in its block a picture of its own.
-        let block = match entry.input.layout {
+        let block = match input.layout {
             Layout::Planes => 1,
             Layout::SpaceToDepth => 2,
         };
         let (row_len, plane_len) = (width as usize / block, (width * height) as usize / (block * block));
         for (plane, values) in tensor.chunks_exact_mut(plane_len.max(1)).enumerate() {
-            let channel = match entry.input.channels {
+            let channel = match input.channels {
                 Channels::Rgb => plane % 3,
                 Channels::Bgr => 2 - plane % 3,
             };

@@ -53,6 +53,8 @@ pub enum Head {
     Yolov8,
     /// 1 × 3·cells × (5 + classes): cx, cy, w, h in input pixels, objectness, class scores.
     Yolov5,
+    /// 1 × classes: probabilities of what is in the middle of a part of a picture; no detector but what looks second.
+    Classes,
 }
 
 impl Head {
@@ -63,6 +65,7 @@ impl Head {
             Self::Yolox => (cells as usize, 5 + classes),
             Self::Yolov8 => (4 + classes, cells as usize),
             Self::Yolov5 => (3 * cells as usize, 5 + classes),
+            Self::Classes => (1, classes),
         }
     }
 }

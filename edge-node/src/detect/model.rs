@@ -11,9 +11,10 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::infer::Factoid;
 
 use super::Detection;
+use super::graph::{self, Graph};
 use super::head;
 use super::letterbox::{Fit, Preprocessor};
-use super::manifest::{Entry, ModelError, read_verified};
+use super::manifest::{Entry, Head, Input, Layout, ModelError, read_verified};
 use crate::clock;
 use crate::sensor::frame::Picture;
 
@@ -44,6 +45,10 @@ pub struct Named {
 /// A model ready to run.
 pub struct Model {
     entry: Entry,
+    /// What the plan takes: the entry's, but that slices in the network may be left to the preprocessor.
+    input: Input,
+    /// Whether the plan gives heads before their sigmoids.
+    raw: bool,
     plan: Arc<Plan>,
     preprocessor: Preprocessor,
 }
@@ -78,12 +83,29 @@ impl Model {
         let graph = graph.with_input_fact(0, f32::fact(entry.input.shape()).into()).map_err(|e| run(&e))?;
         let typed = graph.into_typed().map_err(|e| run(&e))?;
         let output = shape_of(typed.output_fact(0).map_err(|e| run(&e))?);
-        shape("output", format!("1×{}×{}", entry.output.rows, entry.output.columns), output)?;
-        let plan = typed.into_optimized().and_then(IntoRunnable::into_runnable).map_err(|e| run(&e))?;
-        let mut model = Self { entry, plan, preprocessor: Preprocessor::default() };
+        let expected = match entry.head {
+            Head::Classes => format!("1×{}", entry.output.columns),
+            _ => format!("1×{}×{}", entry.output.rows, entry.output.columns),
+        };
+        shape("output", expected, output)?;
+        let cut = (entry.head == Head::Yolox).then_some(entry.classes.len());
+        let Graph { model, raw, blocks } = graph::lean(typed, cut).map_err(|e| run(&e))?;
+        let mut model_of = model;
+        model_of.optimize().map_err(|e| run(&e))?;
+        let plan = model_of.into_runnable().map_err(|e| run(&e))?;
+        let layout =
+            if blocks && entry.input.layout == Layout::Planes { Layout::SpaceToDepth } else { entry.input.layout };
+        let input = Input { layout, ..entry.input };
+        let mut model = Self { entry, input, raw, plan, preprocessor: Preprocessor::default() };
         let grey = Picture::rgb(64, 64, vec![114; 64 * 64 * 3]);
         model.detect(&grey, 1.0)?;
         Ok(model)
+    }
+
+    /// The same model, with buffers of its own.
+    pub fn again(&self) -> Self {
+        let (entry, plan) = (self.entry.clone(), self.plan.clone());
+        Self { entry, input: self.input, raw: self.raw, plan, preprocessor: Preprocessor::default() }
     }
 
     /// The manifest entry.
@@ -119,12 +141,13 @@ impl Model {
         let begun = clock::uptime();
         let (tensor, fit) = self.preprocess(picture)?;
         let prepared = clock::uptime();
-        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
+        let values = self.run(tensor)?;
         let inferred = clock::uptime();
-        let output = outputs.first().ok_or_else(|| self.failed(&"no output"))?;
-        let plain = output.try_as_plain_ram().map_err(|e| self.failed(&e))?;
-        let values: &[f32] = plain.as_slice().map_err(|e| self.failed(&e))?;
-        let found = head::decode(&self.entry, values, fit, score);
+        let found = match (self.raw, values.as_slice()) {
+            (false, [values]) => head::decode(&self.entry, values, fit, score),
+            (true, maps) => head::decode_maps(&self.entry, maps, fit, score),
+            _ => return Err(self.failed(&format!("{} outputs", values.len()))),
+        };
         let timing = Timing {
             preprocess: prepared.since(begun),
             inference: inferred.since(prepared),
@@ -133,11 +156,33 @@ impl Model {
         Ok((found, timing))
     }
 
+    /// What a classifier says of a picture: probabilities by class.
+    ///
+    /// # Errors
+    /// As [`Model::detect`], and where it gives what is no number.
+    pub fn classify(&mut self, picture: &Picture) -> Result<Vec<f32>, ModelError> {
+        let (tensor, _) = self.preprocess(picture)?;
+        let values = self.run(tensor)?.pop().unwrap_or_default();
+        let good = values.len() == self.entry.classes.len() && values.iter().all(|value| value.is_finite());
+        if good { Ok(values) } else { Err(self.failed(&format!("expected a number for each class, found {values:?}"))) }
+    }
+
+    /// Runs the plan: the values of each output.
+    fn run(&self, tensor: Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
+        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
+        let values = outputs.iter().map(|output| {
+            let plain = output.try_as_plain_ram().map_err(|e| self.failed(&e))?;
+            let values: &[f32] = plain.as_slice().map_err(|e| self.failed(&e))?;
+            Ok(values.to_vec())
+        });
+        values.collect()
+    }
+
     fn preprocess(&mut self, picture: &Picture) -> Result<(Tensor, Fit), ModelError> {
-        let mut tensor = Tensor::zero::<f32>(&self.entry.input.shape()).map_err(|e| self.failed(&e))?;
+        let mut tensor = Tensor::zero::<f32>(&self.input.shape()).map_err(|e| self.failed(&e))?;
         let mut view = tensor.view_mut();
         let values = view.as_slice_mut::<f32>().map_err(|e| self.failed(&e))?;
-        let fit = self.preprocessor.fill(&self.entry, picture, values);
+        let fit = self.preprocessor.fill((&self.input, &self.entry.letterbox), picture, values);
         let fit = fit.ok_or_else(|| self.failed(&format!("picture of {}×{}", picture.width, picture.height)))?;
         Ok((tensor, fit))
     }

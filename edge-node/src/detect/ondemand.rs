@@ -1,22 +1,20 @@
-//! Pictures that somebody sends to be looked at, by a model of their own: cameras wait for nobody.
+//! Pictures that somebody sends to be looked at, on a thread of their own: cameras wait for nobody.
 //!
-//! The model is loaded with the first picture and let go after a quiet minute. Four pictures wait at most: more would be
-//! answered late and are refused at once.
+//! Four pictures wait at most: more would be answered late and are refused at once.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::model::{Model, Named, Timing};
+use super::current::Current;
+use super::model::{Named, Timing};
 use crate::sensor::picture;
 
 /// Pictures that wait.
 const WAITING: usize = 4;
-/// After this time without a picture the model's memory is given back.
-const QUIET: Duration = Duration::from_secs(60);
 /// How often the thread looks whether it is to end.
 const WAIT: Duration = Duration::from_millis(200);
 /// Niceness: below everything that watches the site.
@@ -61,16 +59,14 @@ pub enum Refusal {
 #[derive(Debug, Clone)]
 pub struct OnDemand(SyncSender<Ask>);
 
-/// What the thread owns.
-pub struct Answering<L> {
-    asks: Receiver<Ask>,
-    load: L,
-}
+/// What the thread takes.
+#[derive(Debug)]
+pub struct Asks(Receiver<Ask>);
 
-/// Both ends; `load` loads the model that is in use.
-pub fn new<L: Fn() -> anyhow::Result<Model>>(load: L) -> (OnDemand, Answering<L>) {
+/// Both ends.
+pub fn new() -> (OnDemand, Asks) {
     let (sender, asks) = sync_channel(WAITING);
-    (OnDemand(sender), Answering { asks, load })
+    (OnDemand(sender), Asks(asks))
 }
 
 impl OnDemand {
@@ -89,48 +85,32 @@ impl OnDemand {
     }
 }
 
-impl<L: Fn() -> anyhow::Result<Model>> Answering<L> {
-    /// Runs until `stopped`.
-    pub fn run(self, stopped: impl Fn() -> bool) {
+impl Asks {
+    /// Answers with the model in use, until `stopped`.
+    pub fn run(self, current: &Current, stopped: impl Fn() -> bool) {
         if let Err(error) = rustix::process::nice(NICE) {
             warn!(%error, "the thread of pictures on demand keeps its priority");
         }
-        let (mut model, mut quiet) = (None, Duration::ZERO);
         while !stopped() {
-            let ask = match self.asks.recv_timeout(WAIT) {
+            let ask = match self.0.recv_timeout(WAIT) {
                 Ok(ask) => ask,
-                Err(RecvTimeoutError::Timeout) => {
-                    quiet += WAIT;
-                    if quiet >= QUIET {
-                        model = None;
-                    }
-                    continue;
-                }
+                Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            quiet = Duration::ZERO;
             // A stranger's picture meets decoders that others have written: what makes them panic is an answer, not the end.
-            let looked = std::panic::catch_unwind(AssertUnwindSafe(|| self.answer(&mut model, &ask)));
-            let answer = looked.unwrap_or_else(|_| {
-                model = None;
-                Err(Refusal::Picture("body: it breaks the decoder".into()))
-            });
+            let looked = std::panic::catch_unwind(AssertUnwindSafe(|| answer(current, &ask)));
+            let answer = looked.unwrap_or_else(|_| Err(Refusal::Picture("body: it breaks the decoder".into())));
             // Whoever asked has gone.
             let _ = ask.answer.send(answer);
         }
     }
+}
 
-    fn answer(&self, model: &mut Option<Model>, ask: &Ask) -> Result<Answer, Refusal> {
-        let picture = picture::decode(&ask.bytes, "body").map_err(|error| Refusal::Picture(error.to_string()))?;
-        if model.is_none() {
-            let loaded = (self.load)().map_err(|error| Refusal::Model(format!("{error:#}")))?;
-            info!(model = loaded.entry().name, "a model for pictures on demand is loaded");
-            *model = Some(loaded);
-        }
-        let Some(model) = model else { return Err(Refusal::Model("no model".into())) };
-        let looked = model.detect_timed(&picture, ask.min_score);
-        let (found, timing) = looked.map_err(|error| Refusal::Model(error.to_string()))?;
-        let found = model.named(&found);
-        Ok(Answer { model: model.entry().name.clone(), size: (picture.width, picture.height), found, timing })
-    }
+fn answer(current: &Current, ask: &Ask) -> Result<Answer, Refusal> {
+    let picture = picture::decode(&ask.bytes, "body").map_err(|error| Refusal::Picture(error.to_string()))?;
+    let (mut model, _) = current.get();
+    let looked = model.detect_timed(&picture, ask.min_score);
+    let (found, timing) = looked.map_err(|error| Refusal::Model(error.to_string()))?;
+    let found = model.named(&found);
+    Ok(Answer { model: model.entry().name.clone(), size: (picture.width, picture.height), found, timing })
 }

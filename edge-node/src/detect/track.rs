@@ -105,6 +105,19 @@ impl Tracker {
         self.tracks.iter_mut().filter(|track| track.recent[0]).for_each(|track| track.seen = now);
     }
 
+    /// Whether something that is followed was not found in the newest frame but in the one before; and whether something is
+    /// found again that was not in the frame before but in the one before that.
+    pub fn flicker(&self) -> (bool, bool) {
+        let any = |pattern: &[bool]| self.confirmed().any(|track| track.recent.starts_with(pattern));
+        (any(&[false, true]), any(&[true, false, true]))
+    }
+
+    /// Ends all tracks: what there is to tell of them.
+    pub fn end(&mut self) -> Vec<Change> {
+        let told = std::mem::take(&mut self.tracks).into_iter().filter(|track| track.told.is_some());
+        told.map(|track| Change { phase: TrackPhase::End, zones: track.zones.clone(), track }).collect()
+    }
+
     /// Takes the detections of a frame; gives what is worth telling. `zones_of` names the zones of a box.
     pub fn step(
         &mut self,

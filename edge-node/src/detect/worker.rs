@@ -6,17 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shared::event::{CameraHealth, CameraState, CameraViewChanged, Payload, TrackPhase};
+use shared::event::{CameraHealth, CameraState, CameraViewChanged, Payload};
 use shared::units::Uptime;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::Detection;
+use super::chain::{ChainConfig, Votes};
+use super::current::Current;
 use super::diary::{Diary, millis};
 use super::finder::{Finder, Seen};
-use super::journey::{Happening, Journey, LineConfig};
-use super::track::{Change, Tracker};
+use super::journey::{Journey, LineConfig};
+use super::model::Model;
+use super::track::Tracker;
 use super::zone::{Confirmation, LIKELY, Presence, Turn, ZoneConfig, feet};
+use super::{Detection, Looked};
 use crate::clock;
 use crate::ground::calibration::Calibration;
 use crate::ground::people::People;
@@ -24,7 +27,6 @@ use crate::health::{Metrics, Of};
 use crate::sensor::camera::CameraConfig;
 use crate::sensor::camera::view::{self, Fault, View, ViewConfig};
 use crate::sensor::frame::{Frame, Mailbox, Picture};
-use crate::sensor::outline::foot;
 
 /// How long a take waits before cameras are looked at for staleness.
 const WAIT: Duration = Duration::from_millis(100);
@@ -111,6 +113,14 @@ pub enum News {
 pub struct Worker {
     /// What finds things in pictures.
     pub finder: Finder,
+    /// The model in use, and the number of the one that the finder has.
+    pub current: Current,
+    /// See [`Current::number`].
+    pub number: u64,
+    /// Which of so many workers this is: each n-th camera is its own.
+    pub part: (usize, usize),
+    /// Takes looks; must not block.
+    pub looked: Box<dyn FnMut(Looked) + Send>,
     /// Cameras.
     pub cameras: Vec<CameraConfig>,
     /// Where the picture of each camera lies on the ground, where that is known.
@@ -119,10 +129,12 @@ pub struct Worker {
     pub zones: Arc<[ZoneConfig]>,
     /// Lines of all cameras.
     pub lines: Vec<LineConfig>,
+    /// What looks second, at what is followed.
+    pub chains: Vec<(ChainConfig, Model)>,
     /// Where frames come from.
     pub mailbox: Arc<Mailbox>,
     /// Takes news; must not block.
-    pub news: Box<dyn FnMut(News) + Send>,
+    pub news: Arc<dyn Fn(News) + Send + Sync>,
     /// Where the console looks.
     pub view: watch::Sender<Vec<CameraView>>,
     /// By camera: somebody has said that what it shows now is what it should show.
@@ -136,12 +148,16 @@ pub struct Worker {
 }
 
 #[derive(Default)]
-struct Camera {
-    seen: Seen,
-    tracker: Tracker,
-    journeys: HashMap<u64, Journey>,
+pub(super) struct Camera {
+    pub(super) seen: Seen,
+    pub(super) tracker: Tracker,
+    pub(super) journeys: HashMap<u64, Journey>,
+    /// By track and chain.
+    pub(super) votes: HashMap<(u64, usize), Votes>,
     zones: HashMap<usize, Zone>,
     newest: Uptime,
+    /// Number and size of the newest frame.
+    pub(super) last: (u64, (u32, u32)),
     stale: bool,
     view: View,
 }
@@ -165,6 +181,9 @@ impl Worker {
         let mut cameras: Vec<Camera> =
             self.cameras.iter().map(|_| Camera { newest: begun, ..Camera::default() }).collect();
         while !self.stop.load(Ordering::Relaxed) {
+            if self.number != self.current.number() {
+                self.take_over(&mut cameras);
+            }
             if let Some((frame, replaced)) = self.mailbox.take(WAIT, clock::uptime)
                 && let (Some(camera), Some(config)) = (cameras.get_mut(frame.camera), self.cameras.get(frame.camera))
             {
@@ -217,10 +236,12 @@ impl Worker {
 
     fn look(&mut self, camera: &mut Camera, frame: &Frame, evidence: bool, of: &Of) {
         let Some(config) = self.cameras.get(frame.camera) else { return };
+        let begun = clock::thread_time();
         let found = self.finder.find(&mut camera.seen, config, frame, evidence, of);
         let found = match found {
             Ok(found) => found,
             Err(error) => {
+                self.current.failed();
                 self.metrics.inference_failures.get_or_create(of).inc();
                 warn!(camera = of.name, %error, "picture is passed over");
                 return;
@@ -229,6 +250,7 @@ impl Worker {
         let now = clock::uptime();
         camera.newest = frame.captured;
         let size = (frame.picture.width, frame.picture.height);
+        camera.last = (frame.number, size);
         let all = self.zones.clone();
         let zones: Vec<(usize, &ZoneConfig)> =
             all.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name).collect();
@@ -242,6 +264,12 @@ impl Worker {
         };
         let zones_of = |b: &[f32; 4]| zones.iter().filter(|(_, z)| z.holds(b, size)).map(|(i, _)| *i).collect();
         let changes = camera.tracker.step(&found, now, zones_of);
+        if evidence {
+            let (missed, back) = camera.tracker.flicker();
+            let (number, frame, found, took) =
+                (self.number, frame.clone(), found.clone(), clock::thread_time().saturating_sub(begun));
+            (self.looked)(Looked { number, frame, found, took, missed, back });
+        }
         let here = zones.iter().map(|(index, zone)| {
             let counts = |d: &&Detection| {
                 let label = self.finder.model.label(d.class);
@@ -257,7 +285,8 @@ impl Worker {
         });
         let here = here.collect();
         self.judge(camera, &zones, here, frame, evidence);
-        self.travel(camera, &zones, &changes, frame, of, now);
+        self.travel(camera, &zones, &changes, of, now);
+        self.look_again(camera, frame, of, now);
         self.show(camera, frame, now);
     }
 
@@ -290,54 +319,10 @@ impl Worker {
         }
     }
 
-    /// Follows the ways of tracked things, and writes down what became of them.
-    fn travel(
-        &self,
-        camera: &mut Camera,
-        zones: &[(usize, &ZoneConfig)],
-        changes: &[Change],
-        frame: &Frame,
-        of: &Of,
-        now: Uptime,
-    ) {
-        let size = (frame.picture.width, frame.picture.height);
-        let ground = self.ground.get(frame.camera).and_then(Option::as_ref);
-        let names = |index: &usize| self.zones.get(*index).map(|zone| zone.name.to_string());
-        for track in camera.tracker.confirmed().filter(|track| track.seen == now) {
-            let label = self.finder.model.label(track.class);
-            let within = zones.iter().filter(|(_, zone)| {
-                zone.labels.iter().any(|wanted| wanted == label) && zone.holds(&track.box_xyxy_px, size)
-            });
-            let within: Vec<_> = within.map(|(index, zone)| (*index, zone.dwell)).collect();
-            let lines = self.lines.iter().enumerate();
-            let lines = lines.filter(|(_, line)| {
-                line.camera.as_str() == of.name && line.labels.iter().any(|wanted| wanted == label)
-            });
-            let place = ground.and_then(|ground| ground.place(feet(&track.box_xyxy_px, size)?));
-            let journey = camera.journeys.entry(track.number).or_default();
-            for happening in journey.step(foot(&track.box_xyxy_px, size), &within, place, lines, now) {
-                let name = match happening {
-                    Happening::Crossed(line, _) => self.lines.get(line).map(|line| line.name.to_string()),
-                    Happening::Dwelt(zone, _) => names(&zone),
-                };
-                self.diary.happening(happening, name.unwrap_or_default(), track.number, label, frame, of);
-            }
-        }
-        for Change { phase, track, zones } in changes {
-            let label = self.finder.model.label(track.class);
-            self.diary.track(*phase, track, label, zones.iter().filter_map(names).collect(), frame, of);
-            let ended = (*phase == TrackPhase::End).then(|| camera.journeys.remove(&track.number)).flatten();
-            if let Some(journey) = ended {
-                let stays = journey.stays().filter_map(|(zone, long)| Some((names(&zone)?, millis(long)))).collect();
-                self.diary.journey(&journey, track, label, stays, size, of);
-            }
-        }
-    }
-
     fn show(&self, camera: &Camera, frame: &Frame, now: Uptime) {
         let shown = |track: &super::track::Track| ShownBox {
             track: track.number,
-            label: self.finder.model.label(track.class).to_owned(),
+            label: self.words(camera, track),
             score: track.score(),
             box_xyxy_px: track.box_xyxy_px,
         };
@@ -364,7 +349,8 @@ impl Worker {
             self.metrics.frames_late.get_or_create(&Of::new(config.name.as_str())).inc_by(late);
         }
         let now = clock::uptime();
-        for (index, (camera, config)) in cameras.iter_mut().zip(&self.cameras).enumerate() {
+        let (first, each) = self.part;
+        for (index, (camera, config)) in cameras.iter_mut().zip(&self.cameras).enumerate().skip(first).step_by(each) {
             let age = now.since(camera.newest);
             let stale = age > config.stale_after;
             if stale == camera.stale {

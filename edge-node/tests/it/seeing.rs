@@ -33,7 +33,7 @@ const SIZE: &str = "width = 64, height = 32";
 /// Cells of 64 × 32 pixels in grids of strides 8, 16, 32.
 const CELLS: usize = 8 * 4 + 4 * 2 + 2;
 
-fn random(seed: u32, count: usize) -> Vec<u8> {
+pub fn random(seed: u32, count: usize) -> Vec<u8> {
     let mut state = seed;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -61,8 +61,8 @@ fn a_video_picture_and_its_colours_are_the_same_to_the_model() {
     let rgb = Picture::rgb(1280, 720, picture.to_rgb().into_owned());
     let entry = entry("yolox", "width = 320, height = 192", 1260, 7);
     let (mut one, mut other) = (vec![0.0; 3 * 320 * 192], vec![0.0; 3 * 320 * 192]);
-    let fit = Preprocessor::default().fill(&entry, &picture, &mut one).unwrap();
-    assert_eq!(fit, Preprocessor::default().fill(&entry, &rgb, &mut other).unwrap());
+    let fit = Preprocessor::default().fill((&entry.input, &entry.letterbox), &picture, &mut one).unwrap();
+    assert_eq!(fit, Preprocessor::default().fill((&entry.input, &entry.letterbox), &rgb, &mut other).unwrap());
     let most = one.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let mean = one.iter().zip(&other).map(|(a, b)| (a - b).abs()).sum::<f32>() / one.len() as f32;
     // Chroma is made finer here from its own samples, there from its neighbour's.
@@ -78,8 +78,8 @@ fn space_to_depth_is_the_same_pixels_in_another_order() {
         let planes = entry("yolox", SIZE, CELLS, 7);
         let blocks = entry("yolox", &format!("{SIZE}, layout = \"space-to-depth\""), CELLS, 7);
         let (mut one, mut other) = (vec![0.0; 3 * 64 * 32], vec![0.0; 3 * 64 * 32]);
-        Preprocessor::default().fill(&planes, &picture, &mut one).unwrap();
-        Preprocessor::default().fill(&blocks, &picture, &mut other).unwrap();
+        Preprocessor::default().fill((&planes.input, &planes.letterbox), &picture, &mut one).unwrap();
+        Preprocessor::default().fill((&blocks.input, &blocks.letterbox), &picture, &mut other).unwrap();
         for plane in 0..12 {
             let (channel, row, column) = (plane % 3, plane / 3 % 2, plane / 6);
             for y in 0..16 {

@@ -49,11 +49,19 @@ impl Console {
     /// # Errors
     /// When the node does not answer.
     pub fn ask(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        self.send(method, path, body.as_bytes())
+    }
+
+    /// One request with any bytes; its answer's body.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn send(&mut self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<String> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        self.answers.get_mut().write_all(request.as_bytes()).context("ask the console")?;
+        self.answers.get_mut().write_all(&[head.as_bytes(), body].concat()).context("ask the console")?;
         let mut length = 0;
         loop {
             let mut line = String::new();

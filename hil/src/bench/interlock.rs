@@ -130,7 +130,7 @@ fn frames(out: &mut impl Write) -> anyhow::Result<Vec<(String, serde_json::Value
 }
 
 /// Takes SQLite's write locks: no commit of the node goes through while they are held.
-fn stall(site: &Site) -> anyhow::Result<Vec<rusqlite::Connection>> {
+pub(super) fn stall(site: &Site) -> anyhow::Result<Vec<rusqlite::Connection>> {
     let lock = |file: &&str| {
         let db = rusqlite::Connection::open(site.data().join(file))?;
         db.execute_batch("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE").map(|()| db)

@@ -13,6 +13,7 @@ mod rover;
 mod frame;
 mod mavlink;
 mod interlock;
+mod infer;
 
 use std::io::Write;
 
@@ -28,7 +29,7 @@ use thread_priority::{
 /// # Errors
 /// An unknown name, or a measurement that cannot be made.
 pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
-    let all = ["detect", "cameras", "journal", "uplink", "ingest", "interlock", "mavlink"];
+    let all = ["detect", "cameras", "journal", "uplink", "ingest", "interlock", "mavlink", "infer"];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for name in name.map_or_else(|| all.to_vec(), |name| vec![name]) {
         match name {
@@ -39,6 +40,7 @@ pub fn run(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<()> {
             "ingest" => runtime.block_on(ingest::run(out)),
             "interlock" => interlock::run(out),
             "mavlink" => mavlink::run(out),
+            "infer" => infer::run(out),
             other => anyhow::bail!("run benchmark {other}: expected {}", all.join(", ")),
         }
         .with_context(|| format!("measure {name}"))?;

@@ -7,7 +7,12 @@ use std::process::Command;
 use hil::binaries::built;
 use hil::drawn::render;
 use hil::process::output;
+use hil::site::{Plan, Ports};
 use serde_json::Value;
+
+use crate::footage::wait_for_events;
+use crate::interlock::wait_for_state;
+use crate::radio::alone;
 
 /// Scenes beyond the seeds of training and of the model's card.
 const SEED: &str = "5000000";
@@ -91,5 +96,38 @@ fn our_model_finds_people_in_scenes_that_it_has_not_seen() {
         assert!(asked >= 60, "{model}: {asked} people are asked for");
         assert!(hit * 100 >= asked * 60, "{model}: {hit} of {asked} are found");
         assert!(wrong * 10 <= SCENES * 2, "{model}: {wrong} times somebody who is not there in {SCENES} scenes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_look_says_how_somebody_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    render(folder.path(), SEED, 49, &[]).unwrap();
+    // Somebody lies on the ground in the one, and is low in the other.
+    for (scene, posture) in [(48, "lying"), (42, "low")] {
+        let words = std::fs::read_to_string(folder.path().join(format!("postures/{scene:06}.txt"))).unwrap();
+        assert!(words.lines().any(|word| word == posture), "{words}");
+        let shown = tempfile::tempdir().unwrap();
+        let picture = folder.path().join(format!("images/{scene:06}.jpg"));
+        std::fs::copy(picture, shown.path().join("0.jpg")).unwrap();
+        let node = format!(
+            "\n[[chain]]\nname = \"posture\"\nlabels = [\"person\"]\nmodel = \"posture\"\nevery = \"200ms\"\n\n\
+             [[camera]]\nname = \"yard\"\nsource = \"folder:{}\"\nrepeat = true\nperiod = \"100ms\"\n",
+            shown.path().display()
+        );
+        let plan = Plan { node, model: true, detector: Some("yard".into()), ..Plan::default() };
+        let mut site = alone(&plan, Ports::free().unwrap());
+        site.start_node().unwrap();
+        let said = |event: &&Value| event["data"]["label"] == posture;
+        let told = wait_for_events(&site, "track.classified", posture, |found| found.iter().any(|e| said(&e))).await;
+        let data = &told.iter().find(said).unwrap()["data"];
+        assert_eq!((&data["chain"], &data["camera"]), (&"posture".into(), &"yard".into()));
+        assert!(data["score"].as_f64() >= Some(0.6), "{data}");
+        let label = format!("person, {posture}");
+        let shown = |state: &Value| {
+            let boxes = state["cameras"][0]["boxes"].as_array();
+            boxes.is_some_and(|boxes| boxes.iter().any(|one| one["label"] == label.as_str()))
+        };
+        wait_for_state(&site, "the console to show it", shown).await;
     }
 }

@@ -24,7 +24,7 @@ fn events(site: &Site, kind: &str) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-async fn wait_for_events(site: &Site, kind: &str, what: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+pub async fn wait_for_events(site: &Site, kind: &str, what: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let look = async || {
         let found = events(site, kind);
         if enough(&found) { Ok(found) } else { Err(format!("{} events {kind}", found.len())) }

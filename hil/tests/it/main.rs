@@ -28,6 +28,7 @@ mod late;
 mod lease;
 mod link;
 mod media;
+mod models;
 mod output;
 mod questions;
 mod radio;

@@ -29,6 +29,17 @@ pub enum Pose {
     Carry,
 }
 
+impl Pose {
+    /// How somebody is held, as the classifier of postures tells it.
+    pub const fn posture(self) -> &'static str {
+        match self {
+            Self::Stand | Self::Walk | Self::Run | Self::Bend | Self::Wave | Self::Carry => "upright",
+            Self::Crouch | Self::Sit | Self::Crawl => "low",
+            Self::Lie => "lying",
+        }
+    }
+}
+
 /// One person: size, clothes, what it does.
 #[derive(Debug, Clone, Copy)]
 pub struct Person {

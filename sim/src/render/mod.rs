@@ -25,7 +25,8 @@ use weather::Shot;
 /// What is rendered.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// Folder: `images/`, `labels/` (YOLO format), `unsure/` (things that are mostly hidden), `names.yaml`.
+    /// Folder: `images/`, `labels/` (YOLO format), `unsure/` (things that are mostly hidden), `postures/` (a word for each line of
+    /// `labels/`, - for what is nobody), `names.yaml`.
     pub folder: PathBuf,
     /// Pictures.
     pub count: u32,
@@ -42,7 +43,7 @@ pub struct Order {
 /// # Errors
 /// The disk's.
 pub fn run(order: &Order) -> anyhow::Result<()> {
-    for name in ["images", "labels", "unsure"] {
+    for name in ["images", "labels", "unsure", "postures"] {
         std::fs::create_dir_all(order.folder.join(name)).context("make the folders")?;
     }
     let mut names = String::from("names:\n");
@@ -79,6 +80,9 @@ fn write(folder: &Path, number: u32, shot: &Shot, quality: u8, labels: &[Label])
         let lines: String = labels.iter().filter(|label| label.counts() == sure).map(line).collect();
         std::fs::write(folder.join(format!("{kind}/{name}.txt")), lines)?;
     }
+    let postures = labels.iter().filter(|label| label.counts()).map(|label| label.posture.unwrap_or("-"));
+    let postures: String = postures.flat_map(|word| [word, "\n"]).collect();
+    std::fs::write(folder.join(format!("postures/{name}.txt")), postures)?;
     Ok(())
 }
 

@@ -41,6 +41,8 @@ pub struct Label {
     pub box_xyxy: [f32; 4],
     /// Share of it in sight: what of it is in the picture and not hidden.
     pub seen: f32,
+    /// Of people.
+    pub posture: Option<&'static str>,
 }
 
 impl Label {
@@ -195,12 +197,13 @@ impl Scene {
         for shape in first.iter().flatten() {
             shape.draw(&mut canvas);
         }
-        let owners: Vec<(u16, usize)> = actors
+        let owners: Vec<(u16, &Actor)> = actors
             .iter()
-            .map(|(class, shapes)| {
+            .zip(&self.actors)
+            .map(|((_, shapes), actor)| {
                 let owner = canvas.begin();
                 shapes.iter().for_each(|shape| shape.draw(&mut canvas));
-                (owner, *class)
+                (owner, actor)
             })
             .collect();
         canvas.surroundings();
@@ -210,8 +213,8 @@ impl Scene {
         let shot = self.grade.finish(&canvas, &self.dice);
         let clear =
             |label: &Label, owner: u16| contrast(&canvas, &shot, label, owner) >= CONTRAST_LEAST + self.grade.noise();
-        let labels = owners.iter().filter_map(|(owner, class)| {
-            let label = label(&canvas, *owner, *class)?;
+        let labels = owners.iter().filter_map(|(owner, actor)| {
+            let label = Label { posture: actor.posture(), ..label(&canvas, *owner, actor.class)? };
             // What melts into its surroundings is there, but nobody can be asked to see it.
             Some(if clear(&label, *owner) { label } else { Label { seen: 0.0, ..label } })
         });
@@ -221,6 +224,13 @@ impl Scene {
 }
 
 impl Actor {
+    fn posture(&self) -> Option<&'static str> {
+        match &self.body {
+            Body::Person(person) => Some(person.pose.posture()),
+            Body::Solid(_) => None,
+        }
+    }
+
     fn shapes(&self, time_s: f32) -> Vec<Shape> {
         let ahead = v(self.yaw.sin(), 0.0, self.yaw.cos()) * (self.speed_mps * time_s);
         let shapes = match &self.body {
@@ -266,5 +276,5 @@ fn label(canvas: &Canvas, owner: u16, class: usize) -> Option<Label> {
     let (width, height) = (canvas.width as f32, canvas.height as f32);
     let seen = count as f32 / canvas.area(owner).max(1) as f32;
     let box_xyxy = [low.0 as f32 / width, low.1 as f32 / height, high.0 as f32 / width, high.1 as f32 / height];
-    (count > 8).then_some(Label { class, box_xyxy, seen })
+    (count > 8).then_some(Label { class, box_xyxy, seen, posture: None })
 }

@@ -17,6 +17,7 @@ use url::Url;
 use super::multipart::{PartError, Parts};
 use super::rtsp::{self, Unit};
 use super::stream::{Pictures, Taken};
+use super::v4l2::{self, Told};
 use super::video::Video;
 use super::{CameraConfig, Source};
 use shared::units::Uptime;
@@ -29,7 +30,7 @@ use crate::tls;
 
 /// Wait before a failed source is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
-/// A network camera that sends nothing for this time is opened again.
+/// A camera that sends nothing for this time is opened again.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Units of a stream that wait for the decoder: two seconds of a camera. Full: it is too slow, and goes on with the next
 /// key frame.
@@ -104,6 +105,7 @@ impl Capture {
                 Source::Folder(path) => self.play_folder(path, &mut put),
                 Source::Mjpeg(url) => self.runtime.block_on(self.play_mjpeg(url, &mut put)),
                 Source::Rtsp(url) => self.play_rtsp(url, &mut put),
+                Source::V4l2(path) => self.play_v4l2(path, &mut put),
             }));
             let played =
                 played.unwrap_or_else(|_| Err(anyhow::anyhow!("play the source: what it sends breaks the decoder")));
@@ -205,6 +207,26 @@ impl Capture {
             return Ok(());
         }
         reader.join_next().await.context("read MJPEG")?.context("read MJPEG")?
+    }
+
+    fn play_v4l2(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+        let (mut camera, form) = v4l2::open(path, &self.config.v4l2)?;
+        let (of, place) = (Of::new(self.config.name.as_str()), format!("camera {}", self.config.name));
+        v4l2::play(
+            &mut camera,
+            SILENCE,
+            || self.stopped(),
+            |told| match told {
+                Told::Shot(bytes, came) => match form.picture(bytes, &place) {
+                    Ok(picture) => put(picture, came),
+                    Err(error) => self.bad(&error),
+                },
+                Told::Broken => self.bad(&"the driver says that it is damaged"),
+                Told::Passed => {
+                    self.metrics.frames_dropped.get_or_create(&of).inc();
+                }
+            },
+        )
     }
 
     /// Reads on the runtime and decodes here, every unit: what follows refers to it.

@@ -1,5 +1,8 @@
 //! Cameras: one capture thread each, newest frame to the mailbox. A source that fails is opened again for ever.
 
+pub mod offer;
+pub mod yuyv;
+pub mod v4l2;
 pub mod h264;
 pub mod video;
 pub mod multipart;
@@ -21,6 +24,7 @@ use url::Url;
 
 use clip::ClipConfig;
 use gate::GateConfig;
+use offer::V4l2Config;
 use rtsp::{Address, Carrier};
 use view::ViewConfig;
 
@@ -44,6 +48,9 @@ pub struct CameraConfig {
     /// For RTSP: how packets come.
     #[serde(default)]
     pub transport: Carrier,
+    /// For cameras at this machine: what of their offers is taken.
+    #[serde(default)]
+    pub v4l2: V4l2Config,
     /// For files and folders: begins again at the end.
     #[serde(default)]
     pub repeat: bool,
@@ -62,6 +69,9 @@ pub struct CameraConfig {
     /// Most pictures a second that are looked at; none: as many as come.
     #[serde(default)]
     pub detect_fps: Option<f32>,
+    /// How it is shown to people.
+    #[serde(default)]
+    pub live: LiveConfig,
     /// Its share of the detector's time, beside those of the other cameras.
     #[serde(default = "default_share")]
     pub share: u32,
@@ -76,10 +86,26 @@ pub struct CameraConfig {
     pub ground: Vec<Mark>,
 }
 
+/// How a camera is shown to people: a picture for the eye needs neither all pixels nor all frames.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LiveConfig {
+    /// Pixels across, at most.
+    pub width: u32,
+    /// Pictures a second, at most.
+    pub fps: f32,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self { width: 960, fps: 10.0 }
+    }
+}
+
 impl CameraConfig {
     /// Thresholds of its view: files and folders repeat themselves and are not frozen.
     pub fn view(&self) -> ViewConfig {
-        let live = matches!(self.source, Source::Mjpeg(_) | Source::Rtsp(_));
+        let live = matches!(self.source, Source::Mjpeg(_) | Source::Rtsp(_) | Source::V4l2(_));
         ViewConfig { frozen_after: if live { self.view.frozen_after } else { Duration::ZERO }, ..self.view }
     }
 
@@ -97,11 +123,23 @@ impl CameraConfig {
         if self.user.is_some() != self.password_file.is_some() {
             return Some(("password_file", "expected user and password_file, or neither".into()));
         }
+        if let Some(problem) = self.v4l2.problem() {
+            return Some(problem);
+        }
+        if self.v4l2 != V4l2Config::default() && !matches!(self.source, Source::V4l2(_)) {
+            return Some(("v4l2", "expected none: the source is no v4l2:/dev/...".into()));
+        }
         if let Some(problem) = self.motion.as_ref().and_then(GateConfig::problem) {
             return Some(problem);
         }
         if self.detect_fps.is_some_and(|fps| !(0.1..=120.0).contains(&fps)) {
             return Some(("detect_fps", "expected 0.1 to 120".into()));
+        }
+        if !(64..=4096).contains(&self.live.width) {
+            return Some(("live.width", format!("expected 64 to 4096, found {}", self.live.width)));
+        }
+        if !(0.1..=60.0).contains(&self.live.fps) {
+            return Some(("live.fps", format!("expected 0.1 to 60, found {}", self.live.fps)));
         }
         if !(1..=100).contains(&self.share) {
             return Some(("share", format!("expected 1 to 100, found {}", self.share)));
@@ -162,6 +200,8 @@ pub enum Source {
     Mjpeg(String),
     /// `rtsp://…`: H.264 over RTSP.
     Rtsp(Url),
+    /// `v4l2:/dev/…`: a camera at this machine.
+    V4l2(PathBuf),
 }
 
 /// Never shows a URL: it may hold credentials.
@@ -172,6 +212,7 @@ impl std::fmt::Debug for Source {
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
             Self::Mjpeg(_) => f.write_str("mjpeg:…"),
             Self::Rtsp(_) => f.write_str("rtsp://…"),
+            Self::V4l2(path) => write!(f, "v4l2:{}", path.display()),
         }
     }
 }
@@ -184,7 +225,11 @@ impl FromStr for Source {
             Some(("folder", path)) if !path.is_empty() => Ok(Self::Folder(path.into())),
             Some(("mjpeg", url)) if url.starts_with("http://") => Ok(Self::Mjpeg(url.into())),
             Some(("rtsp", _)) => rtsp::parse(text).map(Self::Rtsp),
-            _ => Err("expected file:PATH, folder:PATH, mjpeg:http://HOST/PATH or rtsp://HOST/PATH".into()),
+            Some(("v4l2", path)) if path.starts_with("/dev/") => Ok(Self::V4l2(path.into())),
+            _ => {
+                Err("expected file:PATH, folder:PATH, v4l2:/dev/NAME, mjpeg:http://HOST/PATH or rtsp://HOST/PATH"
+                    .into())
+            }
         }
     }
 }

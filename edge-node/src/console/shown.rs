@@ -1,0 +1,68 @@
+//! What the console shows of a camera: a JPEG of the newest picture, as large and as often as its live role says, made once
+//! for all who look.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use jpeg_encoder::{ColorType, Encoder};
+use shared::units::Uptime;
+
+use crate::sensor::camera::LiveConfig;
+use crate::sensor::frame::Picture;
+
+/// Of 100: enough to see who it is.
+const QUALITY: u8 = 80;
+
+/// The newest picture of a camera that was shown.
+#[derive(Debug)]
+pub struct Shown {
+    live: LiveConfig,
+    newest: Mutex<Option<(u64, Uptime, Bytes)>>,
+}
+
+impl Shown {
+    /// None yet.
+    pub const fn new(live: LiveConfig) -> Self {
+        Self { live, newest: Mutex::new(None) }
+    }
+
+    /// A JPEG of a picture with this frame number; an older one while it is not time for another. `None`: it cannot be encoded.
+    /// Encodes on the calling thread, and others wait for it: what they would encode is the same.
+    pub fn jpeg(&self, number: u64, picture: &Picture, now: Uptime) -> Option<Bytes> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((shown, made, bytes)) = &*newest {
+            let apart = Duration::from_secs_f32(1.0 / self.live.fps.max(0.1));
+            if *shown == number || now.since(*made) < apart {
+                return Some(bytes.clone());
+            }
+        }
+        let bytes = Bytes::from(encode(picture, self.live.width)?);
+        *newest = Some((number, now, bytes.clone()));
+        Some(bytes)
+    }
+}
+
+/// A JPEG, so wide at most.
+fn encode(picture: &Picture, most: u32) -> Option<Vec<u8>> {
+    let width = picture.width.min(most);
+    let height = u32::try_from(u64::from(picture.height) * u64::from(width) / u64::from(picture.width.max(1))).ok()?;
+    let rgb = picture.to_rgb();
+    let mut jpeg = Vec::new();
+    let mut write = |rgb: &[u8]| {
+        let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height.max(1)).ok()?);
+        Encoder::new(&mut jpeg, QUALITY).encode(rgb, width, height, ColorType::Rgb).ok()
+    };
+    if width == picture.width {
+        write(&rgb)?;
+    } else {
+        let source = ImageRef::new(picture.width, picture.height, &rgb, PixelType::U8x3).ok()?;
+        let mut inner = Image::new(width, height.max(1), PixelType::U8x3);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        Resizer::new().resize(&source, &mut inner, &options).ok()?;
+        write(inner.buffer())?;
+    }
+    Some(jpeg)
+}

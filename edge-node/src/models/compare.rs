@@ -1,0 +1,132 @@
+//! What two models find in the same pictures: pure.
+//!
+//! A thing counts where one model is sure of it ([`SURE`]); the other has it if it finds it at all ([`LIKELY`]) with the
+//! same label and an overlap of half. So a score that lies a little above a threshold here and a little below there is no
+//! disagreement.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::detect::head::iou;
+use crate::detect::model::Named;
+use crate::detect::zone::{LIKELY, SURE};
+
+/// Least overlap of two boxes that are one thing.
+const OVERLAP: f32 = 0.5;
+/// Times kept for the median.
+const TIMES: usize = 101;
+/// Fewer things than these say nothing about a model.
+pub const THINGS_LEAST: u64 = 10;
+
+/// Counts over the pictures that both have seen.
+#[derive(Debug, Clone, Default)]
+pub struct Compared {
+    /// Pictures.
+    pub pictures: u64,
+    /// Things that both have found.
+    pub both: u64,
+    /// Things that only the first has found.
+    pub only_first: u64,
+    /// Things that only the second has found.
+    pub only_second: u64,
+    first: VecDeque<Duration>,
+    second: VecDeque<Duration>,
+}
+
+/// What is asked of a model before it is used.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest time of a look, in the median.
+    pub budget: Duration,
+    /// Least share of things that both find; `None`: whatever they find.
+    pub agreement: Option<f32>,
+}
+
+impl Compared {
+    /// One more picture: what each has found in it and how long it took. `labels`: what counts; empty: everything. Gives
+    /// whether they differ.
+    pub fn add(&mut self, labels: &[String], first: (&[Named], Duration), second: (&[Named], Duration)) -> bool {
+        let counts = |found: &&Named| found.score >= LIKELY && (labels.is_empty() || labels.contains(&found.label));
+        let ours: Vec<&Named> = first.0.iter().filter(counts).collect();
+        let theirs: Vec<&Named> = second.0.iter().filter(counts).collect();
+        let mut free = vec![true; theirs.len()];
+        let (mut both, mut only_first) = (0, 0);
+        for one in &ours {
+            let same = |(other, free): &(&&Named, &bool)| {
+                **free && other.label == one.label && iou(&one.box_xyxy_px, &other.box_xyxy_px) >= OVERLAP
+            };
+            let pair = theirs.iter().zip(&free).position(|(other, free)| same(&(other, free)));
+            match pair {
+                Some(at) => {
+                    free.get_mut(at).into_iter().for_each(|free| *free = false);
+                    let sure = theirs.get(at).is_some_and(|other| other.score >= SURE) || one.score >= SURE;
+                    both += u64::from(sure);
+                }
+                None => only_first += u64::from(one.score >= SURE),
+            }
+        }
+        let alone = theirs.iter().zip(&free).filter(|(other, free)| **free && other.score >= SURE).count() as u64;
+        self.pictures += 1;
+        (self.both, self.only_first, self.only_second) =
+            (self.both + both, self.only_first + only_first, self.only_second + alone);
+        keep(&mut self.first, first.1);
+        keep(&mut self.second, second.1);
+        only_first + alone > 0
+    }
+
+    /// How long a look of the second took on a picture of which nothing else can be said.
+    pub fn timed(&mut self, second: Duration) {
+        keep(&mut self.second, second);
+    }
+
+    /// All things.
+    pub fn things(&self) -> u64 {
+        self.both + self.only_first + self.only_second
+    }
+
+    /// Share of things that both have found; `None`: there are too few to tell.
+    pub fn agreement(&self) -> Option<f32> {
+        (self.things() >= THINGS_LEAST).then(|| self.both as f32 / self.things() as f32)
+    }
+
+    /// How long a look of each takes, in the median of the newest.
+    pub fn medians(&self) -> (Duration, Duration) {
+        (median(&self.first), median(&self.second))
+    }
+
+    /// Whether the second may take the place of the first; else why not.
+    ///
+    /// # Errors
+    /// A sentence with what was measured and what was expected.
+    pub fn verdict(&self, limits: Limits) -> Result<(), String> {
+        let (_, took) = self.medians();
+        if took > limits.budget {
+            let [took, budget] = [took, limits.budget].map(|time| time.as_secs_f64() * 1000.0);
+            return Err(format!(
+                "it takes {took:.0} ms for a picture, expected at most {budget:.0} (model.upkeep.budget)"
+            ));
+        }
+        match (self.agreement(), limits.agreement) {
+            (Some(found), Some(least)) if found < least => Err(format!(
+                "in {} pictures both find {} things, only the model in use {}, only this one {}: {found:.2} of them are \
+                 agreed on, expected at least {least:.2} (model.upkeep.agreement)",
+                self.pictures, self.both, self.only_first, self.only_second,
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn keep(times: &mut VecDeque<Duration>, time: Duration) {
+    times.push_back(time);
+    if times.len() > TIMES {
+        times.pop_front();
+    }
+}
+
+/// The middle one; nothing of none.
+pub fn median(times: &VecDeque<Duration>) -> Duration {
+    let mut sorted: Vec<Duration> = times.iter().copied().collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,315 @@
+//! The thread that looks after the model in use: it changes it when somebody wants that or it must be, watches for drift,
+//! and keeps hard frames. Below everything that watches the site: what it has no time for is not looked at.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::event::{ModelDrifted, Payload};
+use shared::ids::Name;
+use shared::units::Uptime;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::change::Change;
+use super::choice::Pinned;
+use super::drift::{Histograms, MUCH, Psi, Thing, Watch, Window};
+use super::hard::{Hard, Store, Turns, Why, unsure};
+use super::{Ask, UpkeepConfig, Word};
+use crate::clock;
+use crate::detect::Looked;
+use crate::detect::current::Current;
+use crate::detect::model::Model;
+use crate::detect::worker::CameraView;
+use crate::detect::zone::LIKELY;
+use crate::durable;
+use crate::health::{Metrics, Of};
+use crate::journal::Journal;
+use crate::sensor::frame::Picture;
+use crate::sensor::picture;
+
+/// How long it waits for a look before it sees what else is wanted.
+const WAIT: Duration = Duration::from_millis(100);
+/// Niceness: as pictures on demand.
+const NICE: i32 = 15;
+/// Kept pictures that a candidate is tried on.
+const TRIED: usize = 24;
+/// What is normal for each camera.
+const NORMAL: &str = "drift.json";
+
+/// What the thread owns.
+pub struct Keeper<L> {
+    /// What is asked.
+    pub config: UpkeepConfig,
+    /// Replaces models.
+    pub change: Change<L>,
+    /// The model in use.
+    pub current: Current,
+    /// Cameras.
+    pub cameras: Vec<Name>,
+    /// Data folder.
+    pub folder: PathBuf,
+    /// Bytes that the disk should have left when a picture is kept.
+    pub headroom: u64,
+    /// Newest pictures.
+    pub views: watch::Receiver<Vec<CameraView>>,
+    /// Looks of the detector.
+    pub looks: Receiver<Looked>,
+    /// What people want.
+    pub words: Receiver<Word>,
+    /// Where the console looks.
+    pub show: watch::Sender<Value>,
+    /// Takes events.
+    pub journal: Journal,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// What is normal, on disk.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Normal {
+    model: Option<Pinned>,
+    cameras: HashMap<String, Histograms>,
+}
+
+#[derive(Default)]
+struct Camera {
+    drift: Watch,
+    drifted: bool,
+    /// The picture on which something that is followed was not found.
+    missed: Option<(Arc<Picture>, Vec<crate::detect::Detection>)>,
+}
+
+/// What it knows of the cameras and of the model.
+struct State {
+    cameras: Vec<Camera>,
+    number: u64,
+    turns: Turns,
+    store: Store,
+    /// Pictures that are kept, and their bytes.
+    kept: (usize, u64),
+}
+
+impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
+    /// Runs until `stopped`.
+    pub fn run(mut self, stopped: impl Fn() -> bool) {
+        if let Err(error) = rustix::process::nice(NICE) {
+            warn!(%error, "the thread of the models keeps its priority");
+        }
+        let mut state = State {
+            cameras: Vec::new(),
+            number: self.current.number(),
+            turns: Turns::default(),
+            store: Store::new(&self.folder, u64::from(self.config.hard_mib) << 20),
+            kept: (0, 0),
+        };
+        state.kept = state.store.size();
+        state.cameras = self.begin(read_normal(&self.folder));
+        let mut shown = clock::uptime();
+        while !stopped() {
+            match self.looks.recv_timeout(WAIT) {
+                Ok(looked) => self.looked(&mut state, &looked),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(word) = self.words.try_recv() {
+                self.word(&mut state, word);
+                shown = Uptime::default();
+            }
+            let now = clock::uptime();
+            self.change.judge(now);
+            if state.number != self.current.number() {
+                // What is normal for another model is not for this one.
+                state.number = self.current.number();
+                state.cameras = self.begin(Normal::default());
+                shown = Uptime::default();
+            }
+            if now.since(shown) >= Duration::from_secs(1) {
+                shown = now;
+                self.show.send_replace(self.about(&state, now));
+            }
+        }
+    }
+
+    /// The cameras, with what is normal for this model.
+    fn begin(&self, normal: Normal) -> Vec<Camera> {
+        let ours = normal.model.as_ref() == Some(&self.pinned());
+        let of = |name: &Name| normal.cameras.get(name.as_str()).filter(|_| ours).cloned();
+        let camera = |name: &Name| Camera { drift: Watch::new(of(name)), ..Camera::default() };
+        self.cameras.iter().map(camera).collect()
+    }
+
+    fn pinned(&self) -> Pinned {
+        Pinned::of(self.current.get().0.entry())
+    }
+
+    fn looked(&mut self, state: &mut State, looked: &Looked) {
+        if looked.number != state.number {
+            return;
+        }
+        let now = clock::uptime();
+        let differ = self.change.looked(looked, now);
+        self.drift(state, looked, now);
+        let Some(camera) = state.cameras.get_mut(looked.frame.camera) else { return };
+        let flickered = if looked.back { camera.missed.take() } else { None };
+        camera.missed = looked.missed.then(|| (looked.frame.picture.clone(), looked.found.clone()));
+        let mut wanted: Vec<(Why, Arc<Picture>, Vec<crate::detect::Detection>)> = Vec::new();
+        wanted.extend(flickered.map(|(picture, found)| (Why::Flicker, picture, found)));
+        let here = || (looked.frame.picture.clone(), looked.found.clone());
+        for (why, hard) in [(Why::Disagree, differ), (Why::Margin, unsure(&looked.found, LIKELY))] {
+            wanted.extend(hard.then(here).map(|(picture, found)| (why, picture, found)));
+        }
+        for (why, picture, found) in wanted {
+            if state.turns.take(looked.frame.camera, why, now) {
+                // Counted there.
+                let _ = self.keep(state, (looked.frame.camera, why, ""), &picture, &found);
+            }
+        }
+    }
+
+    /// Keeps a picture: its number, or why not.
+    fn keep(
+        &self,
+        state: &mut State,
+        (camera, why, by): (usize, Why, &str),
+        picture: &Picture,
+        found: &[crate::detect::Detection],
+    ) -> Result<String, String> {
+        if self.config.hard_mib == 0 {
+            return Err("no room is given to hard frames (model.upkeep.hard_mib)".into());
+        }
+        let room = rustix::fs::statvfs(&self.folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if room.is_ok_and(|room| room < self.headroom) {
+            return Err("the disk has no room".into());
+        }
+        let name = self.cameras.get(camera).map_or("", Name::as_str);
+        let hard = Hard { why, camera: name, by, picture, found, at: clock::utc() };
+        let model = self.current.get().0;
+        match state.store.keep(model.entry(), &hard) {
+            Ok(Some(id)) => {
+                state.kept = state.store.size();
+                self.metrics.hard_frames.get_or_create(&Of::new(name)).inc();
+                Ok(id)
+            }
+            Ok(None) => Err("the picture cannot be kept".into()),
+            Err(error) => {
+                warn!(%error, "a hard frame is not kept");
+                Err(format!("keep the picture: {error}"))
+            }
+        }
+    }
+
+    fn drift(&mut self, state: &mut State, looked: &Looked, now: Uptime) {
+        let length = self.config.drift_window;
+        let Some(camera) = state.cameras.get_mut(looked.frame.camera) else { return };
+        if !camera.drift.wants(length, now) {
+            return;
+        }
+        let picture = &looked.frame.picture;
+        let high = (picture.height as f32).max(1.0);
+        let thing = |d: &crate::detect::Detection| Thing {
+            class: d.class,
+            score: d.score,
+            height: (d.box_xyxy_px[3] - d.box_xyxy_px[1]) / high,
+        };
+        let things: Vec<Thing> = looked.found.iter().filter(|d| d.score >= LIKELY).map(thing).collect();
+        match camera.drift.step(length, brightness(picture), &things, now) {
+            None => {}
+            Some(Window::Normal) => {
+                let with = |(name, camera): (&Name, &Camera)| Some((name.to_string(), camera.drift.normal.clone()?));
+                let cameras = self.cameras.iter().zip(&state.cameras).filter_map(with).collect();
+                write_normal(&self.folder, &Normal { model: Some(self.pinned()), cameras });
+            }
+            Some(Window::Apart(psi)) => {
+                let much = psi.most().is_some_and(|most| most > MUCH);
+                let name = self.cameras.get(looked.frame.camera).map(Name::to_string).unwrap_or_default();
+                if much != std::mem::replace(&mut camera.drifted, much) {
+                    self.told(name, &psi, much);
+                }
+            }
+        }
+    }
+
+    fn told(&self, camera: String, psi: &Psi, drifted: bool) {
+        let Psi { classes, scores, heights, brightness } = *psi;
+        warn!(camera, drifted, ?psi, "what the camera shows is of another kind than it was, or again as it was");
+        let model = self.pinned().name;
+        let (about, payload) =
+            (format!("camera/{camera}"), ModelDrifted { camera, model, drifted, classes, scores, heights, brightness });
+        let _ = self.journal.record(self.journal.event(about, Payload::ModelDrifted(payload)));
+    }
+
+    fn word(&mut self, state: &mut State, word: Word) {
+        match word {
+            Word::Ask(Ask { want, by, answer }) => {
+                let now = clock::uptime();
+                let said = self.change.ask(&want, &by, &self.pictures(&state.store), now);
+                // Whoever asked has gone.
+                let _ = answer.send(said);
+            }
+            Word::Corrected { camera, missed, by, answer } => {
+                let view = self.views.borrow().get(camera).cloned().unwrap_or_default();
+                let why = if missed { Why::Missed } else { Why::False };
+                let kept = match view.picture {
+                    None => Err("the camera has shown nothing yet".into()),
+                    Some(picture) => {
+                        let (mut model, _) = self.current.get();
+                        let found = model.detect(&picture, LIKELY).unwrap_or_default();
+                        self.keep(state, (camera, why, &by), &picture, &found)
+                    }
+                };
+                let _ = answer.send(kept.map(|id| json!({ "kept": id })));
+            }
+        }
+    }
+
+    /// What a candidate is tried on: kept pictures, and what the cameras show now.
+    fn pictures(&self, store: &Store) -> Vec<Picture> {
+        let views = self.views.borrow().clone();
+        let mut all: Vec<Picture> = views.iter().filter_map(|view| Some(view.picture.as_deref()?.clone())).collect();
+        all.extend(store.newest(TRIED).iter().filter_map(|path| picture::read(path).ok()));
+        all
+    }
+
+    fn about(&self, state: &State, now: Uptime) -> Value {
+        let mut about = self.change.about(now);
+        let (pictures, bytes) = state.kept;
+        let drift = self.cameras.iter().zip(&state.cameras).map(|(name, camera)| {
+            json!({ "camera": name, "normal_known": camera.drift.normal.is_some(), "psi": camera.drift.psi,
+                    "drifted": camera.drifted })
+        });
+        let drift: Value = drift.collect();
+        if let Some(about) = about.as_object_mut() {
+            about.insert("drift".into(), drift);
+            about.insert("hard_frames".into(), json!({ "pictures": pictures, "bytes": bytes }));
+        }
+        about
+    }
+}
+
+/// Mean brightness of a picture, 0 to 1, of a few hundred of its pixels.
+fn brightness(picture: &Picture) -> f32 {
+    let step = |size: u32| (size as usize / 24).max(1);
+    let rows = (0..picture.height as usize).step_by(step(picture.height));
+    let places = rows.flat_map(|y| (0..picture.width as usize).step_by(step(picture.width)).map(move |x| (x, y)));
+    let (sum, count) = places.fold((0.0, 0.0), |(sum, count), (x, y)| (sum + picture.luma(x, y), count + 1.0));
+    if count > 0.0 { sum / count / 255.0 } else { 0.0 }
+}
+
+fn read_normal(folder: &Path) -> Normal {
+    // None yet, or none of ours: what is normal is learned anew.
+    let bytes = std::fs::read(folder.join(NORMAL)).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+fn write_normal(folder: &Path, normal: &Normal) {
+    let bytes = serde_json::to_vec(normal).unwrap_or_default();
+    match durable::write(folder, NORMAL, &bytes, 0o600) {
+        Ok(()) => info!("what is normal for the cameras is written down"),
+        Err(error) => warn!(%error, "what is normal for the cameras is not written down"),
+    }
+}

@@ -1,0 +1,217 @@
+//! What keeps the model in use a good one: choice, comparison, drift, hard frames.
+
+use std::time::Duration;
+
+use edge_node::detect::Detection;
+use edge_node::detect::manifest::{Entry, Manifest};
+use edge_node::detect::model::Named;
+use edge_node::models::choice::{Choice, Pinned};
+use edge_node::models::compare::{Compared, Limits};
+use edge_node::models::drift::{MUCH, Thing, Watch, Window, psi};
+use edge_node::models::hard::{Hard, Store, Turns, Why, unsure};
+use edge_node::sensor::frame::Picture;
+use shared::units::{Uptime, UtcMicros};
+
+fn pinned(name: &str) -> Pinned {
+    Pinned { name: name.into(), sha256: "00".into() }
+}
+
+fn choice(probation: Option<u32>) -> Choice {
+    Choice { configured: "a".into(), model: pinned("b"), before: Some(pinned("a")), probation }
+}
+
+#[test]
+fn a_choice_is_read_as_it_was_written_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(Choice::read(folder.path()), None);
+    choice(Some(1)).write(folder.path()).unwrap();
+    assert_eq!(Choice::read(folder.path()), Some(choice(Some(1))));
+    for wrong in ["", "{}", "[]", "\0", "{\"configured\":\"a\",\"model\":7,\"before\":null,\"probation\":null}"] {
+        std::fs::write(folder.path().join("model.json"), wrong).unwrap();
+        assert_eq!(Choice::read(folder.path()), None, "{wrong:?}");
+    }
+    Choice::forget(folder.path()).unwrap();
+    Choice::forget(folder.path()).unwrap();
+}
+
+#[test]
+fn a_model_that_takes_the_node_down_while_on_probation_is_left_at_the_third_start() {
+    let mut now = choice(Some(0));
+    for start in 1..=2 {
+        let (next, why) = now.at_start("a");
+        now = next.unwrap();
+        assert_eq!((now.probation, why), (Some(start), None));
+    }
+    let (left, why) = now.at_start("a");
+    let left = left.unwrap();
+    assert_eq!((left.model, left.before, left.probation), (pinned("a"), None, None));
+    assert_eq!(why.unwrap(), "the node has started 3 times while it was on probation");
+    // One that has passed is kept however often the node starts.
+    assert_eq!(choice(None).at_start("a"), (Some(choice(None)), None));
+}
+
+#[test]
+fn a_configuration_that_names_another_model_since_then_comes_first() {
+    let (now, why) = choice(None).at_start("c");
+    assert_eq!(now, None);
+    assert!(why.unwrap().contains("names c"));
+}
+
+fn named(label: &str, score: f32, left: f32) -> Named {
+    Named { label: label.into(), score, box_xyxy_px: [left, 0.0, left + 10.0, 20.0] }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+fn compared(first: &[Named], second: &[Named], labels: &[&str]) -> (Compared, bool) {
+    let labels: Vec<String> = labels.iter().map(ToString::to_string).collect();
+    let mut compared = Compared::default();
+    let differ = compared.add(&labels, (first, 20 * MS), (second, 5 * MS));
+    (compared, differ)
+}
+
+#[test]
+fn a_score_near_the_threshold_is_no_disagreement_and_one_that_is_sure_is() {
+    let counts =
+        |(compared, differ): (Compared, bool)| (compared.both, compared.only_first, compared.only_second, differ);
+    let sure = [named("person", 0.9, 0.0)];
+    assert_eq!(counts(compared(&sure, &[named("person", 0.36, 1.0)], &[])), (1, 0, 0, false));
+    assert_eq!(counts(compared(&[named("person", 0.36, 1.0)], &sure, &[])), (1, 0, 0, false));
+    assert_eq!(counts(compared(&sure, &[named("person", 0.34, 1.0)], &[])), (0, 1, 0, true));
+    assert_eq!(counts(compared(&sure, &[named("car", 0.9, 0.0)], &[])), (0, 1, 1, true));
+    assert_eq!(counts(compared(&sure, &[named("person", 0.9, 30.0)], &[])), (0, 1, 1, true));
+    // What nobody is sure of is nothing, and what nobody watches for counts for nothing.
+    assert_eq!(counts(compared(&[named("person", 0.5, 0.0)], &[], &[])), (0, 0, 0, false));
+    assert_eq!(counts(compared(&[named("dog", 0.9, 0.0)], &[], &["person"])), (0, 0, 0, false));
+    // One thing is one thing.
+    let twice = [named("person", 0.9, 0.0), named("person", 0.8, 1.0)];
+    assert_eq!(counts(compared(&twice, &sure, &[])), (1, 1, 0, true));
+}
+
+#[test]
+fn a_candidate_is_refused_for_its_time_or_for_what_it_finds() {
+    let limits = Limits { budget: 30 * MS, agreement: Some(0.3) };
+    let many: Vec<Named> = (0..10u8).map(|n| named("person", 0.9, f32::from(n) * 30.0)).collect();
+    let with = |second: &[Named], took: Duration| {
+        let mut compared = Compared::default();
+        compared.add(&[], (&many, 20 * MS), (second, took));
+        compared
+    };
+    assert_eq!(with(&many, 5 * MS).verdict(limits), Ok(()));
+    assert_eq!(with(&many[..4], 5 * MS).verdict(limits), Ok(()));
+    let wild = with(&many[..2], 5 * MS).verdict(limits).unwrap_err();
+    assert!(wild.contains("both find 2 things, only the model in use 8, only this one 0: 0.20"), "{wild}");
+    assert_eq!(with(&many[..2], 5 * MS).verdict(Limits { agreement: None, ..limits }), Ok(()));
+    let slow = with(&many, 31 * MS).verdict(limits).unwrap_err();
+    assert!(slow.contains("31 ms") && slow.contains("at most 30"), "{slow}");
+    // Nine things say nothing.
+    let mut few = Compared::default();
+    few.add(&[], (&many[..9], MS), (&[], MS));
+    assert_eq!((few.agreement(), few.verdict(limits)), (None, Ok(())));
+}
+
+#[test]
+fn the_index_is_that_of_the_definition() {
+    // (0.5 - 0.25) ln(0.5 / 0.25) + (0.5 - 0.75) ln(0.5 / 0.75)
+    let by_hand = 0.25 * 2.0f64.ln() - 0.25 * (2.0f64 / 3.0).ln();
+    assert!((psi(&[500, 500], &[250, 750]) - by_hand).abs() < 1e-12);
+    assert_eq!((psi(&[3, 7], &[300, 700]), psi(&[], &[]), psi(&[5], &[5, 0])), (0.0, 0.0, 0.0));
+    // A bin that was never seen before is finite, and much.
+    assert!((MUCH..10.0).contains(&psi(&[1000, 0], &[500, 500])));
+}
+
+/// A window of looks of a hundred seconds at a camera of this brightness, with people of this height.
+fn window(watch: &mut Watch, begun: u64, brightness: f32, height: f32, class: usize) -> Option<Window> {
+    let length = Duration::from_secs(100);
+    let mut ended = None;
+    for tenth in 0..=1000u64 {
+        let now = Uptime((begun * 1000 + tenth * 100) * 1000);
+        if watch.wants(length, now) {
+            // Neither all the same nor random: what varies varies alike in each window.
+            let wave = (tenth % 17) as f32 / 17.0;
+            let thing = Thing { class, score: 0.5 + wave * 0.4, height: height * (0.8 + wave * 0.4) };
+            ended = ended.or(watch.step(length, brightness + wave * 0.05, &[thing], now));
+        }
+    }
+    ended
+}
+
+#[test]
+fn pictures_of_another_kind_are_drift_and_those_of_the_same_are_not() {
+    let mut watch = Watch::default();
+    assert!(matches!(window(&mut watch, 0, 0.5, 0.2, 0), Some(Window::Normal)));
+    let apart = |ended: Option<Window>| match ended {
+        Some(Window::Apart(psi)) => psi,
+        other => panic!("expected the end of a window, found {other:?}"),
+    };
+    let same = apart(window(&mut watch, 100, 0.5, 0.2, 0));
+    assert!(same.most().unwrap() < 0.05, "{same:?}");
+    let dark = apart(window(&mut watch, 200, 0.1, 0.2, 0));
+    assert!(dark.brightness.unwrap() > MUCH && dark.heights.unwrap() < 0.05, "{dark:?}");
+    let small = apart(window(&mut watch, 300, 0.5, 0.05, 0));
+    assert!(small.heights.unwrap() > MUCH && small.brightness.unwrap() < 0.05, "{small:?}");
+    let others = apart(window(&mut watch, 400, 0.5, 0.2, 3));
+    assert!(others.classes.unwrap() > MUCH && others.scores.unwrap() < 0.05, "{others:?}");
+    assert!(apart(window(&mut watch, 500, 0.5, 0.2, 0)).most().unwrap() < 0.05);
+}
+
+fn entry() -> Entry {
+    let text = "[[model]]\nname = \"a/../b\"\nfile = \"m.onnx\"\nsha256 = \"00\"\nhead = \"yolox\"\n\
+        input = { width = 64, height = 32, channels = \"rgb\", scale = 1.0 }\n\
+        letterbox = { anchor = \"top-left\", fill = 114 }\noutput = { rows = 42, columns = 7 }\n\
+        classes = [\"person\", \"car\"]\nlicence = \"MIT\"\nsource = \"here\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("manifest.toml");
+    std::fs::write(&file, text).unwrap();
+    Manifest::read(&file).unwrap().models.remove(0)
+}
+
+#[test]
+fn hard_frames_are_a_folder_that_training_reads_and_stay_within_their_quota() {
+    let data = tempfile::tempdir().unwrap();
+    let rgb: Vec<u8> = (0..200u32 * 100 * 3).map(|n| (n * 7919 % 251) as u8).collect();
+    let picture = Picture::rgb(200, 100, rgb);
+    let found = [
+        Detection { class: 1, score: 0.9, box_xyxy_px: [50.0, -10.0, 150.0, 50.0] },
+        Detection { class: 0, score: 0.2, box_xyxy_px: [0.0, 0.0, 9.0, 9.0] },
+    ];
+    let hard = Hard { why: Why::Margin, camera: "gate", by: "", picture: &picture, found: &found, at: UtcMicros(0) };
+    let one = Store::new(data.path(), 1 << 20).keep(&entry(), &hard).unwrap().unwrap();
+    let folder = data.path().join("hard/a____b");
+    let bytes = std::fs::metadata(folder.join(format!("images/{one}.jpg"))).unwrap().len();
+    assert_eq!(
+        std::fs::read_to_string(folder.join(format!("labels/{one}.txt"))).unwrap(),
+        "1 0.500000 0.250000 0.500000 0.500000\n"
+    );
+    assert_eq!(std::fs::read_to_string(folder.join("names.yaml")).unwrap(), "names:\n  0: person\n  1: car\n");
+    let about: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join(format!("about/{one}.json"))).unwrap()).unwrap();
+    assert_eq!(
+        (&about["why"], &about["camera"], &about["at"]),
+        (&"margin".into(), &"gate".into(), &"1970-01-01T00:00:00.000000Z".into())
+    );
+    // Room for three and a half: the oldest go, with what lies beside them.
+    let store = Store::new(data.path(), bytes * 7 / 2);
+    for _ in 0..6 {
+        store.keep(&entry(), &hard).unwrap().unwrap();
+    }
+    assert_eq!(store.size(), (3, bytes * 3));
+    for part in ["images", "labels", "about"] {
+        assert_eq!(std::fs::read_dir(folder.join(part)).unwrap().count(), 3, "{part}");
+    }
+    assert_eq!(Store::new(data.path(), bytes - 1).keep(&entry(), &hard).unwrap(), None);
+    assert_eq!(store.size().0, 3);
+}
+
+#[test]
+fn a_camera_keeps_one_picture_a_minute_for_each_reason() {
+    let mut turns = Turns::default();
+    let at = |seconds: u64| Uptime(seconds * 1_000_000);
+    assert!(
+        turns.take(0, Why::Margin, at(5)) && !turns.take(0, Why::Margin, at(64)) && turns.take(0, Why::Margin, at(65))
+    );
+    assert!(turns.take(1, Why::Margin, at(6)) && turns.take(0, Why::Flicker, at(6)));
+    let score = |score| [Detection { class: 0, score, box_xyxy_px: [0.0; 4] }];
+    assert!(unsure(&score(0.32), 0.35) && unsure(&score(0.39), 0.35));
+    assert!(!unsure(&score(0.41), 0.35) && !unsure(&score(0.29), 0.35) && !unsure(&[], 0.35));
+}
