@@ -18,7 +18,7 @@ use crate::detect::Looked;
 use crate::detect::chain::ChainConfig;
 use crate::detect::current::Current;
 use crate::detect::diary::Diary;
-use crate::detect::finder::Finder;
+use crate::detect::finder::{Finder, counting};
 use crate::detect::manifest::{Head, Manifest, ModelError};
 use crate::detect::model::Model;
 use crate::detect::ondemand::Asks;
@@ -36,6 +36,7 @@ use crate::policy;
 use crate::sensor::camera::capture::{Capture, Tap, follow};
 use crate::sensor::camera::{CameraConfig, Source};
 use crate::sensor::frame::Mailbox;
+use crate::sensor::outline::Outline;
 use crate::stages::Stages;
 
 /// Loads a model of the manifest that the configuration names.
@@ -102,12 +103,14 @@ pub fn first(site: &Config, config: &ModelConfig, journal: &Journal) -> anyhow::
     let before = chosen.model.name.clone();
     let (mut choice, mut why) = chosen.at_start(&config.name);
     while let Some(wanted) = choice {
-        let loaded = load(site, config, &wanted.model.name);
-        match loaded.and_then(|model| wanted.model.check(model)) {
+        // Before it is loaded: what takes the node down is counted, too.
+        let written = wanted.write(&site.data);
+        let loaded = match &written {
+            Err(error) if wanted.probation.is_some() => Err(anyhow::anyhow!("this start cannot be counted: {error}")),
+            _ => load(site, config, &wanted.model.name).and_then(|model| wanted.model.check(model)),
+        };
+        match loaded {
             Ok(model) => {
-                if let Err(error) = wanted.write(&site.data) {
-                    warn!(%error, "the choice of the model is not written down");
-                }
                 told(journal, &model, before, why);
                 return Ok((model, Some(wanted)));
             }
@@ -275,6 +278,8 @@ fn upkeep(
 ) -> Keeper<impl Fn(&str) -> anyhow::Result<Model> + Send + use<>> {
     let watched = config.zones.iter().map(|zone| &zone.labels).chain(config.lines.iter().map(|line| &line.labels));
     let (site, from) = (config.clone(), model.clone());
+    let classes = model.classes.clone();
+    let masks: Vec<Vec<Outline>> = config.cameras.iter().map(|camera| camera.masks.clone()).collect();
     let parts = Parts {
         config: model.upkeep.clone(),
         configured: model.name.clone(),
@@ -282,6 +287,9 @@ fn upkeep(
         labels: watched.flatten().cloned().collect(),
         current: current.clone(),
         load: move |name: &str| load(&site, &from, name),
+        sift: Box::new(move |model, camera, size, found| {
+            counting(model, &classes, masks.get(camera).map_or(&[], Vec::as_slice), size, found)
+        }),
         journal: journal.clone(),
         choice,
     };

@@ -184,6 +184,8 @@ pub struct ModelDrifted {
     pub heights: Option<f64>,
     /// How bright pictures are.
     pub brightness: Option<f64>,
+    /// How many things are in a picture.
+    pub counts: Option<f64>,
 }
 
 /// `zone.occupied`, `zone.cleared`.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Node, text};
 use crate::detect::manifest::Manifest;
 use crate::detect::model::Model;
-use crate::models::change::{counts, trial};
+use crate::models::shadow::{counts, trial};
 use crate::sensor::picture;
 
 /// Arguments.
@@ -149,8 +149,9 @@ fn compare(
     files.retain(|path| picture::is_picture(path));
     files.sort();
     anyhow::ensure!(!files.is_empty(), "{}: expected JPEG or PNG pictures, found none", folder.display());
-    let pictures = files.iter().map(|path| picture::read(path)).collect::<Result<Vec<_>, _>>()?;
-    let compared = trial(&mut ours, &mut theirs, &pictures, labels).map_err(anyhow::Error::msg)?;
+    // One at a time: a box has other uses for its memory.
+    let mut pictures = files.iter().map(|path| picture::read(path).map_err(|error| error.to_string()));
+    let compared = trial(&mut ours, &mut theirs, &mut pictures, labels, &|| true).map_err(anyhow::Error::msg)?;
     let mut out = std::io::stdout().lock();
     if json {
         return Ok(writeln!(out, "{}", counts(&compared))?);
@@ -161,7 +162,7 @@ fn compare(
     writeln!(
         out,
         "both\t{}\nonly {first}\t{}\nonly {second}\t{}",
-        compared.both, compared.only_first, compared.only_second
+        compared.all.both, compared.all.only_first, compared.all.only_second
     )?;
     writeln!(out, "agreement\t{share}")?;
     for (name, time) in [(first, took), (second, takes)] {

@@ -106,7 +106,7 @@ pub fn router(console: Console) -> Router {
     let taking = media_http::Taking { media, journal, metrics };
     let history = history::History { node: console.node.clone(), folder: console.folder.clone() };
     let (pictures, journal) = (console.pictures.clone(), console.journal.clone());
-    let (wishes, cameras) = (console.models.clone(), console.cameras.clone());
+    let (wishes, cameras, views) = (console.models.clone(), console.cameras.clone(), console.camera_views.clone());
     let console: Shared = Arc::new(console);
     Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
@@ -137,5 +137,5 @@ pub fn router(console: Console) -> Router {
         .merge(history::router(history))
         .merge(media_http::router(taking))
         .merge(infer::router(pictures, journal))
-        .merge(models::router(wishes, cameras))
+        .merge(models::router(wishes, cameras, views))
 }

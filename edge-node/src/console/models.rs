@@ -9,25 +9,27 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::ids::Name;
+use tokio::sync::watch;
 
 use super::api::problem;
+use crate::detect::worker::CameraView;
 use crate::models::change::Want;
 use crate::models::{Models, Refusal};
 
-/// Longest name of a person.
+/// Longest name of a person, bytes.
 const NAME_MAX: usize = 128;
 
-type Of = (Models, Vec<Name>);
+type Of = (Models, Vec<Name>, watch::Receiver<Vec<CameraView>>);
 
 /// The routes.
-pub fn router(models: Models, cameras: Vec<Name>) -> Router {
+pub fn router(models: Models, cameras: Vec<Name>, views: watch::Receiver<Vec<CameraView>>) -> Router {
     Router::new()
         .route("/api/v1/models", get(about))
         .route("/api/v1/models/use", post(change))
         .route("/api/v1/models/rollback", post(rollback))
         .route("/api/v1/models/shadow", post(shadow))
         .route("/api/v1/cameras/{camera}/correct", post(correct))
-        .with_state((models, cameras))
+        .with_state((models, cameras, views))
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,7 +63,7 @@ struct Wrong {
     by: String,
 }
 
-async fn about(State((models, _)): State<Of>) -> Response {
+async fn about(State((models, ..)): State<Of>) -> Response {
     let view = models.view.borrow().clone();
     match view {
         Value::Null => problem(StatusCode::SERVICE_UNAVAILABLE, "the node has no detector, or it has just begun", &[]),
@@ -69,21 +71,21 @@ async fn about(State((models, _)): State<Of>) -> Response {
     }
 }
 
-async fn change(State((models, _)): State<Of>, body: Result<Json<Use>, JsonRejection>) -> Response {
+async fn change(State((models, ..)): State<Of>, body: Result<Json<Use>, JsonRejection>) -> Response {
     match read(body, |body| &body.by) {
         Ok(Use { model, by, force }) => said(models.ask(Want::Use { name: model, force }, by).await),
         Err(refused) => *refused,
     }
 }
 
-async fn rollback(State((models, _)): State<Of>, body: Result<Json<Person>, JsonRejection>) -> Response {
+async fn rollback(State((models, ..)): State<Of>, body: Result<Json<Person>, JsonRejection>) -> Response {
     match read(body, |body| &body.by) {
         Ok(Person { by }) => said(models.ask(Want::Rollback, by).await),
         Err(refused) => *refused,
     }
 }
 
-async fn shadow(State((models, _)): State<Of>, body: Result<Json<Beside>, JsonRejection>) -> Response {
+async fn shadow(State((models, ..)): State<Of>, body: Result<Json<Beside>, JsonRejection>) -> Response {
     match read(body, |body| &body.by) {
         Ok(Beside { model, by }) => said(models.ask(Want::Shadow(model), by).await),
         Err(refused) => *refused,
@@ -91,15 +93,19 @@ async fn shadow(State((models, _)): State<Of>, body: Result<Json<Beside>, JsonRe
 }
 
 async fn correct(
-    State((models, cameras)): State<Of>,
+    State((models, cameras, views)): State<Of>,
     Path(camera): Path<String>,
     body: Result<Json<Wrong>, JsonRejection>,
 ) -> Response {
     let Some(index) = cameras.iter().position(|name| name.as_str() == camera) else {
         return problem(StatusCode::NOT_FOUND, &format!("{camera:?} is no camera of this site"), &[]);
     };
+    // What whoever asks has seen, not what is there when its turn comes.
+    let Some(picture) = views.borrow().get(index).and_then(|view| view.picture.clone()) else {
+        return problem(StatusCode::CONFLICT, "the camera has shown nothing yet", &[]);
+    };
     match read(body, |body| &body.by) {
-        Ok(Wrong { missed, by }) => said(models.correct(index, missed, by).await),
+        Ok(Wrong { missed, by }) => said(models.correct(index, picture, missed, by).await),
         Err(refused) => *refused,
     }
 }
@@ -109,7 +115,7 @@ fn read<T>(body: Result<Json<T>, JsonRejection>, by: impl Fn(&T) -> &String) -> 
     let Json(body) = body.map_err(|error| Box::new(problem(StatusCode::BAD_REQUEST, &error.body_text(), &[])))?;
     let name = by(&body);
     if name.trim().is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
-        let detail = format!("by: expected the name of a person, of at most {NAME_MAX} characters");
+        let detail = format!("by: expected the name of a person, of at most {NAME_MAX} bytes");
         return Err(Box::new(problem(StatusCode::BAD_REQUEST, &detail, &[])));
     }
     Ok(body)

@@ -1,7 +1,7 @@
 //! What the console shows of a camera: a JPEG of the newest picture, as large and as often as its live role says, made once
 //! for all who look.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -21,26 +21,37 @@ const QUALITY: u8 = 80;
 pub struct Shown {
     live: LiveConfig,
     newest: Mutex<Option<(u64, Uptime, Bytes)>>,
+    making: Mutex<()>,
 }
 
 impl Shown {
     /// None yet.
     pub const fn new(live: LiveConfig) -> Self {
-        Self { live, newest: Mutex::new(None) }
+        Self { live, newest: Mutex::new(None), making: Mutex::new(()) }
     }
 
-    /// A JPEG of a picture with this frame number; an older one while it is not time for another. `None`: it cannot be encoded.
-    /// Encodes on the calling thread, and others wait for it: what they would encode is the same.
+    /// A JPEG of a picture with this frame number; an older one while it is not time for another, or while another is made.
+    /// `None`: it cannot be encoded. Encodes on the calling thread.
     pub fn jpeg(&self, number: u64, picture: &Picture, now: Uptime) -> Option<Bytes> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((shown, made, bytes)) = &*newest {
-            let apart = Duration::from_secs_f32(1.0 / self.live.fps.max(0.1));
-            if *shown == number || now.since(*made) < apart {
-                return Some(bytes.clone());
-            }
+        let newest = || self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let apart = Duration::from_secs_f32(1.0 / self.live.fps.max(0.1));
+        let good = |(shown, made, _): &(u64, Uptime, Bytes)| *shown == number || now.since(*made) < apart;
+        let before = newest();
+        if let Some((.., bytes)) = before.clone().filter(good) {
+            return Some(bytes);
+        }
+        let _making = match (self.making.try_lock(), before) {
+            (Err(TryLockError::WouldBlock), Some((.., bytes))) => return Some(bytes),
+            // There is none yet: whoever waits finds it made.
+            (Err(TryLockError::WouldBlock), None) => self.making.lock().unwrap_or_else(PoisonError::into_inner),
+            (Err(TryLockError::Poisoned(making)), _) => making.into_inner(),
+            (Ok(making), _) => making,
+        };
+        if let Some((.., bytes)) = newest().filter(good) {
+            return Some(bytes);
         }
         let bytes = Bytes::from(encode(picture, self.live.width)?);
-        *newest = Some((number, now, bytes.clone()));
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((number, now, bytes.clone()));
         Some(bytes)
     }
 }

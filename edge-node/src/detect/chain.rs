@@ -78,9 +78,13 @@ impl Votes {
         }
     }
 
-    /// One more look, scores by class: the class and its mean score, where that is another than was told.
-    pub fn step(&mut self, scores: Vec<f32>, now: Uptime) -> Option<(usize, f32)> {
+    /// It is looked at, whatever comes of it.
+    pub const fn tried(&mut self, now: Uptime) {
         self.last = Some(now);
+    }
+
+    /// One more look, scores by class: the class and its mean score, where that is another than was told.
+    pub fn step(&mut self, scores: Vec<f32>) -> Option<(usize, f32)> {
         self.looks.push_back(scores);
         if self.looks.len() > LOOKS {
             self.looks.pop_front();

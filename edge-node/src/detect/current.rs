@@ -40,9 +40,11 @@ impl Current {
         std::mem::replace(&mut *place, model)
     }
 
-    /// It has failed on a picture.
-    pub fn failed(&self) {
-        self.0.failures.fetch_add(1, Ordering::Relaxed);
+    /// The model with this number has failed on a picture.
+    pub fn failed(&self, number: u64) {
+        if number == self.number() {
+            self.0.failures.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// How often the model that is in use has failed.

@@ -40,6 +40,8 @@ pub struct Seen {
     gate: Gate,
     known: Vec<Detection>,
     again: bool,
+    /// Whether the last look was one at a whole picture, and nothing else.
+    pub whole: bool,
 }
 
 impl Seen {
@@ -89,6 +91,7 @@ impl Finder {
             Worth::Part(part) => self.look_at_part(&seen.known, part, picture, &config.masks, of)?,
             _ => (self.look(picture, &config.masks)?, false),
         };
+        seen.whole = !matches!(worth, Worth::Part(_));
         (seen.known, seen.again) = (known, again || !evidence);
         self.metrics.detections.get_or_create(of).inc_by(seen.known.len() as u64);
         Ok(Some(seen.known.clone()))
@@ -125,16 +128,27 @@ impl Finder {
     }
 
     /// What of it counts, by class and masks.
-    fn counting(&self, mut found: Vec<Detection>, size: (u32, u32), masks: &[Outline]) -> Vec<Detection> {
-        found.retain(|d| {
-            let [_, top, _, bottom] = d.box_xyxy_px;
-            let large = |class: &ClassConfig| (bottom - top) / size.1.max(1) as f32 >= class.min_height;
-            let class = self.classes.get(self.model.label(d.class));
-            let likely = class.is_none_or(|class| d.score >= class.min_score && large(class));
-            likely && !masks.iter().any(|mask| mask.holds(&d.box_xyxy_px, size))
-        });
-        found
+    fn counting(&self, found: Vec<Detection>, size: (u32, u32), masks: &[Outline]) -> Vec<Detection> {
+        counting(&self.model, &self.classes, masks, size, found)
     }
+}
+
+/// What of a model's detections counts, by class and masks.
+pub fn counting(
+    model: &Model,
+    classes: &HashMap<String, ClassConfig>,
+    masks: &[Outline],
+    size: (u32, u32),
+    mut found: Vec<Detection>,
+) -> Vec<Detection> {
+    found.retain(|d| {
+        let [_, top, _, bottom] = d.box_xyxy_px;
+        let large = |class: &ClassConfig| (bottom - top) / size.1.max(1) as f32 >= class.min_height;
+        let class = classes.get(model.label(d.class));
+        let likely = class.is_none_or(|class| d.score >= class.min_score && large(class));
+        likely && !masks.iter().any(|mask| mask.holds(&d.box_xyxy_px, size))
+    });
+    found
 }
 
 /// What was found in a part, in pixels of the whole.

@@ -15,8 +15,10 @@ use tract_onnx::tract_core::ops::array::{Slice, TypedConcat};
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec};
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::{DataFormat, Sigmoid, Silu};
+use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_core::{rule_if, rule_if_let, rule_if_some};
 
+use super::manifest::{Entry, Head, Layout, STRIDES};
 use super::ops::{DepthwiseSilu, SquareMax};
 
 /// A network, ready to be optimised.
@@ -29,13 +31,14 @@ pub struct Graph {
     pub blocks: bool,
 }
 
-/// Changes what can be changed. `classes`: of a head as YOLOX's, whose output is cut.
+/// Changes what can be changed.
 ///
 /// # Errors
 /// The library's; no network that it could load is known to cause one.
-pub fn lean(mut model: TypedModel, classes: Option<usize>) -> TractResult<Graph> {
+pub fn lean(mut model: TypedModel, entry: &Entry) -> TractResult<Graph> {
     chain_pools(&mut model)?;
-    let raw = match classes.and_then(|classes| raw_heads(&model, classes)) {
+    let heads = (entry.head == Head::Yolox).then(|| raw_heads(&model, entry)).flatten();
+    let raw = match heads {
         Some(heads) => {
             model.select_output_outlets(&heads.concat())?;
             model.compact()?;
@@ -43,7 +46,7 @@ pub fn lean(mut model: TypedModel, classes: Option<usize>) -> TractResult<Graph>
         }
         None => false,
     };
-    let blocks = cut_slices(&mut model)?;
+    let blocks = entry.input.layout == Layout::Planes && cut_slices(&mut model)?;
     model.declutter()?;
     fuse_depthwise(&mut model)?;
     square_pools(&mut model)?;
@@ -90,7 +93,7 @@ fn chain_pools(model: &mut TypedModel) -> TractResult<()> {
 
 /// Of each level the convolutions that give boxes, objectness and classes, before their sigmoids, in the order of the output
 /// that they are joined to.
-fn raw_heads(model: &TypedModel, classes: usize) -> Option<Vec<[OutletId; 3]>> {
+fn raw_heads(model: &TypedModel, entry: &Entry) -> Option<Vec<[OutletId; 3]>> {
     fn joined(model: &TypedModel, outlet: OutletId) -> Option<&TypedNode> {
         let mut node = model.node(outlet.node);
         while node.op_is::<AxisOp>() {
@@ -98,25 +101,30 @@ fn raw_heads(model: &TypedModel, classes: usize) -> Option<Vec<[OutletId; 3]>> {
         }
         node.op_is::<TypedConcat>().then_some(node)
     }
-    let planes = |outlet: OutletId| {
+    let side = |pixels: u32, stride: u32| (pixels / stride) as usize;
+    let conv = |outlet: OutletId, planes: usize, stride: u32| {
+        let wanted = [1, planes, side(entry.input.height, stride), side(entry.input.width, stride)];
         let shape = model.outlet_fact(outlet).ok()?.shape.as_concrete()?;
-        if let [1, planes, _, _] = shape { Some(*planes) } else { None }
+        (model.node(outlet.node).op_is::<Conv>() && *shape == wanted).then_some(outlet)
     };
-    let conv = |outlet: OutletId, wanted: usize| {
-        (model.node(outlet.node).op_is::<Conv>() && planes(outlet) == Some(wanted)).then_some(outlet)
-    };
-    let before_sigmoid = |outlet: OutletId, wanted: usize| {
+    let before_sigmoid = |outlet: OutletId, planes: usize, stride: u32| {
         let node = model.node(outlet.node);
         node.op_as::<ElementWiseOp>().filter(|op| op.0.is::<Sigmoid>())?;
-        conv(*node.inputs.first()?, wanted)
+        conv(*node.inputs.first()?, planes, stride)
     };
     let &[output] = model.output_outlets().ok()? else { return None };
-    let level = |input: &OutletId| {
+    let level = |(input, stride): (&OutletId, u32)| {
         let level = joined(model, *input).filter(|node| node.op_as::<TypedConcat>().is_some_and(|op| op.axis == 1))?;
         let &[boxes, objectness, scores] = level.inputs.as_slice() else { return None };
-        Some([conv(boxes, 4)?, before_sigmoid(objectness, 1)?, before_sigmoid(scores, classes)?])
+        let classes = entry.classes.len();
+        let (boxes, objectness) = (conv(boxes, 4, stride)?, before_sigmoid(objectness, 1, stride)?);
+        Some([boxes, objectness, before_sigmoid(scores, classes, stride)?])
     };
-    joined(model, output)?.inputs.iter().map(level).collect()
+    let levels = &joined(model, output)?.inputs;
+    if levels.len() != STRIDES.len() {
+        return None;
+    }
+    levels.iter().zip(STRIDES).map(level).collect()
 }
 
 /// Leaves out the four slices of every second row and column before the first convolution; whether they were there.
@@ -126,8 +134,15 @@ fn cut_slices(model: &mut TypedModel) -> TractResult<bool> {
     if sliced(model, model.node(outlet.node), *input) != Some(true) {
         return Ok(false);
     }
-    model.set_input_outlets(&[outlet])?;
-    model.compact()?;
+    let mut cut = model.clone();
+    cut.set_input_outlets(&[outlet])?;
+    cut.compact()?;
+    // One that is needed elsewhere, too, is still a source.
+    let sources = cut.nodes().iter().filter(|node| node.op_is::<TypedSource>()).count();
+    if sources != 1 {
+        return Ok(false);
+    }
+    *model = cut;
     Ok(true)
 }
 

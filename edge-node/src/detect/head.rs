@@ -33,7 +33,7 @@ pub fn decode(entry: &Entry, output: &[f32], fit: Fit, min_score: f32) -> Vec<De
 /// not likely enough by its objectness alone, most of it, costs one comparison.
 pub fn decode_maps(entry: &Entry, maps: &[Vec<f32>], fit: Fit, min_score: f32) -> Vec<Detection> {
     // Of a value before its sigmoid: log odds.
-    let least = (min_score / (1.0 - min_score).max(f32::EPSILON)).ln();
+    let least = (min_score.max(0.0) / (1.0 - min_score).max(f32::EPSILON)).ln();
     let sigmoid = |value: f32| 1.0 / (1.0 + (-value).exp());
     let mut found = Vec::new();
     for (level, stride) in maps.chunks(3).zip(STRIDES) {

@@ -35,6 +35,8 @@ pub struct Looked {
     pub found: Vec<Detection>,
     /// Time of a core that it took.
     pub took: Duration,
+    /// Whether it was looked at once and whole, not a part of it or both.
+    pub whole: bool,
     /// Whether something that is followed was not found.
     pub missed: bool,
     /// Whether something is found again that was not found in the frame before.

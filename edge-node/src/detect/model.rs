@@ -81,24 +81,27 @@ impl Model {
             shape("input", format!("{batch}×{planes}×{rows}×{columns}"), found.join("×"))?;
         }
         let graph = graph.with_input_fact(0, f32::fact(entry.input.shape()).into()).map_err(|e| run(&e))?;
-        let typed = graph.into_typed().map_err(|e| run(&e))?;
+        let mut typed = graph.into_typed().map_err(|e| run(&e))?;
         let output = shape_of(typed.output_fact(0).map_err(|e| run(&e))?);
         let expected = match entry.head {
             Head::Classes => format!("1×{}", entry.output.columns),
             _ => format!("1×{}×{}", entry.output.rows, entry.output.columns),
         };
         shape("output", expected, output)?;
-        let cut = (entry.head == Head::Yolox).then_some(entry.classes.len());
-        let Graph { model, raw, blocks } = graph::lean(typed, cut).map_err(|e| run(&e))?;
-        let mut model_of = model;
-        model_of.optimize().map_err(|e| run(&e))?;
-        let plan = model_of.into_runnable().map_err(|e| run(&e))?;
-        let layout =
-            if blocks && entry.input.layout == Layout::Planes { Layout::SpaceToDepth } else { entry.input.layout };
+        // Others, such as heads for training, are not wanted, and cost.
+        let first = typed.output_outlets().map_err(|e| run(&e))?.first().copied();
+        typed.select_output_outlets(first.as_slice()).and_then(|()| typed.compact()).map_err(|e| run(&e))?;
+        let Graph { mut model, raw, blocks } = graph::lean(typed, &entry).map_err(|e| run(&e))?;
+        model.optimize().map_err(|e| run(&e))?;
+        let plan = model.into_runnable().map_err(|e| run(&e))?;
+        let layout = if blocks { Layout::SpaceToDepth } else { entry.input.layout };
         let input = Input { layout, ..entry.input };
         let mut model = Self { entry, input, raw, plan, preprocessor: Preprocessor::default() };
         let grey = Picture::rgb(64, 64, vec![114; 64 * 64 * 3]);
-        model.detect(&grey, 1.0)?;
+        match model.entry.head {
+            Head::Classes => _ = model.classify(&grey)?,
+            _ => _ = model.detect(&grey, 1.0)?,
+        }
         Ok(model)
     }
 
@@ -162,9 +165,14 @@ impl Model {
     /// As [`Model::detect`], and where it gives what is no number.
     pub fn classify(&mut self, picture: &Picture) -> Result<Vec<f32>, ModelError> {
         let (tensor, _) = self.preprocess(picture)?;
-        let values = self.run(tensor)?.pop().unwrap_or_default();
-        let good = values.len() == self.entry.classes.len() && values.iter().all(|value| value.is_finite());
-        if good { Ok(values) } else { Err(self.failed(&format!("expected a number for each class, found {values:?}"))) }
+        let values = self.run(tensor)?.into_iter().next().unwrap_or_default();
+        let likely = |value: &f32| (-1e-3..=1.001).contains(value);
+        let good = values.len() == self.entry.classes.len() && values.iter().all(likely);
+        if good {
+            Ok(values)
+        } else {
+            Err(self.failed(&format!("expected a probability of each class, found {values:?}")))
+        }
     }
 
     /// Runs the plan: the values of each output.

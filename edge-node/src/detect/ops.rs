@@ -172,7 +172,9 @@ impl TypedOp for SquareMax {
 pub fn largest(source: &[f32], (height, width): (usize, usize), side: usize, target: &mut [f32], sideways: &mut [f32]) {
     let around = side / 2;
     for (row, out) in source.chunks_exact(width).zip(sideways.chunks_exact_mut(width)) {
-        out.copy_from_slice(row);
+        // What is no number is passed over, as tract's own pool does.
+        out.fill(f32::MIN);
+        fold(out, row);
         for shift in 1..=around.min(width - 1) {
             fold(out, row.get(shift..).unwrap_or_default());
             fold(out.get_mut(shift..).unwrap_or_default(), row);

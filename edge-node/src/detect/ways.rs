@@ -85,22 +85,23 @@ impl Worker {
             for (index, (chain, _)) in self.chains.iter().enumerate() {
                 if large >= chain.min_size && chain.labels.iter().any(|wanted| wanted == label) {
                     let votes = camera.votes.entry((track.number, index)).or_default();
-                    waiting
-                        .extend(votes.due(chain.every, now).map(|last| (last, track.number, index, track.box_xyxy_px)));
+                    let due = votes.due(chain.every, now).zip(part(&track.box_xyxy_px, size));
+                    waiting.extend(due.map(|(last, part)| (last, track.number, index, part)));
                 }
             }
         }
-        waiting.sort_unstable_by_key(|(last, number, index, _)| (*last, *number, *index));
+        waiting.sort_unstable();
         for (_, number, index, place) in waiting.into_iter().take(CROPS) {
             let (Some((chain, model)), Some(votes)) =
                 (self.chains.get_mut(index), camera.votes.get_mut(&(number, index)))
             else {
                 continue;
             };
-            let Some(crop) = part(&place, size).and_then(|part| frame.picture.part(part)) else { continue };
+            votes.tried(now);
+            let Some(crop) = frame.picture.part(place) else { continue };
             match model.classify(&crop) {
                 Ok(scores) => {
-                    let Some((class, score)) = votes.step(scores, now) else { continue };
+                    let Some((class, score)) = votes.step(scores) else { continue };
                     let label = model.label(class);
                     self.diary.classified(chain.name.as_str(), label, score, number, frame.number, of);
                 }

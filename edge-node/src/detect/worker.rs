@@ -241,7 +241,7 @@ impl Worker {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
-                self.current.failed();
+                self.current.failed(self.number);
                 self.metrics.inference_failures.get_or_create(of).inc();
                 warn!(camera = of.name, %error, "picture is passed over");
                 return;
@@ -268,7 +268,8 @@ impl Worker {
             let (missed, back) = camera.tracker.flicker();
             let (number, frame, found, took) =
                 (self.number, frame.clone(), found.clone(), clock::thread_time().saturating_sub(begun));
-            (self.looked)(Looked { number, frame, found, took, missed, back });
+            let whole = camera.seen.whole;
+            (self.looked)(Looked { number, frame, found, took, whole, missed, back });
         }
         let here = zones.iter().map(|(index, zone)| {
             let counts = |d: &&Detection| {

@@ -17,24 +17,19 @@ use tracing::{info, warn};
 use super::UpkeepConfig;
 use super::choice::{Choice, Pinned};
 use super::compare::{Compared, Limits, median};
-use crate::clock;
+use super::shadow::{Shadow, Sift, counts, trial};
 use crate::detect::Looked;
 use crate::detect::current::Current;
 use crate::detect::model::Model;
-use crate::detect::zone::LIKELY;
 use crate::journal::Journal;
 use crate::sensor::frame::Picture;
 
-/// A shadow looks at one picture in this time.
-const SHADOW_PERIOD: Duration = Duration::from_secs(1);
 /// Pictures after which what a shadow has seen is written down, and counting begins anew.
 const SHADOW_PICTURES: u64 = 200;
 /// Looks whose median must be within the budget while a model is on probation.
 const LOOKS: usize = 30;
 /// Failures that end a probation: one can be the picture's.
 const FAILURES: u64 = 3;
-/// Fewest looks that tell how long a model takes.
-const TIMED: usize = 5;
 
 /// What somebody wants of the models.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,13 +53,6 @@ struct Probation {
     forced: bool,
 }
 
-struct Shadow {
-    model: Model,
-    by: String,
-    compared: Compared,
-    last: Option<Uptime>,
-}
-
 /// The models of a running node.
 pub struct Change<L> {
     config: UpkeepConfig,
@@ -78,6 +66,7 @@ pub struct Change<L> {
     before: Option<Shadow>,
     probation: Option<Probation>,
     shadow: Option<Shadow>,
+    sift: Sift,
 }
 
 /// Everything it is made of.
@@ -94,6 +83,8 @@ pub struct Parts<L> {
     pub current: Current,
     /// Loads a model by name, if it knows what the site watches for.
     pub load: L,
+    /// What of a model's detections counts.
+    pub sift: Sift,
     /// Takes events.
     pub journal: Journal,
     /// What was chosen before the node started.
@@ -107,7 +98,7 @@ fn ms(time: Duration) -> f32 {
 impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
     /// As it was before the node started.
     pub fn new(parts: Parts<L>, now: Uptime) -> Self {
-        let Parts { config, configured, folder, labels, current, load, journal, choice } = parts;
+        let Parts { config, configured, folder, labels, current, load, sift, journal, choice } = parts;
         let mut made = Self {
             config,
             configured,
@@ -120,12 +111,13 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
             before: None,
             probation: None,
             shadow: None,
+            sift,
         };
-        if made.choice.as_ref().is_some_and(|choice| choice.probation.is_some()) {
-            let before = made.choice.as_ref().and_then(|choice| choice.before.clone());
+        if let Some(choice) = made.choice.clone().filter(|choice| choice.probation.is_some()) {
             // Without it the probation is of failures and times alone.
-            made.before = before.and_then(|before| made.pinned(&before).ok()).map(|model| shadow(model, String::new()));
-            made.begin_probation(false, now);
+            let before = choice.before.and_then(|before| made.pinned(&before).ok());
+            made.before = before.map(|model| Shadow::new(model, String::new()));
+            made.begin_probation(choice.forced, now);
         }
         made
     }
@@ -140,29 +132,29 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         wanted.check((self.load)(&wanted.name)?)
     }
 
-    /// Does what somebody wants. `pictures`: kept ones and what the cameras show.
+    /// Does what somebody wants. `pictures`: kept ones and what the cameras show; `go_on`: whether anybody still waits for it.
     ///
     /// # Errors
     /// A sentence; the model in use is then as it was.
-    pub fn ask(&mut self, want: &Want, by: &str, pictures: &[Picture], now: Uptime) -> Result<Value, String> {
+    pub fn ask(
+        &mut self,
+        want: &Want,
+        by: &str,
+        pictures: &mut dyn Iterator<Item = Result<Picture, String>>,
+        go_on: &dyn Fn() -> bool,
+        now: Uptime,
+    ) -> Result<Value, String> {
         match want {
-            Want::Use { name, force } => self.replace(name, *force, by, pictures, now),
-            Want::Rollback => {
-                self.roll_back(by, "rollback")?;
-                Ok(self.about(now))
-            }
-            Want::Shadow(None) => {
-                self.note_shadow("ended");
-                self.shadow = None;
-                Ok(self.about(now))
-            }
+            Want::Use { name, force } => self.replace((name, *force), by, pictures, go_on, now)?,
+            Want::Rollback => self.roll_back(by, "rollback")?,
+            Want::Shadow(None) => self.end_shadow(),
             Want::Shadow(Some(name)) => {
                 let model = self.other(name)?;
-                self.note_shadow("ended");
-                self.shadow = Some(shadow(model, by.to_owned()));
-                Ok(self.about(now))
+                self.end_shadow();
+                self.shadow = Some(Shadow::new(model, by.to_owned()));
             }
         }
+        Ok(self.about(now))
     }
 
     /// Loads another model than the one in use.
@@ -175,34 +167,45 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
 
     fn replace(
         &mut self,
-        name: &str,
-        force: bool,
+        (name, force): (&str, bool),
         by: &str,
-        pictures: &[Picture],
+        pictures: &mut dyn Iterator<Item = Result<Picture, String>>,
+        go_on: &dyn Fn() -> bool,
         now: Uptime,
-    ) -> Result<Value, String> {
-        let mut candidate = self.other(name)?;
+    ) -> Result<(), String> {
         let (mut ours, _) = self.current.get();
-        let compared = trial(&mut ours, &mut candidate, pictures, &self.labels)?;
-        let limits = Limits { budget: self.config.budget, agreement: Some(self.config.agreement).filter(|_| !force) };
-        let verdict = compared.verdict(limits);
-        let word = verdict.as_ref().err().map_or("accepted", String::as_str);
-        self.note(&compared, &candidate.entry().name, by, word);
-        verdict.map_err(|why| format!("model {name}: {why}"))?;
+        if self.probation.is_some() {
+            // Else the way back would lead to one that has proved nothing.
+            return Err(format!("model {} is on probation: roll it back, or wait", ours.entry().name));
+        }
+        let mut candidate = self.other(name)?;
+        let tried = trial(&mut ours, &mut candidate, pictures, &self.labels, go_on);
+        let (compared, verdict) = match tried {
+            Ok(compared) => {
+                let agreement = Some(self.config.agreement).filter(|_| !force);
+                let verdict = compared.verdict(Limits { budget: self.config.budget, agreement });
+                (compared, verdict)
+            }
+            Err(why) => (Compared::default(), Err(why)),
+        };
         let choice = Choice {
             configured: self.configured.clone(),
             model: Pinned::of(candidate.entry()),
             before: Some(Pinned::of(ours.entry())),
             probation: Some(0),
+            forced: force,
         };
-        choice.write(&self.folder).map_err(|error| format!("write down the choice: {error}"))?;
+        let written = verdict
+            .and_then(|()| choice.write(&self.folder).map_err(|error| format!("write down the choice: {error}")));
+        self.note(&compared, name, by, written.as_ref().err().map_or("accepted", String::as_str));
+        written.map_err(|why| format!("model {name}: {why}"))?;
+        self.end_shadow();
         self.choice = Some(choice);
         let before = self.current.replace(candidate);
         self.told(&before, by, "use");
-        self.before = Some(shadow(before, String::new()));
+        self.before = Some(Shadow::new(before, String::new()));
         self.begin_probation(force, now);
-        self.shadow = None;
-        Ok(self.about(now))
+        Ok(())
     }
 
     /// The model before is used again. `why`: for the event.
@@ -212,6 +215,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
             Some(before) => before.model,
             None => self.pinned(&back.model).map_err(|error| format!("{error:#}"))?,
         };
+        self.end_shadow();
         self.probation = None;
         let left = self.current.replace(model);
         self.told(&left, by, why);
@@ -228,28 +232,19 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         if looked.number != self.current.number() {
             return false;
         }
-        if let Some(probation) = &mut self.probation {
+        if let Some(probation) = self.probation.as_mut().filter(|_| looked.whole) {
             probation.times.push_back(looked.took);
             if probation.times.len() > LOOKS {
                 probation.times.pop_front();
             }
         }
-        let ours = self.current.get().0.named(&looked.found);
-        let mut differ = false;
-        for shadow in [&mut self.before, &mut self.shadow].into_iter().flatten() {
-            if shadow.last.is_some_and(|last| now.since(last) < SHADOW_PERIOD) {
-                continue;
-            }
-            shadow.last = Some(now);
-            let begun = clock::thread_time();
-            match shadow.model.detect(&looked.frame.picture, LIKELY) {
-                Ok(found) => {
-                    let (theirs, took) = (shadow.model.named(&found), clock::thread_time().saturating_sub(begun));
-                    differ |= shadow.compared.add(&self.labels, (&ours, looked.took), (&theirs, took));
-                }
-                Err(error) => warn!(%error, "a shadow fails on a picture"),
-            }
+        if !looked.whole {
+            return false;
         }
+        let ours = self.current.get().0.named(&looked.found);
+        let shadows = [&mut self.before, &mut self.shadow].into_iter().flatten();
+        let differ = shadows.map(|shadow| shadow.look(looked, &ours, &self.labels, &self.sift, now));
+        let differ = differ.fold(false, |any, one| any | one);
         if self.shadow.as_ref().is_some_and(|shadow| shadow.compared.pictures >= SHADOW_PICTURES) {
             self.note_shadow("shadow");
         }
@@ -259,6 +254,9 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
     /// Whether the probation is over, one way or the other.
     pub fn judge(&mut self, now: Uptime) {
         let Some(probation) = &self.probation else { return };
+        // What has seen nothing has proved nothing.
+        let seen = |before: &Shadow| probation.forced || before.compared.agreement().is_some();
+        let proved = probation.times.len() >= LOOKS && self.before.as_ref().is_none_or(seen);
         let took = median(&probation.times);
         let apart = self.before.as_ref().map(|before| &before.compared).filter(|_| !probation.forced);
         let apart = apart.and_then(|compared| compared.agreement()).filter(|share| *share < self.config.agreement);
@@ -279,7 +277,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
                     self.probation = None;
                 }
             }
-            None if now >= probation.until => {
+            None if proved && now >= probation.until => {
                 info!("the model has passed its probation");
                 self.probation = None;
                 self.before = None;
@@ -297,20 +295,20 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
     /// For people and programs.
     pub fn about(&self, now: Uptime) -> Value {
         let (model, number) = self.current.get();
-        let shadow = self.shadow.as_ref().map(|shadow| {
+        let about = |shadow: &Shadow| {
             let mut about = counts(&shadow.compared);
             if let Some(about) = about.as_object_mut() {
                 about.insert("model".into(), shadow.model.entry().name.clone().into());
             }
             about
-        });
+        };
         let left = self.probation.as_ref().map(|probation| probation.until.since(now).as_secs());
         json!({
             "model": model.entry().name, "sha256": model.entry().sha256, "changes": number - 1,
             "failures": self.current.failures(), "probation_left_s": left,
             "before": self.choice.as_ref().and_then(|choice| choice.before.as_ref()).map(|before| &before.name),
-            "against_before": self.before.as_ref().map(|before| counts(&before.compared)),
-            "shadow": shadow,
+            "against_before": self.before.as_ref().map(about),
+            "shadow": self.shadow.as_ref().map(about),
         })
     }
 
@@ -322,6 +320,12 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         let _ = self.journal.record(self.journal.event("models", Payload::ModelChanged(changed)));
     }
 
+    fn end_shadow(&mut self) {
+        self.note_shadow("ended");
+        self.shadow = None;
+    }
+
+    /// Writes down what the shadow has seen, and counts anew.
     fn note_shadow(&mut self, verdict: &str) {
         if let Some(shadow) = &mut self.shadow {
             let compared = std::mem::take(&mut shadow.compared);
@@ -336,9 +340,9 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
             model: self.current.get().0.entry().name.clone(),
             candidate: candidate.into(),
             pictures: compared.pictures,
-            both: compared.both,
-            only_model: compared.only_first,
-            only_candidate: compared.only_second,
+            both: compared.all.both,
+            only_model: compared.all.only_first,
+            only_candidate: compared.all.only_second,
             model_ms: ms(ours),
             candidate_ms: ms(theirs),
             verdict: verdict.into(),
@@ -346,50 +350,4 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         };
         let _ = self.journal.record(self.journal.event("models", Payload::ModelCompared(note)));
     }
-}
-
-fn shadow(model: Model, by: String) -> Shadow {
-    Shadow { model, by, compared: Compared::default(), last: None }
-}
-
-/// What of a comparison is shown.
-pub fn counts(compared: &Compared) -> Value {
-    let (ours, theirs) = compared.medians();
-    json!({
-        "pictures": compared.pictures, "both": compared.both, "only_first": compared.only_first,
-        "only_second": compared.only_second, "agreement": compared.agreement(),
-        "first_ms": ms(ours), "second_ms": ms(theirs),
-    })
-}
-
-/// Runs both over the pictures; with none, over an empty one for the time alone.
-///
-/// # Errors
-/// The candidate fails on a picture.
-pub fn trial(
-    ours: &mut Model,
-    candidate: &mut Model,
-    pictures: &[Picture],
-    labels: &[String],
-) -> Result<Compared, String> {
-    let mut compared = Compared::default();
-    let grey = [Picture::rgb(64, 64, vec![114; 64 * 64 * 3])];
-    let shown = if pictures.is_empty() { &grey[..] } else { pictures };
-    let look = |model: &mut Model, picture: &Picture| {
-        let begun = clock::thread_time();
-        let found = model.detect(picture, LIKELY);
-        found.map(|found| (model.named(&found), clock::thread_time().saturating_sub(begun)))
-    };
-    for picture in shown {
-        let theirs = look(candidate, picture).map_err(|error| error.to_string())?;
-        // Of one that the model in use fails on nothing can be said.
-        match look(ours, picture) {
-            Ok(found) => _ = compared.add(labels, (&found.0, found.1), (&theirs.0, theirs.1)),
-            Err(_) => compared.timed(theirs.1),
-        }
-    }
-    for picture in shown.iter().cycle().take(TIMED.saturating_sub(shown.len())) {
-        compared.timed(look(candidate, picture).map_err(|error| error.to_string())?.1);
-    }
-    Ok(compared)
 }

@@ -36,6 +36,9 @@ pub struct Choice {
     pub before: Option<Pinned>,
     /// While it has yet to prove itself: how often the node has started with it.
     pub probation: Option<u32>,
+    /// Whether somebody wanted it whatever it finds.
+    #[serde(default)]
+    pub forced: bool,
 }
 
 impl Pinned {
@@ -93,6 +96,6 @@ impl Choice {
 
     /// What is chosen once what it has replaced is back; `None`: there is nothing to go back to.
     pub fn back(self) -> Option<Self> {
-        Some(Self { configured: self.configured, model: self.before?, before: None, probation: None })
+        Some(Self { configured: self.configured, model: self.before?, before: None, probation: None, forced: false })
     }
 }

@@ -4,7 +4,7 @@
 //! same label and an overlap of half. So a score that lies a little above a threshold here and a little below there is no
 //! disagreement.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::detect::head::iou;
@@ -18,17 +18,33 @@ const TIMES: usize = 101;
 /// Fewer things than these say nothing about a model.
 pub const THINGS_LEAST: u64 = 10;
 
+/// Things of one label, or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Things {
+    /// That both have found.
+    pub both: u64,
+    /// That only the first has found.
+    pub only_first: u64,
+    /// That only the second has found.
+    pub only_second: u64,
+}
+
+impl Things {
+    /// Share that both have found; `None`: there are too few to tell.
+    fn agreement(self) -> Option<f32> {
+        let all = self.both + self.only_first + self.only_second;
+        (all >= THINGS_LEAST).then(|| self.both as f32 / all as f32)
+    }
+}
+
 /// Counts over the pictures that both have seen.
 #[derive(Debug, Clone, Default)]
 pub struct Compared {
     /// Pictures.
     pub pictures: u64,
-    /// Things that both have found.
-    pub both: u64,
-    /// Things that only the first has found.
-    pub only_first: u64,
-    /// Things that only the second has found.
-    pub only_second: u64,
+    /// Things of all labels.
+    pub all: Things,
+    labels: HashMap<String, Things>,
     first: VecDeque<Duration>,
     second: VecDeque<Duration>,
 }
@@ -50,28 +66,35 @@ impl Compared {
         let ours: Vec<&Named> = first.0.iter().filter(counts).collect();
         let theirs: Vec<&Named> = second.0.iter().filter(counts).collect();
         let mut free = vec![true; theirs.len()];
-        let (mut both, mut only_first) = (0, 0);
+        let before = self.all;
         for one in &ours {
             let same = |(other, free): &(&&Named, &bool)| {
                 **free && other.label == one.label && iou(&one.box_xyxy_px, &other.box_xyxy_px) >= OVERLAP
             };
             let pair = theirs.iter().zip(&free).position(|(other, free)| same(&(other, free)));
-            match pair {
-                Some(at) => {
-                    free.get_mut(at).into_iter().for_each(|free| *free = false);
-                    let sure = theirs.get(at).is_some_and(|other| other.score >= SURE) || one.score >= SURE;
-                    both += u64::from(sure);
+            match pair.and_then(|at| Some((theirs.get(at)?, free.get_mut(at)?))) {
+                Some((other, free)) => {
+                    *free = false;
+                    if other.score >= SURE || one.score >= SURE {
+                        self.count(&one.label, |things| things.both += 1);
+                    }
                 }
-                None => only_first += u64::from(one.score >= SURE),
+                None if one.score >= SURE => self.count(&one.label, |things| things.only_first += 1),
+                None => {}
             }
         }
-        let alone = theirs.iter().zip(&free).filter(|(other, free)| **free && other.score >= SURE).count() as u64;
+        for (other, _) in theirs.iter().zip(&free).filter(|(other, free)| **free && other.score >= SURE) {
+            self.count(&other.label, |things| things.only_second += 1);
+        }
         self.pictures += 1;
-        (self.both, self.only_first, self.only_second) =
-            (self.both + both, self.only_first + only_first, self.only_second + alone);
         keep(&mut self.first, first.1);
         keep(&mut self.second, second.1);
-        only_first + alone > 0
+        (self.all.only_first, self.all.only_second) != (before.only_first, before.only_second)
+    }
+
+    fn count(&mut self, label: &str, one: impl Fn(&mut Things)) {
+        one(&mut self.all);
+        one(self.labels.entry(label.to_owned()).or_default());
     }
 
     /// How long a look of the second took on a picture of which nothing else can be said.
@@ -79,14 +102,15 @@ impl Compared {
         keep(&mut self.second, second);
     }
 
-    /// All things.
-    pub fn things(&self) -> u64 {
-        self.both + self.only_first + self.only_second
+    /// Looks of the second whose time is known.
+    pub fn looks(&self) -> usize {
+        self.second.len()
     }
 
-    /// Share of things that both have found; `None`: there are too few to tell.
+    /// Share of things that both have found, of the label with the least of it, since one that is blind to people may well agree
+    /// on cars; `None`: there are too few to tell.
     pub fn agreement(&self) -> Option<f32> {
-        (self.things() >= THINGS_LEAST).then(|| self.both as f32 / self.things() as f32)
+        self.labels.values().copied().chain([self.all]).filter_map(Things::agreement).reduce(f32::min)
     }
 
     /// How long a look of each takes, in the median of the newest.
@@ -108,9 +132,9 @@ impl Compared {
         }
         match (self.agreement(), limits.agreement) {
             (Some(found), Some(least)) if found < least => Err(format!(
-                "in {} pictures both find {} things, only the model in use {}, only this one {}: {found:.2} of them are \
-                 agreed on, expected at least {least:.2} (model.upkeep.agreement)",
-                self.pictures, self.both, self.only_first, self.only_second,
+                "in {} pictures both find {} things, only the model in use {}, only this one {}: {found:.2} of them, or of \
+                 those of one label, are agreed on, expected at least {least:.2} (model.upkeep.agreement)",
+                self.pictures, self.all.both, self.all.only_first, self.all.only_second,
             )),
             _ => Ok(()),
         }

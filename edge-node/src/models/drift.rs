@@ -39,6 +39,7 @@ pub struct Histograms {
     scores: [u64; BINS],
     heights: [u64; BINS],
     brightness: [u64; BINS],
+    counts: [u64; BINS],
 }
 
 /// How far two windows are apart; `None`: too little was seen to tell.
@@ -52,12 +53,19 @@ pub struct Psi {
     pub heights: Option<f64>,
     /// How bright pictures are.
     pub brightness: Option<f64>,
+    /// How many things are in a picture.
+    pub counts: Option<f64>,
 }
 
 impl Psi {
+    /// All of them.
+    pub const fn all(&self) -> [Option<f64>; 5] {
+        [self.classes, self.scores, self.heights, self.brightness, self.counts]
+    }
+
     /// The largest of them.
     pub fn most(&self) -> Option<f64> {
-        [self.classes, self.scores, self.heights, self.brightness].into_iter().flatten().reduce(f64::max)
+        self.all().into_iter().flatten().reduce(f64::max)
     }
 }
 
@@ -65,6 +73,8 @@ impl Histograms {
     fn add(&mut self, brightness: f32, things: &[Thing]) {
         self.looks += 1;
         count(&mut self.brightness, brightness);
+        // None, one, two and so on, nine and more.
+        count(&mut self.counts, (things.len() as f32 + 0.5) / BINS as f32);
         for thing in things {
             self.things += 1;
             if thing.class >= self.classes.len() && thing.class < 1024 {
@@ -85,6 +95,7 @@ impl Histograms {
             scores: things.then(|| psi(&self.scores, &now.scores)),
             heights: things.then(|| psi(&self.heights, &now.heights)),
             brightness: enough(self.looks, now.looks).then(|| psi(&self.brightness, &now.brightness)),
+            counts: enough(self.looks, now.looks).then(|| psi(&self.counts, &now.counts)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Pictures that the model was unsure of, or somebody says it was wrong about, kept for training under a quota.
 //!
-//! `hard/MODEL/` in the data folder is a folder in YOLO's format (`images/`, `labels/`, `names.yaml`), with what the model
+//! `hard/MODEL-HASH/` in the data folder is a folder in YOLO's format (`images/`, `labels/`, `names.yaml`), with what the model
 //! has found as labels to be corrected, and `about/` with why each was kept.
 
 use std::collections::HashMap;
@@ -98,13 +98,13 @@ impl Store {
         let Some(bytes) = jpeg(hard.picture, &[]).filter(|bytes| bytes.len() as u64 <= self.quota) else {
             return Ok(None);
         };
-        let folder = self.folder.join(plain(&model.name));
+        let folder = self.folder.join(format!("{}-{:.8}", plain(&model.name), model.sha256));
         for part in ["images", "labels", "about"] {
             durable::private_folder(&folder.join(part))?;
         }
         self.make_room(bytes.len() as u64)?;
         let names: String = model.classes.iter().enumerate().map(|(n, name)| format!("  {n}: {name}\n")).collect();
-        std::fs::write(folder.join("names.yaml"), format!("names:\n{names}"))?;
+        durable::write(&folder, "names.yaml", format!("names:\n{names}").as_bytes(), 0o600)?;
         let id = Uuid::now_v7().to_string();
         let about = serde_json::json!({
             "why": hard.why, "camera": hard.camera, "by": hard.by, "at": hard.at.to_string(),
@@ -116,6 +116,27 @@ impl Store {
         // Last: a picture that is there has its labels.
         durable::write(&folder.join("images"), &format!("{id}.jpg"), &bytes, 0o600)?;
         Ok(Some(id))
+    }
+
+    /// Removes what a power cut or a full disk has left: files half written, and what lies beside a picture that is not there.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn tidy(&self) -> std::io::Result<()> {
+        for model in std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|model| model.path()) {
+            for (part, end) in [("images", "jpg"), ("labels", "txt"), ("about", "json")] {
+                for path in durable::files(&model.join(part), "new").unwrap_or_default() {
+                    std::fs::remove_file(path)?;
+                }
+                for path in durable::files(&model.join(part), end).unwrap_or_default() {
+                    let picture = model.join("images").join(path.file_stem().unwrap_or_default()).with_extension("jpg");
+                    if !picture.exists() {
+                        std::fs::remove_file(path)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The newest pictures of all models, newest first.

@@ -2,6 +2,7 @@
 //! and keeps hard frames. Below everything that watches the site: what it has no time for is not looked at.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -79,7 +80,8 @@ struct Normal {
 #[derive(Default)]
 struct Camera {
     drift: Watch,
-    drifted: bool,
+    /// Which indices were above what is much when they could last be told.
+    drifted: [bool; 5],
     /// The picture on which something that is followed was not found.
     missed: Option<(Arc<Picture>, Vec<crate::detect::Detection>)>,
 }
@@ -100,13 +102,12 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         if let Err(error) = rustix::process::nice(NICE) {
             warn!(%error, "the thread of the models keeps its priority");
         }
-        let mut state = State {
-            cameras: Vec::new(),
-            number: self.current.number(),
-            turns: Turns::default(),
-            store: Store::new(&self.folder, u64::from(self.config.hard_mib) << 20),
-            kept: (0, 0),
-        };
+        let store = Store::new(&self.folder, u64::from(self.config.hard_mib) << 20);
+        if let Err(error) = store.tidy() {
+            warn!(%error, "what a power cut left of hard frames stays");
+        }
+        let mut state =
+            State { cameras: Vec::new(), number: self.current.number(), turns: Turns::default(), store, kept: (0, 0) };
         state.kept = state.store.size();
         state.cameras = self.begin(read_normal(&self.folder));
         let mut shown = clock::uptime();
@@ -117,7 +118,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             while let Ok(word) = self.words.try_recv() {
-                self.word(&mut state, word);
+                self.word(&mut state, word, &stopped);
                 shown = Uptime::default();
             }
             let now = clock::uptime();
@@ -125,7 +126,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
             if state.number != self.current.number() {
                 // What is normal for another model is not for this one.
                 state.number = self.current.number();
-                state.cameras = self.begin(Normal::default());
+                state.cameras = self.begin(read_normal(&self.folder));
                 shown = Uptime::default();
             }
             if now.since(shown) >= Duration::from_secs(1) {
@@ -225,9 +226,14 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
                 write_normal(&self.folder, &Normal { model: Some(self.pinned()), cameras });
             }
             Some(Window::Apart(psi)) => {
-                let much = psi.most().is_some_and(|most| most > MUCH);
+                let before = camera.drifted.contains(&true);
+                // What cannot be told any more is as it was: nothing found at all is no way back.
+                for (much, index) in camera.drifted.iter_mut().zip(psi.all()) {
+                    *much = index.map_or(*much, |index| index > MUCH);
+                }
+                let much = camera.drifted.contains(&true);
                 let name = self.cameras.get(looked.frame.camera).map(Name::to_string).unwrap_or_default();
-                if much != std::mem::replace(&mut camera.drifted, much) {
+                if much != before {
                     self.told(name, &psi, much);
                 }
             }
@@ -235,31 +241,38 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
     }
 
     fn told(&self, camera: String, psi: &Psi, drifted: bool) {
-        let Psi { classes, scores, heights, brightness } = *psi;
+        let Psi { classes, scores, heights, brightness, counts } = *psi;
         warn!(camera, drifted, ?psi, "what the camera shows is of another kind than it was, or again as it was");
         let model = self.pinned().name;
-        let (about, payload) =
-            (format!("camera/{camera}"), ModelDrifted { camera, model, drifted, classes, scores, heights, brightness });
+        let (about, payload) = (
+            format!("camera/{camera}"),
+            ModelDrifted { camera, model, drifted, classes, scores, heights, brightness, counts },
+        );
         let _ = self.journal.record(self.journal.event(about, Payload::ModelDrifted(payload)));
     }
 
-    fn word(&mut self, state: &mut State, word: Word) {
+    fn word(&mut self, state: &mut State, word: Word, stopped: &dyn Fn() -> bool) {
         match word {
             Word::Ask(Ask { want, by, answer }) => {
-                let now = clock::uptime();
-                let said = self.change.ask(&want, &by, &self.pictures(&state.store), now);
+                let (mut pictures, now) = (tried(&self.views, &state.store), clock::uptime());
+                let go_on = || !stopped() && !answer.is_closed();
+                // A model or a picture that makes the library panic is refused; it is no reason to end the node.
+                let said = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    self.change.ask(&want, &by, &mut pictures, &go_on, now)
+                }));
+                let said = said.unwrap_or_else(|_| Err("it breaks the library that runs it".into()));
                 // Whoever asked has gone.
                 let _ = answer.send(said);
             }
-            Word::Corrected { camera, missed, by, answer } => {
-                let view = self.views.borrow().get(camera).cloned().unwrap_or_default();
+            Word::Corrected { camera, picture, missed, by, answer } => {
                 let why = if missed { Why::Missed } else { Why::False };
-                let kept = match view.picture {
-                    None => Err("the camera has shown nothing yet".into()),
-                    Some(picture) => {
-                        let (mut model, _) = self.current.get();
-                        let found = model.detect(&picture, LIKELY).unwrap_or_default();
-                        self.keep(state, (camera, why, &by), &picture, &found)
+                let kept = match state.turns.take(camera, why, clock::uptime()) {
+                    false => Err("one was kept a moment ago".into()),
+                    true => {
+                        let looked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                            self.current.get().0.detect(&picture, LIKELY).unwrap_or_default()
+                        }));
+                        self.keep(state, (camera, why, &by), &picture, &looked.unwrap_or_default())
                     }
                 };
                 let _ = answer.send(kept.map(|id| json!({ "kept": id })));
@@ -267,20 +280,12 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         }
     }
 
-    /// What a candidate is tried on: kept pictures, and what the cameras show now.
-    fn pictures(&self, store: &Store) -> Vec<Picture> {
-        let views = self.views.borrow().clone();
-        let mut all: Vec<Picture> = views.iter().filter_map(|view| Some(view.picture.as_deref()?.clone())).collect();
-        all.extend(store.newest(TRIED).iter().filter_map(|path| picture::read(path).ok()));
-        all
-    }
-
     fn about(&self, state: &State, now: Uptime) -> Value {
         let mut about = self.change.about(now);
         let (pictures, bytes) = state.kept;
         let drift = self.cameras.iter().zip(&state.cameras).map(|(name, camera)| {
             json!({ "camera": name, "normal_known": camera.drift.normal.is_some(), "psi": camera.drift.psi,
-                    "drifted": camera.drifted })
+                    "drifted": camera.drifted.contains(&true) })
         });
         let drift: Value = drift.collect();
         if let Some(about) = about.as_object_mut() {
@@ -289,6 +294,17 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         }
         about
     }
+}
+
+/// What a candidate is tried on, one after the other: what the cameras show now, and kept pictures that can be read.
+fn tried(
+    views: &watch::Receiver<Vec<CameraView>>,
+    store: &Store,
+) -> impl Iterator<Item = Result<Picture, String>> + use<> {
+    let views = views.borrow().clone();
+    let shown = views.into_iter().filter_map(|view| Some(view.picture?.as_ref().clone()));
+    let kept = store.newest(TRIED).into_iter().filter_map(|path| picture::read(&path).ok());
+    shown.chain(kept).map(Ok)
 }
 
 /// Mean brightness of a picture, 0 to 1, of a few hundred of its pixels.

@@ -6,9 +6,11 @@ pub mod choice;
 pub mod compare;
 pub mod drift;
 pub mod hard;
+pub mod shadow;
 pub mod change;
 pub mod keeper;
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
 use change::Want;
+
+use crate::sensor::frame::Picture;
 
 /// Wishes that wait: a person has one at a time.
 const WORDS: usize = 4;
@@ -91,6 +95,8 @@ pub enum Word {
     Corrected {
         /// Index of the camera.
         camera: usize,
+        /// What it showed.
+        picture: Arc<Picture>,
         /// Whether something was not found; else something is not there.
         missed: bool,
         /// Who says so.
@@ -139,8 +145,14 @@ impl Models {
     ///
     /// # Errors
     /// [`Refusal`]; it is not kept.
-    pub async fn correct(&self, camera: usize, missed: bool, by: String) -> Result<Value, Refusal> {
-        self.say(|answer| Word::Corrected { camera, missed, by, answer }).await
+    pub async fn correct(
+        &self,
+        camera: usize,
+        picture: Arc<Picture>,
+        missed: bool,
+        by: String,
+    ) -> Result<Value, Refusal> {
+        self.say(|answer| Word::Corrected { camera, picture, missed, by, answer }).await
     }
 
     async fn say(&self, word: impl FnOnce(oneshot::Sender<Result<Value, String>>) -> Word) -> Result<Value, Refusal> {

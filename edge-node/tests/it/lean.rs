@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use edge_node::detect::Detection;
 use edge_node::detect::chain::{Votes, part};
+use edge_node::detect::head::{decode, decode_maps};
+use edge_node::detect::letterbox::Fit;
 use edge_node::detect::ops::{convolve, largest};
 use shared::units::Uptime;
 
-use crate::seeing::random;
+use crate::seeing::{outputs, random};
 
 /// Numbers from -1 to 1.
 fn values(seed: u32, count: usize) -> Vec<f32> {
@@ -59,21 +62,22 @@ fn a_second_look_is_told_once_it_is_sure_and_when_it_changes() {
     let at = |tenths: u64| Uptime(tenths * 100_000);
     let mut votes = Votes::default();
     assert_eq!(votes.due(Duration::from_millis(500), at(0)), Some(Uptime::default()));
-    assert_eq!(votes.step(vec![0.9, 0.1], at(0)), None, "one look is a doubt");
+    votes.tried(at(0));
+    assert_eq!(votes.step(vec![0.9, 0.1]), None, "one look is a doubt");
     assert_eq!(
         (votes.due(Duration::from_millis(500), at(4)), votes.due(Duration::from_millis(500), at(5))),
         (None, Some(at(0)))
     );
-    assert_eq!(votes.step(vec![0.9, 0.1], at(5)), None);
-    assert!(matches!(votes.step(vec![0.6, 0.4], at(10)), Some((0, score)) if (score - 0.8).abs() < 1e-6));
-    assert_eq!(votes.step(vec![0.9, 0.1], at(15)), None, "it is told once");
-    let told: Vec<_> = (4..9).map(|n| votes.step(vec![0.1, 0.9], at(n * 5))).collect();
+    assert_eq!(votes.step(vec![0.9, 0.1]), None);
+    assert!(matches!(votes.step(vec![0.6, 0.4]), Some((0, score)) if (score - 0.8).abs() < 1e-6));
+    assert_eq!(votes.step(vec![0.9, 0.1]), None, "it is told once");
+    let told: Vec<_> = (4..9).map(|_| votes.step(vec![0.1, 0.9])).collect();
     let changed: Vec<_> = told.iter().flatten().map(|(class, _)| *class).collect();
     assert_eq!(changed, [1], "and once more when it has changed: {told:?}");
     // Neither the one nor the other, and what gives other numbers than before.
     let mut torn = Votes::default();
-    assert!((0..9).all(|n| torn.step(vec![0.5, 0.5], at(n)).is_none()));
-    assert!(torn.step(Vec::new(), at(10)).is_none());
+    assert!((0..9).all(|_| torn.step(vec![0.5, 0.5]).is_none()));
+    assert!(torn.step(Vec::new()).is_none());
 }
 
 #[test]
@@ -84,4 +88,44 @@ fn a_crop_is_what_is_around_a_box_and_inside_the_picture() {
     for nothing in [[10.0, 10.0, 14.0, 20.0], [700.0, 0.0, 800.0, 100.0], [50.0, 50.0, 20.0, 90.0], [f32::NAN; 4]] {
         assert_eq!(part(&nothing, (640, 360)), None, "{nothing:?}");
     }
+}
+
+#[test]
+fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
+    let [(_, entry, output), ..] = outputs();
+    let (classes, cells) = (entry.classes.len(), output.len() / (5 + entry.classes.len()));
+    let logit = |value: f32| (value / (1.0 - value)).ln();
+    let mut maps = Vec::new();
+    let mut first = 0;
+    // Planes of boxes, objectness, classes of each grid, out of rows of one cell each.
+    for count in [8 * 4, 4 * 2, 2] {
+        let plane = |column: usize| (first..first + count).map(move |cell| (cell, column));
+        let value = |(cell, column): (usize, usize)| output[cell * (5 + classes) + column];
+        maps.push((0..4).flat_map(plane).map(value).collect::<Vec<f32>>());
+        maps.push(plane(4).map(value).map(logit).collect());
+        maps.push((5..5 + classes).flat_map(plane).map(value).map(logit).collect());
+        first += count;
+    }
+    assert_eq!(first, cells);
+    let fit = Fit { ratio: 0.5, left: 0.0, top: 4.0 };
+    for least in [0.0, 0.01, 0.35, 0.7, 1.0] {
+        let (rows, planes) = (decode(&entry, &output, fit, least), decode_maps(&entry, &maps, fit, least));
+        let sure = |found: &[Detection]| found.iter().filter(|d| d.score > 0.005).copied().collect::<Vec<_>>();
+        let (rows, planes) = (sure(&rows), sure(&planes));
+        assert_eq!(rows.len(), planes.len(), "{least}: {rows:?} {planes:?}");
+        for (row, plane) in rows.iter().zip(&planes) {
+            assert_eq!(row.class, plane.class);
+            assert!((row.score - plane.score).abs() < 1e-4, "{row:?} {plane:?}");
+            assert!(
+                row.box_xyxy_px.iter().zip(plane.box_xyxy_px).all(|(a, b)| (a - b).abs() < 1e-2),
+                "{row:?} {plane:?}"
+            );
+        }
+    }
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let broken: Vec<Vec<f32>> = maps.iter().map(|map| vec![bad; map.len()]).collect();
+        let found = decode_maps(&entry, &broken, fit, 0.3);
+        assert!(found.iter().all(|d| d.score.is_finite() && d.box_xyxy_px.iter().all(|v| v.is_finite())), "{bad}");
+    }
+    assert!(decode_maps(&entry, &[], fit, 0.3).is_empty() && decode_maps(&entry, &maps[1..4], fit, 0.3).is_empty());
 }

@@ -17,7 +17,7 @@ fn pinned(name: &str) -> Pinned {
 }
 
 fn choice(probation: Option<u32>) -> Choice {
-    Choice { configured: "a".into(), model: pinned("b"), before: Some(pinned("a")), probation }
+    Choice { configured: "a".into(), model: pinned("b"), before: Some(pinned("a")), probation, forced: false }
 }
 
 #[test]
@@ -72,8 +72,9 @@ fn compared(first: &[Named], second: &[Named], labels: &[&str]) -> (Compared, bo
 
 #[test]
 fn a_score_near_the_threshold_is_no_disagreement_and_one_that_is_sure_is() {
-    let counts =
-        |(compared, differ): (Compared, bool)| (compared.both, compared.only_first, compared.only_second, differ);
+    let counts = |(compared, differ): (Compared, bool)| {
+        (compared.all.both, compared.all.only_first, compared.all.only_second, differ)
+    };
     let sure = [named("person", 0.9, 0.0)];
     assert_eq!(counts(compared(&sure, &[named("person", 0.36, 1.0)], &[])), (1, 0, 0, false));
     assert_eq!(counts(compared(&[named("person", 0.36, 1.0)], &sure, &[])), (1, 0, 0, false));
@@ -177,7 +178,7 @@ fn hard_frames_are_a_folder_that_training_reads_and_stay_within_their_quota() {
     ];
     let hard = Hard { why: Why::Margin, camera: "gate", by: "", picture: &picture, found: &found, at: UtcMicros(0) };
     let one = Store::new(data.path(), 1 << 20).keep(&entry(), &hard).unwrap().unwrap();
-    let folder = data.path().join("hard/a____b");
+    let folder = data.path().join("hard/a____b-00");
     let bytes = std::fs::metadata(folder.join(format!("images/{one}.jpg"))).unwrap().len();
     assert_eq!(
         std::fs::read_to_string(folder.join(format!("labels/{one}.txt"))).unwrap(),
@@ -214,4 +215,34 @@ fn a_camera_keeps_one_picture_a_minute_for_each_reason() {
     let score = |score| [Detection { class: 0, score, box_xyxy_px: [0.0; 4] }];
     assert!(unsure(&score(0.32), 0.35) && unsure(&score(0.39), 0.35));
     assert!(!unsure(&score(0.41), 0.35) && !unsure(&score(0.29), 0.35) && !unsure(&[], 0.35));
+}
+
+#[test]
+fn one_that_agrees_on_cars_and_is_blind_to_people_does_not_agree() {
+    let of = |label: &str, count: u8| (0..count).map(|n| named(label, 0.9, f32::from(n) * 30.0)).collect::<Vec<_>>();
+    let mut compared = Compared::default();
+    compared.add(&[], (&[of("car", 90), of("person", 10)].concat(), MS), (&of("car", 90), MS));
+    assert_eq!(compared.agreement(), Some(0.0));
+    // Too few people to tell: then all things together are what there is.
+    let mut few = Compared::default();
+    few.add(&[], (&[of("car", 18), of("person", 2)].concat(), MS), (&of("car", 18), MS));
+    assert_eq!(few.agreement(), Some(0.9));
+}
+
+#[test]
+fn what_a_power_cut_left_of_a_hard_frame_is_removed() {
+    let data = tempfile::tempdir().unwrap();
+    let picture = Picture::rgb(32, 32, vec![90; 32 * 32 * 3]);
+    let hard = Hard { why: Why::Missed, camera: "gate", by: "ann", picture: &picture, found: &[], at: UtcMicros(0) };
+    let store = Store::new(data.path(), 1 << 20);
+    store.tidy().unwrap();
+    store.keep(&entry(), &hard).unwrap().unwrap();
+    let folder = data.path().join("hard/a____b-00");
+    for left in ["images/x.jpg.new", "labels/x.txt", "about/x.json", "about/y.json.new"] {
+        std::fs::write(folder.join(left), "left").unwrap();
+    }
+    store.tidy().unwrap();
+    for part in ["images", "labels", "about"] {
+        assert_eq!(std::fs::read_dir(folder.join(part)).unwrap().count(), 1, "{part}");
+    }
 }

@@ -93,7 +93,7 @@ fn space_to_depth_is_the_same_pixels_in_another_order() {
 }
 
 /// A car of 20 × 10 pixels at (30, 12) in the middle grid and a person of 6 × 12 at (51, 20) in the fine one.
-fn outputs() -> [(&'static str, Entry, Vec<f32>); 3] {
+pub fn outputs() -> [(&'static str, Entry, Vec<f32>); 3] {
     let things =
         [(1usize, 0.9, 0.8, [30.0f32, 12.0, 20.0, 10.0], 16.0f32), (0, 0.7, 0.9, [51.0, 20.0, 6.0, 12.0], 8.0)];
     let mut yolox = vec![0.0; CELLS * 7];

@@ -109,6 +109,7 @@ fn all() -> Vec<Payload> {
             scores: Some(0.5),
             heights: None,
             brightness: Some(0.0),
+            counts: Some(0.25),
         }),
         Payload::TrackClassified(TrackClassified {
             camera: "gate".into(),

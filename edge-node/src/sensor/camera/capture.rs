@@ -217,10 +217,14 @@ impl Capture {
             SILENCE,
             || self.stopped(),
             |told| match told {
-                Told::Shot(bytes, came) => match form.picture(bytes, &place) {
-                    Ok(picture) => put(picture, came),
-                    Err(error) => self.bad(&error),
-                },
+                Told::Shot(bytes, came) => {
+                    // Not beyond the camera's buffers, which must not be let go while a panic is under way.
+                    let made = std::panic::catch_unwind(|| form.picture(bytes, &place));
+                    match made.unwrap_or_else(|_| Err("it breaks the decoder".into())) {
+                        Ok(picture) => put(picture, came),
+                        Err(error) => self.bad(&error),
+                    }
+                }
                 Told::Broken => self.bad(&"the driver says that it is damaged"),
                 Told::Passed => {
                     self.metrics.frames_dropped.get_or_create(&of).inc();

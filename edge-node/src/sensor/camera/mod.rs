@@ -2,6 +2,7 @@
 
 pub mod offer;
 pub mod yuyv;
+pub mod tables;
 pub mod v4l2;
 pub mod h264;
 pub mod video;
@@ -138,8 +139,8 @@ impl CameraConfig {
         if !(64..=4096).contains(&self.live.width) {
             return Some(("live.width", format!("expected 64 to 4096, found {}", self.live.width)));
         }
-        if !(0.1..=60.0).contains(&self.live.fps) {
-            return Some(("live.fps", format!("expected 0.1 to 60, found {}", self.live.fps)));
+        if !(1.0..=60.0).contains(&self.live.fps) {
+            return Some(("live.fps", format!("expected 1 to 60, found {}", self.live.fps)));
         }
         if !(1..=100).contains(&self.share) {
             return Some(("share", format!("expected 1 to 100, found {}", self.share)));

@@ -22,7 +22,7 @@ use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC, Fraction};
 
 use super::offer::{CONTROLS, Coding, Offer, USUAL, V4l2Config, choose, step, within};
-use super::yuyv;
+use super::{tables, yuyv};
 use crate::clock;
 use crate::sensor::frame::Picture;
 use crate::sensor::picture;
@@ -83,6 +83,7 @@ pub fn play(
     while !stopped() {
         while shots.ready(Duration::ZERO).context("wait for the camera")? && !stopped() {
             shots.take().context("read the camera")?;
+            heard = clock::uptime();
             told(Told::Passed);
         }
         if !shots.ready(NAP).context("wait for the camera")? {
@@ -118,7 +119,7 @@ impl Form {
     pub fn picture(&self, bytes: &[u8], place: &str) -> Result<Picture, String> {
         let picture = match self.coding {
             Coding::Yuyv => yuyv::i420(bytes, self.width, self.height, self.stride)?,
-            Coding::Mjpeg => picture::decode(bytes, place).map_err(|error| error.to_string())?,
+            Coding::Mjpeg => picture::decode(&tables::complete(bytes), place).map_err(|error| error.to_string())?,
         };
         match (picture.width, picture.height) {
             size if size == (self.width, self.height) => Ok(picture),
@@ -155,12 +156,14 @@ impl Shots for Local {
 /// When it is not there, somebody else has it, or it gives not what is wanted.
 pub fn open(path: &Path, wanted: &V4l2Config) -> anyhow::Result<(Local, Form)> {
     let device = Device::with_path(path).with_context(|| format!("open {}", path.display()))?;
-    let offer = choose(&offers(&device, wanted), wanted).map_err(anyhow::Error::msg).context("open camera")?;
+    let offer = choose(&offers(&device, wanted), wanted).map_err(anyhow::Error::msg);
+    let offer = offer.with_context(|| format!("open {}", path.display()))?;
     let asked = Format::new(offer.width, offer.height, fourcc(offer.coding));
     let got = device.set_format(&asked).with_context(|| format!("set {offer}"))?;
     let same = (got.width, got.height, got.fourcc) == (asked.width, asked.height, asked.fourcc);
     ensure!(same, "set {offer}: the driver gives {} {}×{}", got.fourcc, got.width, got.height);
-    if let Some((over, under)) = offer.interval {
+    // A driver that does not say what it has may still take what is wanted.
+    if let Some((over, under)) = offer.interval.or(wanted.fps.map(|fps| (1, fps))) {
         let given = device.set_params(&Parameters::new(Fraction::new(over, under))).context("set the rate")?.interval;
         let rate = Offer { interval: Some((given.numerator, given.denominator)), ..offer };
         let slow = wanted.fps.is_some_and(|fps| rate.fps().is_none_or(|rate| rate < f64::from(fps) * 0.98));
@@ -187,7 +190,13 @@ pub fn open(path: &Path, wanted: &V4l2Config) -> anyhow::Result<(Local, Form)> {
     let handle = stream.handle();
     Ok((
         Local { stream, handle },
-        Form { coding: offer.coding, width: got.width, height: got.height, stride: got.stride },
+        Form {
+            coding: offer.coding,
+            width: got.width,
+            height: got.height,
+            // Some drivers leave it at nothing where rows have no padding.
+            stride: if got.stride == 0 { got.width * 2 } else { got.stride },
+        },
     ))
 }
 
