@@ -18,7 +18,7 @@ use crate::detect::Looked;
 use crate::detect::chain::ChainConfig;
 use crate::detect::current::Current;
 use crate::detect::diary::Diary;
-use crate::detect::finder::{Finder, counting};
+use crate::detect::finder::{ClassConfig, Finder, counting};
 use crate::detect::manifest::{Head, Manifest, ModelError};
 use crate::detect::model::Model;
 use crate::detect::ondemand::Asks;
@@ -278,13 +278,18 @@ fn upkeep(
 ) -> Keeper<impl Fn(&str) -> anyhow::Result<Model> + Send + use<>> {
     let watched = config.zones.iter().map(|zone| &zone.labels).chain(config.lines.iter().map(|line| &line.labels));
     let (site, from) = (config.clone(), model.clone());
-    let classes = model.classes.clone();
+    let heeded = config.zones.iter().filter(|zone| config.keep_out.iter().any(|rule| rule.zone == zone.name));
+    // What is only a little less sure than what counts is there all the same: scores are judged by the comparison.
+    let sizes = |class: &ClassConfig| ClassConfig { min_score: 0.0, ..*class };
+    let classes = model.classes.iter().map(|(label, class)| (label.clone(), sizes(class))).collect();
     let masks: Vec<Vec<Outline>> = config.cameras.iter().map(|camera| camera.masks.clone()).collect();
     let parts = Parts {
         config: model.upkeep.clone(),
         configured: model.name.clone(),
         folder: config.data.clone(),
         labels: watched.flatten().cloned().collect(),
+        heeded: heeded.flat_map(|zone| &zone.labels).cloned().collect(),
+        sure: model.classes.iter().map(|(label, class)| (label.clone(), class.min_score)).collect(),
         current: current.clone(),
         load: move |name: &str| load(&site, &from, name),
         sift: Box::new(move |model, camera, size, found| {

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::client::{Client, Node, text};
 use crate::detect::manifest::Manifest;
 use crate::detect::model::Model;
-use crate::models::shadow::{counts, trial};
+use crate::models::compare::Compared;
+use crate::models::shadow::{Trial, counts, trial};
 use crate::sensor::picture;
 
 /// Arguments.
@@ -150,14 +151,15 @@ fn compare(
     files.sort();
     anyhow::ensure!(!files.is_empty(), "{}: expected JPEG or PNG pictures, found none", folder.display());
     // One at a time: a box has other uses for its memory.
-    let mut pictures = files.iter().map(|path| picture::read(path).map_err(|error| error.to_string()));
-    let compared = trial(&mut ours, &mut theirs, &mut pictures, labels, &|| true).map_err(anyhow::Error::msg)?;
+    let mut pictures = files.iter().map(|path| Ok((None, picture::read(path).map_err(|error| error.to_string())?)));
+    let held = Trial { labels, sift: None, compared: Compared::default(), limit: None, go_on: &|| true };
+    let compared = trial(&mut ours, &mut theirs, &mut pictures, held).map_err(anyhow::Error::msg)?;
     let mut out = std::io::stdout().lock();
     if json {
         return Ok(writeln!(out, "{}", counts(&compared))?);
     }
     let (took, takes) = compared.medians();
-    let share = compared.agreement().map_or_else(|| "too few to tell".into(), |share| format!("{share:.2}"));
+    let share = compared.agreement(&[]).map_or_else(|| "too few to tell".into(), |share| format!("{share:.2}"));
     writeln!(out, "{} pictures; things of score 0.6 and more, the other's of 0.35 and more", compared.pictures)?;
     writeln!(
         out,

@@ -13,8 +13,7 @@ use tokio::sync::watch;
 
 use super::api::problem;
 use crate::detect::worker::CameraView;
-use crate::models::change::Want;
-use crate::models::{Models, Refusal};
+use crate::models::{Models, Refusal, Want};
 
 /// Longest name of a person, bytes.
 const NAME_MAX: usize = 128;

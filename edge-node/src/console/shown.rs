@@ -41,9 +41,11 @@ impl Shown {
             return Some(bytes);
         }
         let _making = match (self.making.try_lock(), before) {
-            (Err(TryLockError::WouldBlock), Some((.., bytes))) => return Some(bytes),
-            // There is none yet: whoever waits finds it made.
-            (Err(TryLockError::WouldBlock), None) => self.making.lock().unwrap_or_else(PoisonError::into_inner),
+            (Err(TryLockError::WouldBlock), Some((_, made, bytes))) if now.since(made) < 2 * apart => {
+                return Some(bytes);
+            }
+            // None, or an old one: whoever waits finds it made.
+            (Err(TryLockError::WouldBlock), _) => self.making.lock().unwrap_or_else(PoisonError::into_inner),
             (Err(TryLockError::Poisoned(making)), _) => making.into_inner(),
             (Ok(making), _) => making,
         };

@@ -5,7 +5,8 @@
 //! While it is on probation the model before it stays loaded and looks at a picture now and then: what fails, becomes slow
 //! or finds something else altogether is replaced by itself. Owns the choice, the probation and the shadow.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,43 +15,32 @@ use shared::event::{ModelChanged, ModelCompared, Payload};
 use shared::units::Uptime;
 use tracing::{info, warn};
 
-use super::UpkeepConfig;
 use super::choice::{Choice, Pinned};
 use super::compare::{Compared, Limits, median};
-use super::shadow::{Shadow, Sift, counts, trial};
+use super::shadow::{Shadow, Shown, Sift, Trial, counts, trial};
+use super::{UpkeepConfig, Want};
 use crate::detect::Looked;
 use crate::detect::current::Current;
 use crate::detect::model::Model;
 use crate::journal::Journal;
-use crate::sensor::frame::Picture;
 
 /// Pictures after which what a shadow has seen is written down, and counting begins anew.
 const SHADOW_PICTURES: u64 = 200;
 /// Looks whose median must be within the budget while a model is on probation.
 const LOOKS: usize = 30;
+/// A trial goes on with what it has seen by then: whoever asked waits.
+const TRIAL: Duration = Duration::from_secs(60);
+/// A probation ends after this time more, however little was seen.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Failures that end a probation: one can be the picture's.
 const FAILURES: u64 = 3;
-
-/// What somebody wants of the models.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Want {
-    /// Another is to be used; `force`: whatever it finds.
-    Use {
-        /// Name in the manifest.
-        name: String,
-        /// Disagreement is no reason to refuse it.
-        force: bool,
-    },
-    /// The one before is to be used again.
-    Rollback,
-    /// Another is to look at some pictures beside the one in use; `None`: no more.
-    Shadow(Option<String>),
-}
 
 struct Probation {
     until: Uptime,
     times: VecDeque<Duration>,
     forced: bool,
+    /// Whether it was written down that the node lives with it.
+    survived: bool,
 }
 
 /// The models of a running node.
@@ -59,6 +49,8 @@ pub struct Change<L> {
     configured: String,
     folder: PathBuf,
     labels: Vec<String>,
+    heeded: Vec<String>,
+    sure: HashMap<String, f32>,
     current: Current,
     load: L,
     journal: Journal,
@@ -79,6 +71,10 @@ pub struct Parts<L> {
     pub folder: PathBuf,
     /// Labels that zones and lines watch for; empty: all.
     pub labels: Vec<String>,
+    /// Labels that the interlock heeds.
+    pub heeded: Vec<String>,
+    /// Of some labels, the least score that counts.
+    pub sure: HashMap<String, f32>,
     /// The model in use.
     pub current: Current,
     /// Loads a model by name, if it knows what the site watches for.
@@ -98,12 +94,14 @@ fn ms(time: Duration) -> f32 {
 impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
     /// As it was before the node started.
     pub fn new(parts: Parts<L>, now: Uptime) -> Self {
-        let Parts { config, configured, folder, labels, current, load, sift, journal, choice } = parts;
+        let Parts { config, configured, folder, labels, heeded, sure, current, load, sift, journal, choice } = parts;
         let mut made = Self {
             config,
             configured,
             folder,
             labels,
+            heeded,
+            sure,
             current,
             load,
             journal,
@@ -115,16 +113,23 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         };
         if let Some(choice) = made.choice.clone().filter(|choice| choice.probation.is_some()) {
             // Without it the probation is of failures and times alone.
-            let before = choice.before.and_then(|before| made.pinned(&before).ok());
-            made.before = before.map(|model| Shadow::new(model, String::new()));
+            let before = choice.before.and_then(|before| {
+                // One that is not in use must not keep the node from its start.
+                std::panic::catch_unwind(AssertUnwindSafe(|| made.pinned(&before).ok())).ok().flatten()
+            });
+            made.before = before.map(|model| made.shadow_of(model, String::new()));
             made.begin_probation(choice.forced, now);
         }
         made
     }
 
+    fn shadow_of(&self, model: Model, by: String) -> Shadow {
+        Shadow::new(model, by, Compared::new(self.sure.clone()))
+    }
+
     fn begin_probation(&mut self, forced: bool, now: Uptime) {
         let until = now.plus(self.config.probation);
-        self.probation = Some(Probation { until, times: VecDeque::new(), forced });
+        self.probation = Some(Probation { until, times: VecDeque::new(), forced, survived: false });
     }
 
     /// Loads what was written down, if it is that still.
@@ -140,7 +145,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         &mut self,
         want: &Want,
         by: &str,
-        pictures: &mut dyn Iterator<Item = Result<Picture, String>>,
+        pictures: &mut dyn Iterator<Item = Shown>,
         go_on: &dyn Fn() -> bool,
         now: Uptime,
     ) -> Result<Value, String> {
@@ -151,7 +156,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
             Want::Shadow(Some(name)) => {
                 let model = self.other(name)?;
                 self.end_shadow();
-                self.shadow = Some(Shadow::new(model, by.to_owned()));
+                self.shadow = Some(self.shadow_of(model, by.to_owned()));
             }
         }
         Ok(self.about(now))
@@ -169,21 +174,30 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         &mut self,
         (name, force): (&str, bool),
         by: &str,
-        pictures: &mut dyn Iterator<Item = Result<Picture, String>>,
+        pictures: &mut dyn Iterator<Item = Shown>,
         go_on: &dyn Fn() -> bool,
         now: Uptime,
     ) -> Result<(), String> {
         let (mut ours, _) = self.current.get();
         if self.probation.is_some() {
             // Else the way back would lead to one that has proved nothing.
-            return Err(format!("model {} is on probation: roll it back, or wait", ours.entry().name));
+            return Err(format!("model {} is on probation: roll it back, or wait (a day at most)", ours.entry().name));
         }
         let mut candidate = self.other(name)?;
-        let tried = trial(&mut ours, &mut candidate, pictures, &self.labels, go_on);
+        let held = Trial {
+            labels: &self.labels,
+            sift: Some(&self.sift),
+            compared: Compared::new(self.sure.clone()),
+            limit: Some(TRIAL),
+            go_on,
+        };
+        // A model or a picture that makes the library panic is refused; it is no reason to end the node.
+        let tried = std::panic::catch_unwind(AssertUnwindSafe(|| trial(&mut ours, &mut candidate, pictures, held)));
+        let tried = tried.unwrap_or_else(|_| Err("it breaks the library that runs it".into()));
         let (compared, verdict) = match tried {
             Ok(compared) => {
                 let agreement = Some(self.config.agreement).filter(|_| !force);
-                let verdict = compared.verdict(Limits { budget: self.config.budget, agreement });
+                let verdict = compared.verdict(Limits { budget: self.config.budget, agreement, heeded: &self.heeded });
                 (compared, verdict)
             }
             Err(why) => (Compared::default(), Err(why)),
@@ -203,7 +217,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
         self.choice = Some(choice);
         let before = self.current.replace(candidate);
         self.told(&before, by, "use");
-        self.before = Some(Shadow::new(before, String::new()));
+        self.before = Some(self.shadow_of(before, String::new()));
         self.begin_probation(force, now);
         Ok(())
     }
@@ -254,12 +268,14 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
     /// Whether the probation is over, one way or the other.
     pub fn judge(&mut self, now: Uptime) {
         let Some(probation) = &self.probation else { return };
-        // What has seen nothing has proved nothing.
-        let seen = |before: &Shadow| probation.forced || before.compared.agreement().is_some();
-        let proved = probation.times.len() >= LOOKS && self.before.as_ref().is_none_or(seen);
+        let (looked, broken) = (probation.times.len() >= LOOKS, self.before.as_ref().is_some_and(Shadow::broken));
+        // What has seen nothing has proved nothing, up to a day: two models in memory are not for ever.
+        let seen = |before: &Shadow| probation.forced || before.compared.agreement(&self.heeded).is_some();
+        let proved = broken || self.before.as_ref().is_none_or(seen) || now >= probation.until.plus(DAY);
         let took = median(&probation.times);
         let apart = self.before.as_ref().map(|before| &before.compared).filter(|_| !probation.forced);
-        let apart = apart.and_then(|compared| compared.agreement()).filter(|share| *share < self.config.agreement);
+        let apart =
+            apart.and_then(|compared| compared.agreement(&self.heeded)).filter(|share| *share < self.config.agreement);
         let failures = self.current.failures();
         let why = if failures >= FAILURES {
             Some(format!("it has failed on {failures} pictures"))
@@ -269,26 +285,47 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
             apart.map(|share| format!("{share:.2} of what it and the model before find is agreed on"))
         };
         match why {
+            Some(why) if broken => {
+                warn!(why, "the model would be replaced, but the one before cannot be used");
+                self.pass();
+            }
             Some(why) => {
                 warn!(why, "the model is replaced by the one before");
                 if let Err(error) = self.roll_back("", &format!("automatic: {why}")) {
                     // There is no other: it goes on as well as it can.
                     warn!(error, "the model before cannot be used");
-                    self.probation = None;
+                    self.pass();
                 }
             }
-            None if proved && now >= probation.until => {
+            None if looked && proved && now >= probation.until => {
                 info!("the model has passed its probation");
-                self.probation = None;
-                self.before = None;
-                if let Some(choice) = &mut self.choice {
-                    choice.probation = None;
-                    if let Err(error) = choice.write(&self.folder) {
-                        warn!(%error, "the end of the probation is not written down");
-                    }
-                }
+                self.pass();
             }
+            None if looked && now >= probation.until && !probation.survived => self.survive(),
             None => {}
+        }
+    }
+
+    /// The probation is over: the model stays.
+    fn pass(&mut self) {
+        self.probation = None;
+        self.before = None;
+        self.count_starts(None);
+    }
+
+    /// It has seen too little to be judged, but the node lives with it: starts are counted anew.
+    fn survive(&mut self) {
+        if let Some(probation) = &mut self.probation {
+            probation.survived = true;
+        }
+        self.count_starts(Some(0));
+    }
+
+    fn count_starts(&mut self, starts: Option<u32>) {
+        let Some(choice) = &mut self.choice else { return };
+        choice.probation = starts;
+        if let Err(error) = choice.write(&self.folder) {
+            warn!(%error, "how far the probation is is not written down");
         }
     }
 
@@ -328,7 +365,8 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
     /// Writes down what the shadow has seen, and counts anew.
     fn note_shadow(&mut self, verdict: &str) {
         if let Some(shadow) = &mut self.shadow {
-            let compared = std::mem::take(&mut shadow.compared);
+            let again = shadow.compared.again();
+            let compared = std::mem::replace(&mut shadow.compared, again);
             let (name, by) = (shadow.model.entry().name.clone(), shadow.by.clone());
             self.note(&compared, &name, &by, verdict);
         }

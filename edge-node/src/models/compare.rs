@@ -45,20 +45,37 @@ pub struct Compared {
     /// Things of all labels.
     pub all: Things,
     labels: HashMap<String, Things>,
+    sure: HashMap<String, f32>,
     first: VecDeque<Duration>,
     second: VecDeque<Duration>,
 }
 
 /// What is asked of a model before it is used.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Limits<'a> {
     /// Longest time of a look, in the median.
     pub budget: Duration,
     /// Least share of things that both find; `None`: whatever they find.
     pub agreement: Option<f32>,
+    /// Labels that the interlock heeds: each is judged by itself, since one that is blind to people may well agree on cars.
+    pub heeded: &'a [String],
 }
 
 impl Compared {
+    /// Nothing yet. `sure`: of some labels, the score from which a thing counts at all, where that is above [`SURE`].
+    pub fn new(sure: HashMap<String, f32>) -> Self {
+        Self { sure, ..Self::default() }
+    }
+
+    /// Nothing yet, by the same scores.
+    pub fn again(&self) -> Self {
+        Self::new(self.sure.clone())
+    }
+
+    fn sure(&self, found: &Named) -> bool {
+        found.score >= self.sure.get(&found.label).copied().unwrap_or(SURE).max(SURE)
+    }
+
     /// One more picture: what each has found in it and how long it took. `labels`: what counts; empty: everything. Gives
     /// whether they differ.
     pub fn add(&mut self, labels: &[String], first: (&[Named], Duration), second: (&[Named], Duration)) -> bool {
@@ -68,23 +85,29 @@ impl Compared {
         let mut free = vec![true; theirs.len()];
         let before = self.all;
         for one in &ours {
-            let same = |(other, free): &(&&Named, &bool)| {
-                **free && other.label == one.label && iou(&one.box_xyxy_px, &other.box_xyxy_px) >= OVERLAP
+            let at = |same: bool| {
+                theirs.iter().zip(&free).position(|(other, free)| {
+                    *free && (other.label == one.label) == same && iou(&one.box_xyxy_px, &other.box_xyxy_px) >= OVERLAP
+                })
             };
-            let pair = theirs.iter().zip(&free).position(|(other, free)| same(&(other, free)));
-            match pair.and_then(|at| Some((theirs.get(at)?, free.get_mut(at)?))) {
-                Some((other, free)) => {
-                    *free = false;
-                    if other.score >= SURE || one.score >= SURE {
-                        self.count(&one.label, |things| things.both += 1);
-                    }
-                }
-                None if one.score >= SURE => self.count(&one.label, |things| things.only_first += 1),
-                None => {}
+            // The same thing by another name is one disagreement, not two.
+            let (found, same) = match at(true) {
+                Some(found) => (Some(found), true),
+                None => (at(false), false),
+            };
+            let pair = found.and_then(|at| Some((*theirs.get(at)?, free.get_mut(at)?)));
+            let sure = self.sure(one) || pair.as_ref().is_some_and(|(other, _)| same && self.sure(other));
+            if let Some((_, free)) = pair.filter(|_| same || sure) {
+                *free = false;
+            }
+            if sure {
+                self.count(&one.label, |things| if same { things.both += 1 } else { things.only_first += 1 });
             }
         }
-        for (other, _) in theirs.iter().zip(&free).filter(|(other, free)| **free && other.score >= SURE) {
-            self.count(&other.label, |things| things.only_second += 1);
+        for (other, _) in theirs.iter().zip(&free).filter(|(_, free)| **free) {
+            if self.sure(other) {
+                self.count(&other.label, |things| things.only_second += 1);
+            }
         }
         self.pictures += 1;
         keep(&mut self.first, first.1);
@@ -107,10 +130,11 @@ impl Compared {
         self.second.len()
     }
 
-    /// Share of things that both have found, of the label with the least of it, since one that is blind to people may well agree
-    /// on cars; `None`: there are too few to tell.
-    pub fn agreement(&self) -> Option<f32> {
-        self.labels.values().copied().chain([self.all]).filter_map(Things::agreement).reduce(f32::min)
+    /// Share of things that both have found, of all or of the heeded label with the least of it; `None`: there are too few to
+    /// tell.
+    pub fn agreement(&self, heeded: &[String]) -> Option<f32> {
+        let heeded = heeded.iter().filter_map(|label| self.labels.get(label)).copied();
+        heeded.chain([self.all]).filter_map(Things::agreement).reduce(f32::min)
     }
 
     /// How long a look of each takes, in the median of the newest.
@@ -122,7 +146,7 @@ impl Compared {
     ///
     /// # Errors
     /// A sentence with what was measured and what was expected.
-    pub fn verdict(&self, limits: Limits) -> Result<(), String> {
+    pub fn verdict(&self, limits: Limits<'_>) -> Result<(), String> {
         let (_, took) = self.medians();
         if took > limits.budget {
             let [took, budget] = [took, limits.budget].map(|time| time.as_secs_f64() * 1000.0);
@@ -130,7 +154,7 @@ impl Compared {
                 "it takes {took:.0} ms for a picture, expected at most {budget:.0} (model.upkeep.budget)"
             ));
         }
-        match (self.agreement(), limits.agreement) {
+        match (self.agreement(limits.heeded), limits.agreement) {
             (Some(found), Some(least)) if found < least => Err(format!(
                 "in {} pictures both find {} things, only the model in use {}, only this one {}: {found:.2} of them, or of \
                  those of one label, are agreed on, expected at least {least:.2} (model.upkeep.agreement)",

@@ -67,12 +67,13 @@ pub struct Turns(HashMap<(usize, Why), Uptime>);
 
 impl Turns {
     /// Whether it is time for another.
-    pub fn take(&mut self, camera: usize, why: Why, now: Uptime) -> bool {
-        let due = self.0.get(&(camera, why)).is_none_or(|last| now.since(*last) >= SELDOM);
-        if due {
-            self.0.insert((camera, why), now);
-        }
-        due
+    pub fn due(&self, camera: usize, why: Why, now: Uptime) -> bool {
+        self.0.get(&(camera, why)).is_none_or(|last| now.since(*last) >= SELDOM)
+    }
+
+    /// One is kept.
+    pub fn took(&mut self, camera: usize, why: Why, now: Uptime) {
+        self.0.insert((camera, why), now);
     }
 }
 

@@ -20,6 +20,7 @@ use super::change::Change;
 use super::choice::Pinned;
 use super::drift::{Histograms, MUCH, Psi, Thing, Watch, Window};
 use super::hard::{Hard, Store, Turns, Why, unsure};
+use super::shadow::Shown;
 use super::{Ask, UpkeepConfig, Word};
 use crate::clock;
 use crate::detect::Looked;
@@ -165,7 +166,8 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
             wanted.extend(hard.then(here).map(|(picture, found)| (why, picture, found)));
         }
         for (why, picture, found) in wanted {
-            if state.turns.take(looked.frame.camera, why, now) {
+            if state.turns.due(looked.frame.camera, why, now) {
+                state.turns.took(looked.frame.camera, why, now);
                 // Counted there.
                 let _ = self.keep(state, (looked.frame.camera, why, ""), &picture, &found);
             }
@@ -266,7 +268,8 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
             }
             Word::Corrected { camera, picture, missed, by, answer } => {
                 let why = if missed { Why::Missed } else { Why::False };
-                let kept = match state.turns.take(camera, why, clock::uptime()) {
+                let now = clock::uptime();
+                let kept = match state.turns.due(camera, why, now) {
                     false => Err("one was kept a moment ago".into()),
                     true => {
                         let looked = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -275,6 +278,9 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
                         self.keep(state, (camera, why, &by), &picture, &looked.unwrap_or_default())
                     }
                 };
+                if kept.is_ok() {
+                    state.turns.took(camera, why, now);
+                }
                 let _ = answer.send(kept.map(|id| json!({ "kept": id })));
             }
         }
@@ -297,13 +303,11 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
 }
 
 /// What a candidate is tried on, one after the other: what the cameras show now, and kept pictures that can be read.
-fn tried(
-    views: &watch::Receiver<Vec<CameraView>>,
-    store: &Store,
-) -> impl Iterator<Item = Result<Picture, String>> + use<> {
+fn tried(views: &watch::Receiver<Vec<CameraView>>, store: &Store) -> impl Iterator<Item = Shown> + use<> {
     let views = views.borrow().clone();
-    let shown = views.into_iter().filter_map(|view| Some(view.picture?.as_ref().clone()));
-    let kept = store.newest(TRIED).into_iter().filter_map(|path| picture::read(&path).ok());
+    let shown = views.into_iter().enumerate();
+    let shown = shown.filter_map(|(camera, view)| Some((Some(camera), view.picture?.as_ref().clone())));
+    let kept = store.newest(TRIED).into_iter().filter_map(|path| Some((None, picture::read(&path).ok()?)));
     shown.chain(kept).map(Ok)
 }
 

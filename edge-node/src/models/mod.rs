@@ -18,8 +18,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-use change::Want;
-
 use crate::sensor::frame::Picture;
 
 /// Wishes that wait: a person has one at a time.
@@ -76,6 +74,22 @@ impl UpkeepConfig {
         }
         (self.hard_mib > 1 << 20).then(|| ("hard_mib", "expected at most 1048576 (1 TiB)".into()))
     }
+}
+
+/// What somebody wants of the models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// Another is to be used; `force`: whatever it finds.
+    Use {
+        /// Name in the manifest.
+        name: String,
+        /// Disagreement is no reason to refuse it.
+        force: bool,
+    },
+    /// The one before is to be used again.
+    Rollback,
+    /// Another is to look at some pictures beside the one in use; `None`: no more.
+    Shadow(Option<String>),
 }
 
 /// Somebody wants something of the models.

@@ -6,7 +6,7 @@ use edge_node::detect::Detection;
 use edge_node::detect::manifest::{Entry, Manifest};
 use edge_node::detect::model::Named;
 use edge_node::models::choice::{Choice, Pinned};
-use edge_node::models::compare::{Compared, Limits};
+use edge_node::models::compare::{Compared, Limits, Things};
 use edge_node::models::drift::{MUCH, Thing, Watch, Window, psi};
 use edge_node::models::hard::{Hard, Store, Turns, Why, unsure};
 use edge_node::sensor::frame::Picture;
@@ -79,7 +79,8 @@ fn a_score_near_the_threshold_is_no_disagreement_and_one_that_is_sure_is() {
     assert_eq!(counts(compared(&sure, &[named("person", 0.36, 1.0)], &[])), (1, 0, 0, false));
     assert_eq!(counts(compared(&[named("person", 0.36, 1.0)], &sure, &[])), (1, 0, 0, false));
     assert_eq!(counts(compared(&sure, &[named("person", 0.34, 1.0)], &[])), (0, 1, 0, true));
-    assert_eq!(counts(compared(&sure, &[named("car", 0.9, 0.0)], &[])), (0, 1, 1, true));
+    // The same thing by another name.
+    assert_eq!(counts(compared(&sure, &[named("car", 0.9, 0.0)], &[])), (0, 1, 0, true));
     assert_eq!(counts(compared(&sure, &[named("person", 0.9, 30.0)], &[])), (0, 1, 1, true));
     // What nobody is sure of is nothing, and what nobody watches for counts for nothing.
     assert_eq!(counts(compared(&[named("person", 0.5, 0.0)], &[], &[])), (0, 0, 0, false));
@@ -91,7 +92,7 @@ fn a_score_near_the_threshold_is_no_disagreement_and_one_that_is_sure_is() {
 
 #[test]
 fn a_candidate_is_refused_for_its_time_or_for_what_it_finds() {
-    let limits = Limits { budget: 30 * MS, agreement: Some(0.3) };
+    let limits = Limits { budget: 30 * MS, agreement: Some(0.3), heeded: &[] };
     let many: Vec<Named> = (0..10u8).map(|n| named("person", 0.9, f32::from(n) * 30.0)).collect();
     let with = |second: &[Named], took: Duration| {
         let mut compared = Compared::default();
@@ -108,7 +109,7 @@ fn a_candidate_is_refused_for_its_time_or_for_what_it_finds() {
     // Nine things say nothing.
     let mut few = Compared::default();
     few.add(&[], (&many[..9], MS), (&[], MS));
-    assert_eq!((few.agreement(), few.verdict(limits)), (None, Ok(())));
+    assert_eq!((few.agreement(&[]), few.verdict(limits)), (None, Ok(())));
 }
 
 #[test]
@@ -208,10 +209,10 @@ fn hard_frames_are_a_folder_that_training_reads_and_stay_within_their_quota() {
 fn a_camera_keeps_one_picture_a_minute_for_each_reason() {
     let mut turns = Turns::default();
     let at = |seconds: u64| Uptime(seconds * 1_000_000);
-    assert!(
-        turns.take(0, Why::Margin, at(5)) && !turns.take(0, Why::Margin, at(64)) && turns.take(0, Why::Margin, at(65))
-    );
-    assert!(turns.take(1, Why::Margin, at(6)) && turns.take(0, Why::Flicker, at(6)));
+    assert!(turns.due(0, Why::Margin, at(5)));
+    turns.took(0, Why::Margin, at(5));
+    assert!(!turns.due(0, Why::Margin, at(64)) && turns.due(0, Why::Margin, at(65)));
+    assert!(turns.due(1, Why::Margin, at(6)) && turns.due(0, Why::Flicker, at(6)));
     let score = |score| [Detection { class: 0, score, box_xyxy_px: [0.0; 4] }];
     assert!(unsure(&score(0.32), 0.35) && unsure(&score(0.39), 0.35));
     assert!(!unsure(&score(0.41), 0.35) && !unsure(&score(0.29), 0.35) && !unsure(&[], 0.35));
@@ -220,13 +221,14 @@ fn a_camera_keeps_one_picture_a_minute_for_each_reason() {
 #[test]
 fn one_that_agrees_on_cars_and_is_blind_to_people_does_not_agree() {
     let of = |label: &str, count: u8| (0..count).map(|n| named(label, 0.9, f32::from(n) * 30.0)).collect::<Vec<_>>();
+    let heeded = ["person".to_owned()];
     let mut compared = Compared::default();
     compared.add(&[], (&[of("car", 90), of("person", 10)].concat(), MS), (&of("car", 90), MS));
-    assert_eq!(compared.agreement(), Some(0.0));
+    assert_eq!((compared.agreement(&heeded), compared.agreement(&[])), (Some(0.0), Some(0.9)));
     // Too few people to tell: then all things together are what there is.
     let mut few = Compared::default();
     few.add(&[], (&[of("car", 18), of("person", 2)].concat(), MS), (&of("car", 18), MS));
-    assert_eq!(few.agreement(), Some(0.9));
+    assert_eq!(few.agreement(&heeded), Some(0.9));
 }
 
 #[test]
@@ -245,4 +247,14 @@ fn what_a_power_cut_left_of_a_hard_frame_is_removed() {
     for part in ["images", "labels", "about"] {
         assert_eq!(std::fs::read_dir(folder.join(part)).unwrap().count(), 1, "{part}");
     }
+}
+
+#[test]
+fn what_counts_only_from_a_higher_score_counts_so_for_both() {
+    let mut compared = Compared::new([("person".to_owned(), 0.8)].into());
+    // Below it neither counts, above it the other may be a little less sure.
+    compared.add(&[], (&[], MS), (&[named("person", 0.75, 0.0)], MS));
+    assert_eq!(compared.all, Things::default());
+    compared.add(&[], (&[named("person", 0.82, 0.0)], MS), (&[named("person", 0.5, 0.0)], MS));
+    assert_eq!(compared.all, Things { both: 1, only_first: 0, only_second: 0 });
 }

@@ -162,12 +162,21 @@ pub fn open(path: &Path, wanted: &V4l2Config) -> anyhow::Result<(Local, Form)> {
     let got = device.set_format(&asked).with_context(|| format!("set {offer}"))?;
     let same = (got.width, got.height, got.fourcc) == (asked.width, asked.height, asked.fourcc);
     ensure!(same, "set {offer}: the driver gives {} {}×{}", got.fourcc, got.width, got.height);
-    // A driver that does not say what it has may still take what is wanted.
+    // A driver that does not say what it has may still take what is wanted, or not know of rates at all.
     if let Some((over, under)) = offer.interval.or(wanted.fps.map(|fps| (1, fps))) {
-        let given = device.set_params(&Parameters::new(Fraction::new(over, under))).context("set the rate")?.interval;
-        let rate = Offer { interval: Some((given.numerator, given.denominator)), ..offer };
-        let slow = wanted.fps.is_some_and(|fps| rate.fps().is_none_or(|rate| rate < f64::from(fps) * 0.98));
-        ensure!(!slow, "set {offer}: the driver gives {rate}");
+        let given = device.set_params(&Parameters::new(Fraction::new(over, under)));
+        let given = given.map(|given| (given.interval.numerator, given.interval.denominator));
+        let rate = match (given, offer.interval) {
+            (Err(error), Some(_)) => return Err(error).context("set the rate"),
+            (Err(_), None) => None,
+            (Ok(interval), _) => Offer { interval: Some(interval), ..offer }.fps().filter(|rate| *rate > 0.0),
+        };
+        let slow = |fps: u32| rate.map_or(offer.interval.is_some(), |rate| rate < f64::from(fps) * 0.98);
+        ensure!(
+            !wanted.fps.is_some_and(slow),
+            "set {offer}: the driver gives {} pictures a second",
+            rate.unwrap_or(0.0)
+        );
     }
     for (name, id) in CONTROLS {
         let Some(value) = wanted.controls.get(name).copied() else { continue };
