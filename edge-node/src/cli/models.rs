@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Node, text};
 use crate::detect::manifest::Manifest;
 use crate::detect::model::Model;
-use crate::models::compare::Compared;
+use crate::models::compare::{Compared, ms};
 use crate::models::shadow::{Trial, counts, trial};
 use crate::sensor::picture;
 
@@ -168,7 +168,7 @@ fn compare(
     )?;
     writeln!(out, "agreement\t{share}")?;
     for (name, time) in [(first, took), (second, takes)] {
-        writeln!(out, "{name}\t{:.1} ms a picture, median", time.as_secs_f64() * 1000.0)?;
+        writeln!(out, "{name}\t{:.1} ms a picture, median", ms(time))?;
     }
     Ok(())
 }

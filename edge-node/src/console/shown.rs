@@ -7,14 +7,11 @@ use std::time::Duration;
 use axum::body::Bytes;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use jpeg_encoder::{ColorType, Encoder};
 use shared::units::Uptime;
 
+use crate::footage::snapshot::jpeg;
 use crate::sensor::camera::LiveConfig;
 use crate::sensor::frame::Picture;
-
-/// Of 100: enough to see who it is.
-const QUALITY: u8 = 80;
 
 /// The newest picture of a camera that was shown.
 #[derive(Debug)]
@@ -60,22 +57,15 @@ impl Shown {
 
 /// A JPEG, so wide at most.
 fn encode(picture: &Picture, most: u32) -> Option<Vec<u8>> {
-    let width = picture.width.min(most);
-    let height = u32::try_from(u64::from(picture.height) * u64::from(width) / u64::from(picture.width.max(1))).ok()?;
-    let rgb = picture.to_rgb();
-    let mut jpeg = Vec::new();
-    let mut write = |rgb: &[u8]| {
-        let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height.max(1)).ok()?);
-        Encoder::new(&mut jpeg, QUALITY).encode(rgb, width, height, ColorType::Rgb).ok()
-    };
-    if width == picture.width {
-        write(&rgb)?;
-    } else {
-        let source = ImageRef::new(picture.width, picture.height, &rgb, PixelType::U8x3).ok()?;
-        let mut inner = Image::new(width, height.max(1), PixelType::U8x3);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new().resize(&source, &mut inner, &options).ok()?;
-        write(inner.buffer())?;
+    if picture.width <= most {
+        return jpeg(picture, &[]);
     }
-    Some(jpeg)
+    let height = u64::from(picture.height) * u64::from(most) / u64::from(picture.width);
+    let height = u32::try_from(height).ok()?.max(1);
+    let rgb = picture.to_rgb();
+    let source = ImageRef::new(picture.width, picture.height, &rgb, PixelType::U8x3).ok()?;
+    let mut inner = Image::new(most, height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(&source, &mut inner, &options).ok()?;
+    jpeg(&Picture::rgb(most, height, inner.into_vec()), &[])
 }

@@ -31,7 +31,7 @@ pub fn decode(entry: &Entry, output: &[f32], fit: Fit, min_score: f32) -> Vec<De
 
 /// Reads the outputs of a head as YOLOX's before their sigmoids: of each grid planes of boxes, objectness and classes. What is
 /// not likely enough by its objectness alone, most of it, costs one comparison.
-pub fn decode_maps(entry: &Entry, maps: &[Vec<f32>], fit: Fit, min_score: f32) -> Vec<Detection> {
+pub fn decode_maps(entry: &Entry, maps: &[&[f32]], fit: Fit, min_score: f32) -> Vec<Detection> {
     // Of a value before its sigmoid: log odds.
     let least = (min_score.max(0.0) / (1.0 - min_score).max(f32::EPSILON)).ln();
     let sigmoid = |value: f32| 1.0 / (1.0 + (-value).exp());

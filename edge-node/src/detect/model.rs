@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tract_onnx::prelude::{
-    DatumExt, Framework, InferenceModelExt, IntoRunnable, RunnableModel, Tensor, TypedFact, TypedOp, onnx, tvec,
+    DatumExt, Framework, InferenceModelExt, IntoRunnable, RunnableModel, TValue, Tensor, TypedFact, TypedOp, onnx, tvec,
 };
 
 use tract_onnx::tract_hir::infer::Factoid;
@@ -44,7 +44,7 @@ pub struct Named {
 
 /// A model ready to run.
 pub struct Model {
-    entry: Entry,
+    entry: Arc<Entry>,
     /// What the plan takes: the entry's, but that slices in the network may be left to the preprocessor.
     input: Input,
     /// Whether the plan gives heads before their sigmoids.
@@ -96,7 +96,7 @@ impl Model {
         let plan = model.into_runnable().map_err(|e| run(&e))?;
         let layout = if blocks { Layout::SpaceToDepth } else { entry.input.layout };
         let input = Input { layout, ..entry.input };
-        let mut model = Self { entry, input, raw, plan, preprocessor: Preprocessor::default() };
+        let mut model = Self { entry: Arc::new(entry), input, raw, plan, preprocessor: Preprocessor::default() };
         let grey = Picture::rgb(64, 64, vec![114; 64 * 64 * 3]);
         match model.entry.head {
             Head::Classes => _ = model.classify(&grey)?,
@@ -144,8 +144,9 @@ impl Model {
         let begun = clock::uptime();
         let (tensor, fit) = self.preprocess(picture)?;
         let prepared = clock::uptime();
-        let values = self.run(tensor)?;
+        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
         let inferred = clock::uptime();
+        let values = self.values(&outputs)?;
         let found = match (self.raw, values.as_slice()) {
             (false, [values]) => head::decode(&self.entry, values, fit, score),
             (true, maps) => head::decode_maps(&self.entry, maps, fit, score),
@@ -165,23 +166,22 @@ impl Model {
     /// As [`Model::detect`], and where it gives what is no number.
     pub fn classify(&mut self, picture: &Picture) -> Result<Vec<f32>, ModelError> {
         let (tensor, _) = self.preprocess(picture)?;
-        let values = self.run(tensor)?.into_iter().next().unwrap_or_default();
+        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
+        let values = self.values(&outputs)?.first().copied().unwrap_or_default();
         let likely = |value: &f32| (-1e-3..=1.001).contains(value);
         let good = values.len() == self.entry.classes.len() && values.iter().all(likely);
         if good {
-            Ok(values)
+            Ok(values.to_vec())
         } else {
             Err(self.failed(&format!("expected a probability of each class, found {values:?}")))
         }
     }
 
-    /// Runs the plan: the values of each output.
-    fn run(&self, tensor: Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
-        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
+    /// The values of each output.
+    fn values<'a>(&self, outputs: &'a [TValue]) -> Result<Vec<&'a [f32]>, ModelError> {
         let values = outputs.iter().map(|output| {
             let plain = output.try_as_plain_ram().map_err(|e| self.failed(&e))?;
-            let values: &[f32] = plain.as_slice().map_err(|e| self.failed(&e))?;
-            Ok(values.to_vec())
+            plain.as_slice::<f32>().map_err(|e| self.failed(&e))
         });
         values.collect()
     }

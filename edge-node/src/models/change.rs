@@ -16,7 +16,7 @@ use shared::units::Uptime;
 use tracing::{info, warn};
 
 use super::choice::{Choice, Pinned};
-use super::compare::{Compared, Limits, median};
+use super::compare::{Compared, Limits, median, ms};
 use super::shadow::{Shadow, Shown, Sift, Trial, counts, trial};
 use super::{UpkeepConfig, Want};
 use crate::detect::Looked;
@@ -85,10 +85,6 @@ pub struct Parts<L> {
     pub journal: Journal,
     /// What was chosen before the node started.
     pub choice: Option<Choice>,
-}
-
-fn ms(time: Duration) -> f32 {
-    time.as_secs_f32() * 1000.0
 }
 
 impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
@@ -252,7 +248,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
                 probation.times.pop_front();
             }
         }
-        if !looked.whole {
+        if !looked.whole || (self.before.is_none() && self.shadow.is_none()) {
             return false;
         }
         let ours = self.current.get().0.named(&looked.found);

@@ -149,7 +149,7 @@ impl Compared {
     pub fn verdict(&self, limits: Limits<'_>) -> Result<(), String> {
         let (_, took) = self.medians();
         if took > limits.budget {
-            let [took, budget] = [took, limits.budget].map(|time| time.as_secs_f64() * 1000.0);
+            let [took, budget] = [took, limits.budget].map(ms);
             return Err(format!(
                 "it takes {took:.0} ms for a picture, expected at most {budget:.0} (model.upkeep.budget)"
             ));
@@ -170,6 +170,11 @@ fn keep(times: &mut VecDeque<Duration>, time: Duration) {
     if times.len() > TIMES {
         times.pop_front();
     }
+}
+
+/// Milliseconds.
+pub fn ms(time: Duration) -> f32 {
+    time.as_secs_f32() * 1000.0
 }
 
 /// The middle one; nothing of none.

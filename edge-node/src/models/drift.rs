@@ -62,11 +62,6 @@ impl Psi {
     pub const fn all(&self) -> [Option<f64>; 5] {
         [self.classes, self.scores, self.heights, self.brightness, self.counts]
     }
-
-    /// The largest of them.
-    pub fn most(&self) -> Option<f64> {
-        self.all().into_iter().flatten().reduce(f64::max)
-    }
 }
 
 impl Histograms {

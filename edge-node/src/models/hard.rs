@@ -104,8 +104,12 @@ impl Store {
             durable::private_folder(&folder.join(part))?;
         }
         self.make_room(bytes.len() as u64)?;
-        let names: String = model.classes.iter().enumerate().map(|(n, name)| format!("  {n}: {name}\n")).collect();
-        durable::write(&folder, "names.yaml", format!("names:\n{names}").as_bytes(), 0o600)?;
+        // The folder is of one file of weights: its classes do not change.
+        if !folder.join("names.yaml").exists() {
+            let names = model.classes.iter().enumerate().map(|(n, name)| format!("  {n}: {name}\n"));
+            let text = format!("names:\n{}", names.collect::<String>());
+            durable::write(&folder, "names.yaml", text.as_bytes(), 0o600)?;
+        }
         let id = Uuid::now_v7().to_string();
         let about = serde_json::json!({
             "why": hard.why, "camera": hard.camera, "by": hard.by, "at": hard.at.to_string(),

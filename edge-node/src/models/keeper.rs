@@ -23,11 +23,11 @@ use super::hard::{Hard, Store, Turns, Why, unsure};
 use super::shadow::Shown;
 use super::{Ask, UpkeepConfig, Word};
 use crate::clock;
-use crate::detect::Looked;
 use crate::detect::current::Current;
 use crate::detect::model::Model;
 use crate::detect::worker::CameraView;
 use crate::detect::zone::LIKELY;
+use crate::detect::{Detection, Looked};
 use crate::durable;
 use crate::health::{Metrics, Of};
 use crate::journal::Journal;
@@ -84,7 +84,7 @@ struct Camera {
     /// Which indices were above what is much when they could last be told.
     drifted: [bool; 5],
     /// The picture on which something that is followed was not found.
-    missed: Option<(Arc<Picture>, Vec<crate::detect::Detection>)>,
+    missed: Option<(Arc<Picture>, Vec<Detection>)>,
 }
 
 /// What it knows of the cameras and of the model.
@@ -159,7 +159,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         let Some(camera) = state.cameras.get_mut(looked.frame.camera) else { return };
         let flickered = if looked.back { camera.missed.take() } else { None };
         camera.missed = looked.missed.then(|| (looked.frame.picture.clone(), looked.found.clone()));
-        let mut wanted: Vec<(Why, Arc<Picture>, Vec<crate::detect::Detection>)> = Vec::new();
+        let mut wanted: Vec<(Why, Arc<Picture>, Vec<Detection>)> = Vec::new();
         wanted.extend(flickered.map(|(picture, found)| (Why::Flicker, picture, found)));
         let here = || (looked.frame.picture.clone(), looked.found.clone());
         for (why, hard) in [(Why::Disagree, differ), (Why::Margin, unsure(&looked.found, LIKELY))] {
@@ -180,7 +180,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         state: &mut State,
         (camera, why, by): (usize, Why, &str),
         picture: &Picture,
-        found: &[crate::detect::Detection],
+        found: &[Detection],
     ) -> Result<String, String> {
         if self.config.hard_mib == 0 {
             return Err("no room is given to hard frames (model.upkeep.hard_mib)".into());
@@ -214,7 +214,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         }
         let picture = &looked.frame.picture;
         let high = (picture.height as f32).max(1.0);
-        let thing = |d: &crate::detect::Detection| Thing {
+        let thing = |d: &Detection| Thing {
             class: d.class,
             score: d.score,
             height: (d.box_xyxy_px[3] - d.box_xyxy_px[1]) / high,

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use shared::units::Uptime;
 use tracing::warn;
 
-use super::compare::Compared;
+use super::compare::{Compared, ms};
 use crate::clock;
-use crate::detect::Looked;
 use crate::detect::manifest::ModelError;
 use crate::detect::model::{Model, Named};
 use crate::detect::zone::LIKELY;
+use crate::detect::{Detection, Looked};
 use crate::sensor::frame::Picture;
 
 /// It looks at one picture in this time, of each camera in turn.
@@ -24,8 +24,7 @@ const TIMED: usize = 5;
 const FAILURES: u32 = 3;
 
 /// What of a model's detections counts for a camera, by its masks and the classes' sizes: camera, size of the picture.
-pub type Sift =
-    Box<dyn Fn(&Model, usize, (u32, u32), Vec<crate::detect::Detection>) -> Vec<crate::detect::Detection> + Send>;
+pub type Sift = Box<dyn Fn(&Model, usize, (u32, u32), Vec<Detection>) -> Vec<Detection> + Send>;
 
 /// One that looks on.
 pub struct Shadow {
@@ -149,7 +148,6 @@ pub fn trial(
 /// What of a comparison is shown.
 pub fn counts(compared: &Compared) -> Value {
     let (ours, theirs) = compared.medians();
-    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     json!({
         "pictures": compared.pictures, "both": compared.all.both, "only_first": compared.all.only_first,
         "only_second": compared.all.only_second, "agreement": compared.agreement(&[]),

@@ -90,6 +90,10 @@ fn a_crop_is_what_is_around_a_box_and_inside_the_picture() {
     }
 }
 
+fn slices(maps: &[Vec<f32>]) -> Vec<&[f32]> {
+    maps.iter().map(Vec::as_slice).collect()
+}
+
 #[test]
 fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
     let [(_, entry, output), ..] = outputs();
@@ -109,7 +113,7 @@ fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
     assert_eq!(first, cells);
     let fit = Fit { ratio: 0.5, left: 0.0, top: 4.0 };
     for least in [0.0, 0.01, 0.35, 0.7, 1.0] {
-        let (rows, planes) = (decode(&entry, &output, fit, least), decode_maps(&entry, &maps, fit, least));
+        let (rows, planes) = (decode(&entry, &output, fit, least), decode_maps(&entry, &slices(&maps), fit, least));
         let sure = |found: &[Detection]| found.iter().filter(|d| d.score > 0.005).copied().collect::<Vec<_>>();
         let (rows, planes) = (sure(&rows), sure(&planes));
         assert_eq!(rows.len(), planes.len(), "{least}: {rows:?} {planes:?}");
@@ -124,8 +128,10 @@ fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
     }
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
         let broken: Vec<Vec<f32>> = maps.iter().map(|map| vec![bad; map.len()]).collect();
-        let found = decode_maps(&entry, &broken, fit, 0.3);
+        let found = decode_maps(&entry, &slices(&broken), fit, 0.3);
         assert!(found.iter().all(|d| d.score.is_finite() && d.box_xyxy_px.iter().all(|v| v.is_finite())), "{bad}");
     }
-    assert!(decode_maps(&entry, &[], fit, 0.3).is_empty() && decode_maps(&entry, &maps[1..4], fit, 0.3).is_empty());
+    assert!(
+        decode_maps(&entry, &[], fit, 0.3).is_empty() && decode_maps(&entry, &slices(&maps[1..4]), fit, 0.3).is_empty()
+    );
 }

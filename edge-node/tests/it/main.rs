@@ -11,6 +11,7 @@
 
 mod audit;
 mod catalogue;
+mod change;
 mod command_line;
 mod console;
 mod corpus;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use edge_node::detect::Detection;
 use edge_node::detect::manifest::{Entry, Manifest};
 use edge_node::detect::model::Named;
+use edge_node::detect::track::Tracker;
+use edge_node::models::UpkeepConfig;
 use edge_node::models::choice::{Choice, Pinned};
 use edge_node::models::compare::{Compared, Limits, Things};
-use edge_node::models::drift::{MUCH, Thing, Watch, Window, psi};
+use edge_node::models::drift::{MUCH, Psi, Thing, Watch, Window, psi};
 use edge_node::models::hard::{Hard, Store, Turns, Why, unsure};
 use edge_node::sensor::frame::Picture;
 use shared::units::{Uptime, UtcMicros};
@@ -146,15 +148,16 @@ fn pictures_of_another_kind_are_drift_and_those_of_the_same_are_not() {
         Some(Window::Apart(psi)) => psi,
         other => panic!("expected the end of a window, found {other:?}"),
     };
+    let most = |psi: Psi| psi.all().into_iter().flatten().reduce(f64::max).unwrap();
     let same = apart(window(&mut watch, 100, 0.5, 0.2, 0));
-    assert!(same.most().unwrap() < 0.05, "{same:?}");
+    assert!(most(same) < 0.05, "{same:?}");
     let dark = apart(window(&mut watch, 200, 0.1, 0.2, 0));
     assert!(dark.brightness.unwrap() > MUCH && dark.heights.unwrap() < 0.05, "{dark:?}");
     let small = apart(window(&mut watch, 300, 0.5, 0.05, 0));
     assert!(small.heights.unwrap() > MUCH && small.brightness.unwrap() < 0.05, "{small:?}");
     let others = apart(window(&mut watch, 400, 0.5, 0.2, 3));
     assert!(others.classes.unwrap() > MUCH && others.scores.unwrap() < 0.05, "{others:?}");
-    assert!(apart(window(&mut watch, 500, 0.5, 0.2, 0)).most().unwrap() < 0.05);
+    assert!(most(apart(window(&mut watch, 500, 0.5, 0.2, 0))) < 0.05);
 }
 
 fn entry() -> Entry {
@@ -257,4 +260,30 @@ fn what_counts_only_from_a_higher_score_counts_so_for_both() {
     assert_eq!(compared.all, Things::default());
     compared.add(&[], (&[named("person", 0.82, 0.0)], MS), (&[named("person", 0.5, 0.0)], MS));
     assert_eq!(compared.all, Things { both: 1, only_first: 0, only_second: 0 });
+}
+
+#[test]
+fn something_followed_that_is_not_found_for_a_frame_flickers() {
+    let person = [Detection { class: 0, score: 0.9, box_xyxy_px: [10.0, 10.0, 30.0, 60.0] }];
+    let mut tracker = Tracker::default();
+    let mut step = |found: &[Detection], tenths: u64| {
+        tracker.step(found, Uptime(tenths * 100_000), |_| Vec::new());
+        tracker.flicker()
+    };
+    assert_eq!((step(&person, 0), step(&person, 1)), ((false, false), (false, false)));
+    assert_eq!((step(&[], 2), step(&person, 3), step(&person, 4)), ((true, false), (false, true), (false, false)));
+    // Gone for two frames is gone.
+    assert_eq!((step(&[], 5), step(&[], 6), step(&person, 7)), ((true, false), (false, false), (false, false)));
+}
+
+#[test]
+fn what_is_asked_of_a_model_is_checked() {
+    let wrong = |upkeep: UpkeepConfig| upkeep.problem().map(|(key, _)| key);
+    let usual = UpkeepConfig::default;
+    assert_eq!(wrong(usual()), None);
+    assert_eq!(wrong(UpkeepConfig { budget: Duration::ZERO, ..usual() }), Some("budget"));
+    assert_eq!(wrong(UpkeepConfig { agreement: f32::NAN, ..usual() }), Some("agreement"));
+    assert_eq!(wrong(UpkeepConfig { probation: Duration::from_secs(700_000), ..usual() }), Some("probation"));
+    assert_eq!(wrong(UpkeepConfig { drift_window: MS, ..usual() }), Some("drift_window"));
+    assert_eq!(wrong(UpkeepConfig { hard_mib: u32::MAX, ..usual() }), Some("hard_mib"));
 }

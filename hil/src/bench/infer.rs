@@ -35,15 +35,14 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     render(folder.path(), "1", 1, &[])?;
     let picture = std::fs::read(folder.path().join("images/000000.jpg")).context("read the picture")?;
     let mut console = Console::open(ports.console)?;
-    let mut times: [Vec<f64>; 3] = Default::default();
+    let (mut on, mut off, mut stalled) = (Vec::new(), Vec::new(), Vec::new());
     // The first ones find nothing warm.
-    send(&mut console, "off", &picture, PICTURES)?;
+    send(&mut console, false, &picture, PICTURES)?;
     for _ in 0..ROUNDS {
-        let [on, off, stalled] = &mut times;
-        on.extend(send(&mut console, "on", &picture, PICTURES)?);
-        off.extend(send(&mut console, "off", &picture, PICTURES)?);
+        on.extend(send(&mut console, true, &picture, PICTURES)?);
+        off.extend(send(&mut console, false, &picture, PICTURES)?);
         let locks = stall(&site)?;
-        stalled.extend(send(&mut console, "on", &picture, PICTURES)?);
+        stalled.extend(send(&mut console, true, &picture, PICTURES)?);
         drop(locks);
         // Durable when it is answered: what waited before it is, too.
         console.ask("POST", "/api/v1/events", &reading(1).to_string())?;
@@ -56,10 +55,8 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     )?;
     writeln!(out, "                              p50      p99    p99.9      max")?;
     let mut metrics = serde_json::Map::new();
-    for (name, what, times) in
-        [("on", "journal on", 0), ("off", "journal off (?record=false)", 1), ("stalled", "journal stalled", 2)]
-            .map(|(name, what, n)| (name, what, times.get(n).cloned().unwrap_or_default()))
-    {
+    let kinds = [("on", "journal on"), ("off", "journal off (?record=false)"), ("stalled", "journal stalled")];
+    for ((name, what), times) in kinds.into_iter().zip([on, off, stalled]) {
         let found = percentiles(times);
         let [p50, p99, p999, max] = found;
         writeln!(out, "  {what:<24}{p50:>9.2}{p99:>9.2}{p999:>9.2}{max:>9.2}")?;
@@ -81,8 +78,8 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 /// Sends a picture so many times, one after the other; milliseconds each.
-fn send(console: &mut Console, journal: &str, picture: &[u8], count: usize) -> anyhow::Result<Vec<f64>> {
-    let path = format!("/api/v1/infer?by=bench&record={}", journal == "on");
+fn send(console: &mut Console, record: bool, picture: &[u8], count: usize) -> anyhow::Result<Vec<f64>> {
+    let path = format!("/api/v1/infer?by=bench&record={record}");
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let begun = now();

@@ -131,3 +131,41 @@ async fn a_second_look_says_how_somebody_is_held() {
         wait_for_state(&site, "the console to show it", shown).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_look_at_two_cameras_and_both_take_another_model_over() {
+    let folder = tempfile::tempdir().unwrap();
+    render(folder.path(), SEED, 1, &[]).unwrap();
+    let camera = |name: &str| {
+        format!(
+            "\n[[camera]]\nname = \"{name}\"\nsource = \"folder:{}/images\"\nrepeat = true\nperiod = \"100ms\"\n",
+            folder.path().display()
+        )
+    };
+    let node = format!("workers = 2\n{}{}", camera("one"), camera("other"));
+    let plan = Plan { node, model: true, detector: Some("yard".into()), ..Plan::default() };
+    let mut site = alone(&plan, Ports::free().unwrap());
+    site.start_node().unwrap();
+    let both = |state: &Value, least: &[u64; 2]| {
+        let fits = |n: usize| {
+            let camera = &state["cameras"][n];
+            camera["frame"].as_u64() > Some(least[n]) && camera["boxes"].as_array().is_some_and(|b| !b.is_empty())
+        };
+        fits(0) && fits(1)
+    };
+    wait_for_state(&site, "both cameras to be looked at", |state| both(state, &[0, 0])).await;
+    let threads = std::fs::read_dir(format!("/proc/{}/task", site.node.as_ref().unwrap().id())).unwrap().flatten();
+    let names = threads.map(|thread| std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
+    assert_eq!(names.filter(|name| name.starts_with("detect-")).count(), 2);
+    site.inspect(&["models", "use", "yard-square", "--by", "ann"]).unwrap();
+    let ended = |camera: &'static str| {
+        move |event: &Value| event["data"]["camera"] == camera && event["data"]["phase"] == "end"
+    };
+    wait_for_events(&site, "detection.track", "tracks of both to end with their model", |found| {
+        found.iter().any(ended("one")) && found.iter().any(ended("other"))
+    })
+    .await;
+    let state = site.state().await.unwrap();
+    let now = [0, 1].map(|n| state["cameras"][n]["frame"].as_u64().unwrap());
+    wait_for_state(&site, "both to go on with the other model", |state| both(state, &now)).await;
+}

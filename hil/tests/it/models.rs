@@ -34,6 +34,15 @@ async fn wait_for_models(site: &Site, what: &str, enough: impl Fn(&Value) -> boo
     eventually(what, LONG, look).await.unwrap()
 }
 
+/// A node with YOLOX-nano that sees the real room, once it shows its model; `before`: what is done before it starts.
+async fn running(media: &Path, before: impl FnOnce(&Site)) -> Site {
+    let mut site = site(&format!("file:{}/one-by-one-person-detection.mp4", media.display()), None, "");
+    before(&site);
+    site.start_node().unwrap();
+    wait_for_models(&site, "the models to be shown", |about| about["model"] == "yolox-nano").await;
+    site
+}
+
 /// The hard frames of a model.
 fn hard(site: &Site, model: &str) -> PathBuf {
     let folders = std::fs::read_dir(site.data().join("hard")).unwrap().flatten().map(|folder| folder.path());
@@ -54,10 +63,7 @@ fn keep(site: &Site, media: &Path) {
 async fn a_model_is_tried_before_it_is_used_and_the_one_before_can_be_used_again() {
     let test = "a_model_is_tried_before_it_is_used_and_the_one_before_can_be_used_again";
     let Some(media) = hil::media::or_skip(test) else { return };
-    let mut site = site(&format!("file:{}/one-by-one-person-detection.mp4", media.display()), None, "");
-    keep(&site, &media);
-    site.start_node().unwrap();
-    wait_for_models(&site, "the models to be shown", |about| about["model"] == "yolox-nano").await;
+    let mut site = running(&media, |site| keep(site, &media)).await;
     // Our own has never seen a photograph: it finds next to nothing of what is in these.
     let refused = site.inspect(&["models", "use", "yard", "--by", "ann"]).unwrap_err().to_string();
     assert!(refused.contains("model yard: in ") && refused.contains("model.upkeep.agreement"), "{refused}");
@@ -105,11 +111,10 @@ async fn a_model_is_tried_before_it_is_used_and_the_one_before_can_be_used_again
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_finds_something_else_altogether_is_replaced_by_itself() {
-    let test = "a_model_that_finds_something_else_altogether_is_replaced_by_itself";
-    let Some(media) = hil::media::or_skip(test) else { return };
-    let mut site = site(&format!("file:{}/one-by-one-person-detection.mp4", media.display()), None, "");
-    site.start_node().unwrap();
-    wait_for_models(&site, "the models to be shown", |about| about["model"] == "yolox-nano").await;
+    let Some(media) = hil::media::or_skip("a_model_that_finds_something_else_altogether_is_replaced_by_itself") else {
+        return;
+    };
+    let site = running(&media, |_| {}).await;
     // Nothing is kept, and the room is empty or one is in it: the trial has nothing to say.
     site.inspect(&["models", "use", "yard", "--by", "ann"]).unwrap();
     let changed =
@@ -127,11 +132,10 @@ async fn a_model_that_finds_something_else_altogether_is_replaced_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_only_looks_on_and_an_operators_word_keeps_a_picture() {
-    let test = "a_shadow_only_looks_on_and_an_operators_word_keeps_a_picture";
-    let Some(media) = hil::media::or_skip(test) else { return };
-    let mut site = site(&format!("file:{}/one-by-one-person-detection.mp4", media.display()), None, "");
-    site.start_node().unwrap();
-    wait_for_models(&site, "the models to be shown", |about| about["model"] == "yolox-nano").await;
+    let Some(media) = hil::media::or_skip("a_shadow_only_looks_on_and_an_operators_word_keeps_a_picture") else {
+        return;
+    };
+    let site = running(&media, |_| {}).await;
     site.inspect(&["models", "shadow", "yolox-nano-wide", "--by", "ann"]).unwrap();
     let shadowed = |about: &Value| about["shadow"]["both"].as_u64() >= Some(5);
     let about = wait_for_models(&site, "the shadow to see people", shadowed).await;
