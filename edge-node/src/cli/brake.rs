@@ -21,8 +21,10 @@ const RENEW: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(250);
 /// A speed is reached within this time, a stop ends within it, a command is answered within it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A speed counts as reached at this part of it.
+/// A speed counts as reached at this part of it, in every report of this many seconds: what still gains speed when it is told
+/// to hold needs more than its speed says.
 const REACHED: f64 = 0.95;
+const STEADY_S: f64 = 0.5;
 /// Slower than this it stands, m/s: on the ground, and in the wind.
 const STANDS_MPS: f64 = 0.1;
 const HOVERS_MPS: f64 = 0.3;
@@ -176,7 +178,7 @@ impl Test<'_> {
             ensure!(told.is_some() || demand == "none", "the interlock demands {demand}");
             samples.extend(self.sample(&state, samples.last()));
             match (told, samples.last()) {
-                (None, Some(last)) if last.speed_mps >= speed * REACHED => {
+                (None, _) if steady(&samples, speed * REACHED) => {
                     // The order is on the wire before the answer comes.
                     let before = seconds();
                     self.command(&json!({ "verb": "hold" }))?;
@@ -250,6 +252,13 @@ impl Test<'_> {
         }
         bail!("{} did not end", text(command, "verb"))
     }
+}
+
+/// Whether it has been at least so fast for long enough.
+fn steady(samples: &[Sample], mps: f64) -> bool {
+    let fast = samples.iter().rev().take_while(|sample| sample.speed_mps >= mps);
+    let first = fast.last().map(|sample| sample.at_s);
+    first.zip(samples.last()).is_some_and(|(first, last)| last.at_s - first >= STEADY_S)
 }
 
 fn place(state: &Value) -> Option<Place> {

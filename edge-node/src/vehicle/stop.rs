@@ -48,7 +48,8 @@ pub fn measure(samples: &[Sample], told_s: f64, standing_mps: f64) -> Option<Sto
     let distance = rest.iter().map(away).fold(0.0, f64::max);
     #[expect(clippy::cast_possible_truncation, reason = "metres and seconds")]
     let stop = Stop {
-        speed_mps: between(a.speed_mps, b.speed_mps) as f32,
+        // What it said last before: the next may be slower already.
+        speed_mps: a.speed_mps as f32,
         distance_m: distance as f32,
         time_s: (stood.at_s - told_s) as f32,
     };

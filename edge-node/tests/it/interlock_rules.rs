@@ -329,7 +329,7 @@ fn a_stop_is_measured_from_the_moment_it_was_told_until_it_stands_for_a_second()
     };
     let samples: Vec<Sample> = (0..25).map(sample).collect();
     let stop = measure(&samples, 1.0, 0.1).unwrap();
-    assert!((f64::from(stop.speed_mps) - 4.0).abs() < 0.2, "{stop:?}");
+    assert!((f64::from(stop.speed_mps) - 4.0).abs() < 0.01, "{stop:?}");
     assert!((f64::from(stop.distance_m) - 4.0).abs() < 0.15, "{stop:?}");
     // Seen standing with the first report after it.
     assert!((2.0..2.25).contains(&f64::from(stop.time_s)), "{stop:?}");
