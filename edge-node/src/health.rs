@@ -60,6 +60,8 @@ pub struct Metrics {
     pub frame_age: Times,
     /// Time from a frame's capture to the hand-over of its events to the journal, by camera.
     pub frame_told: Times,
+    /// Time from a frame's capture until the events of its tracks are on disk, by camera.
+    pub frame_kept: Times,
     /// Frames that reached the mailbox, by camera.
     pub frames: Counts,
     /// Frames dropped because the detector was slower, by camera.
@@ -143,6 +145,7 @@ impl Metrics {
         r.register("camera_frames", "Frames received", m.frames.clone());
         r.register("camera_frame_age_seconds", "Age of frames when the detector takes them", m.frame_age.0.clone());
         r.register("camera_frame_told_seconds", "Capture of a frame to its events", m.frame_told.0.clone());
+        r.register("camera_frame_kept_seconds", "Capture of a frame to its tracks on disk", m.frame_kept.0.clone());
         r.register("camera_frames_dropped", "Frames dropped before the detector", m.frames_dropped.clone());
         r.register("camera_frames_bad", "Pictures that could not be decoded", m.frames_bad.clone());
         r.register("camera_frames_skipped", "Frames beyond detect_fps", m.frames_skipped.clone());

@@ -21,6 +21,7 @@ use crate::detect::diary::Diary;
 use crate::detect::finder::{ClassConfig, Finder, counting};
 use crate::detect::manifest::{Head, Manifest, ModelError};
 use crate::detect::model::Model;
+use crate::detect::network::Runtime;
 use crate::detect::ondemand::Asks;
 use crate::detect::worker::{CameraView, News, Worker};
 use crate::detect::zone::LIKELY;
@@ -69,7 +70,7 @@ pub fn load(site: &Config, config: &ModelConfig, name: &str) -> anyhow::Result<M
         let text = format!("expected a detector: {} says what something is, not where", entry.name);
         return Err(ConfigError::new("configuration", "model.name", text).into());
     }
-    Ok(Model::load(entry, &file)?)
+    Ok(Model::load(&Runtime::new(config.onnxruntime.as_ref())?, entry, &file)?)
 }
 
 /// Loads what looks second.
@@ -80,7 +81,7 @@ pub fn chains(site: &Config, config: &ModelConfig) -> anyhow::Result<Vec<(ChainC
     if site.chains.is_empty() {
         return Ok(Vec::new());
     }
-    let manifest = Manifest::read(&config.manifest)?;
+    let (manifest, runtime) = (Manifest::read(&config.manifest)?, Runtime::new(config.onnxruntime.as_ref())?);
     let mut chains = Vec::new();
     for (index, chain) in site.chains.iter().enumerate() {
         let wrong = |text: String| ConfigError::new("configuration", format!("chain[{index}].model"), text);
@@ -88,7 +89,7 @@ pub fn chains(site: &Config, config: &ModelConfig) -> anyhow::Result<Vec<(ChainC
         if entry.head != Head::Classes {
             return Err(wrong(format!("expected a classifier: {} has head {:?}", entry.name, entry.head)).into());
         }
-        chains.push((chain.clone(), Model::load(entry, &file)?));
+        chains.push((chain.clone(), Model::load(&runtime, entry, &file)?));
     }
     Ok(chains)
 }
@@ -220,7 +221,7 @@ impl Seeing {
                 accepted: accepted.clone(),
                 news: news.clone(),
                 view: view.clone(),
-                diary: Diary { journal: journal.clone(), footage: footage.clone() },
+                diary: Diary { journal: journal.clone(), footage: footage.clone(), kept: metrics.frame_kept.clone() },
                 metrics: metrics.clone(),
                 stop: stop.clone(),
             };

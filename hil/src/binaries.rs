@@ -8,6 +8,10 @@ use anyhow::Context;
 
 use crate::media::root;
 
+/// What is built with what is optional, too. All builds are alike, here and in `./dev`: another selection of packages or
+/// features would rebuild the node, or half of the dependencies.
+pub const FEATURES: [&str; 2] = ["--features", "edge-node/ort"];
+
 static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
 /// Builds the workspace's binaries, once per process, and gives their folder.
@@ -21,9 +25,8 @@ pub fn built() -> anyhow::Result<PathBuf> {
 
 fn build() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // The same features as `cargo test --workspace`: another selection would rebuild half of the dependencies.
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--workspace"]).current_dir(root());
+    build.args(["build", "--quiet", "--workspace"]).args(FEATURES).current_dir(root());
     // What cargo tells a test of its package would make ring, and all that needs it, look changed.
     let told = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|begin| name.starts_with(begin));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {

@@ -9,6 +9,22 @@ use anyhow::Context;
 use crate::kafka::cache;
 use crate::process::output;
 
+/// What the reference of models wants.
+pub const REFERENCE: [&str; 3] = ["onnxruntime==1.31.1", "numpy==2.4.6", "pillow==13.0.0"];
+
+/// The library of the reference's ONNX Runtime, and its SHA-256.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn onnxruntime() -> anyhow::Result<(PathBuf, String)> {
+    let find = "import glob, hashlib, onnxruntime as o, os\n\
+        file, = glob.glob(os.path.dirname(o.__file__) + '/capi/libonnxruntime.so.*')\n\
+        print(file, hashlib.sha256(open(file, 'rb').read()).hexdigest())";
+    let found = output(Command::new(python("bench-venv", &REFERENCE)?).args(["-c", find]))?;
+    let (file, hash) = found.trim().rsplit_once(' ').context("find ONNX Runtime's library")?;
+    Ok((PathBuf::from(file), hash.to_owned()))
+}
+
 /// A Python that has these packages, each pinned; made once in the cache under `name`.
 ///
 /// # Errors

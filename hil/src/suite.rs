@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
+use crate::binaries::FEATURES;
 use crate::media::root;
 use crate::servers::{ENV, Servers};
 
@@ -48,7 +49,7 @@ pub fn run(arguments: &[String], out: &mut impl Write) -> anyhow::Result<()> {
     let skipped = tempfile::NamedTempFile::new().context("make the list of skipped tests")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut tests = Command::new(cargo);
-    tests.args(["test", "--workspace", "--no-fail-fast"]).args(arguments).current_dir(root());
+    tests.args(["test", "--workspace", "--no-fail-fast"]).args(FEATURES).args(arguments).current_dir(root());
     tests.env(ENV, servers.publish()?).env("PICKET_SKIPPED", skipped.path()).stdout(Stdio::piped());
     let mut child = tests.spawn().context("run cargo test")?;
     let mut sums = Sums::default();

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::detect::manifest::Manifest;
 use crate::detect::model::{Model, Named};
+use crate::detect::network::{LibraryConfig, Runtime};
 use crate::sensor::camera::rtsp::{self, Address, Carrier, TICKS};
 use crate::sensor::camera::stream::{Pictures, Taken};
 use crate::sensor::camera::video::Video;
@@ -45,6 +46,8 @@ pub struct Args {
     /// Packets of a camera as datagrams instead of in its connection.
     #[arg(long)]
     udp: bool,
+    #[command(flatten)]
+    onnxruntime: Option<LibraryConfig>,
     /// Pictures (JPEG, PNG), videos (H.264 in MP4), cameras (rtsp://HOST/PATH).
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -76,7 +79,7 @@ fn score(text: &str) -> std::result::Result<f32, String> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let manifest = Manifest::read(&super::manifest_path(args.manifest.clone()))?;
     let (entry, file) = manifest.find(&args.model)?;
-    let mut model = Model::load(entry, &file)?;
+    let mut model = Model::load(&Runtime::new(args.onnxruntime.as_ref())?, entry, &file)?;
     if let Some(passes) = args.timing {
         return time(&mut model, passes, &args.files, args.score);
     }

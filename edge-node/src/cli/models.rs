@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Node, text};
 use crate::detect::manifest::Manifest;
 use crate::detect::model::Model;
+use crate::detect::network::Runtime;
 use crate::models::compare::{Compared, ms};
 use crate::models::shadow::{Trial, counts, trial};
 use crate::sensor::picture;
@@ -121,7 +122,7 @@ fn verify(manifest: &Manifest) -> anyhow::Result<()> {
     let mut failed = 0;
     for entry in &manifest.models {
         let file = manifest.file_of(entry);
-        match Model::load(entry.clone(), &file) {
+        match Model::load(&Runtime::Tract, entry.clone(), &file) {
             Ok(_) => writeln!(out, "{}\tok\t{}", entry.name, file.display())?,
             Err(error) => {
                 failed += 1;
@@ -142,7 +143,7 @@ fn compare(
 ) -> anyhow::Result<()> {
     let load = |name: &str| {
         let (entry, file) = manifest.find(name)?;
-        Model::load(entry, &file)
+        Model::load(&Runtime::Tract, entry, &file)
     };
     let (mut ours, mut theirs) = (load(first)?, load(second)?);
     let entries = std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;

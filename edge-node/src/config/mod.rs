@@ -16,6 +16,7 @@ use shared::ids::Name;
 use crate::detect::chain::ChainConfig;
 use crate::detect::finder::ClassConfig;
 use crate::detect::journey::LineConfig;
+use crate::detect::network::LibraryConfig;
 use crate::detect::zone::ZoneConfig;
 use crate::ground::calibration::Calibration;
 use crate::ground::polygon::Polygon;
@@ -124,6 +125,8 @@ pub struct ModelConfig {
     /// What is asked of a new model, and what is kept to train the next one.
     #[serde(default)]
     pub upkeep: UpkeepConfig,
+    /// What computes networks instead of tract: `[model.onnxruntime]`.
+    pub onnxruntime: Option<LibraryConfig>,
 }
 
 fn default_workers() -> usize {

@@ -5,12 +5,14 @@ use std::time::Duration;
 use shared::event::{
     DetectionTrack, LineCrossed, Payload, TrackClassified, TrackEnded, TrackPhase, ZoneDwelt, ZonePresence,
 };
+use shared::units::Uptime;
 
 use super::journey::{Happening, Journey};
 use super::track::Track;
 use super::zone::{Turn, ZoneConfig};
+use crate::clock;
 use crate::footage::{Cause, Footage, Told};
-use crate::health::Of;
+use crate::health::{Of, Times};
 use crate::journal::Journal;
 use crate::sensor::frame::Frame;
 
@@ -20,6 +22,8 @@ pub struct Diary {
     pub journal: Journal,
     /// Keeps clips and pictures of alerts.
     pub footage: Footage,
+    /// Time from a frame's capture until the events of its tracks are on disk.
+    pub kept: Times,
 }
 
 /// Milliseconds of a duration, for events.
@@ -34,8 +38,16 @@ impl Diary {
         let _ = self.journal.record(self.journal.event(about, payload));
     }
 
-    /// A track appeared, changed or went.
-    pub fn track(&self, phase: TrackPhase, track: &Track, label: &str, zones: Vec<String>, frame: u64, of: &Of) {
+    /// A track appeared, changed or went; `frame`: number of the frame that shows it, and when it was captured.
+    pub fn track(
+        &self,
+        phase: TrackPhase,
+        track: &Track,
+        label: &str,
+        zones: Vec<String>,
+        (frame, captured): (u64, Uptime),
+        of: &Of,
+    ) {
         let payload = Payload::DetectionTrack(DetectionTrack {
             camera: of.name.clone(),
             track: track.number,
@@ -46,7 +58,16 @@ impl Diary {
             zones,
             frame,
         });
-        self.keep(format!("camera/{}", of.name), payload);
+        let event = self.journal.event(format!("camera/{}", of.name), payload);
+        if phase == TrackPhase::End {
+            // It is gone since a while: no frame shows it.
+            let _ = self.journal.record(event);
+            return;
+        }
+        let (kept, of) = (self.kept.clone(), of.clone());
+        let then = Box::new(move || kept.observe(&of, clock::uptime().since(captured)));
+        // A closed journal is the end of the node.
+        let _ = self.journal.record_then(event, then);
     }
 
     /// How a track that has gone had moved; `stays`: by zone, milliseconds.

@@ -6,9 +6,10 @@
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use kernels::{Place, rgb_planes, yuv_planes};
 
 use super::manifest::{Anchor, Channels, Input, Layout, Letterbox};
-use crate::sensor::frame::{Picture, Pixels, colour};
+use crate::sensor::frame::{Picture, Pixels};
 
 /// How picture pixels map to input pixels: `input = picture * ratio + offset`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +26,6 @@ pub struct Fit {
 #[derive(Debug, Default)]
 pub struct Preprocessor {
     resizer: Resizer,
-    rgb: Vec<u8>,
 }
 
 impl Preprocessor {
@@ -40,42 +40,30 @@ impl Preprocessor {
         let (width, height) = (input.width, input.height);
         let ratio = (width as f32 / picture.width as f32).min(height as f32 / picture.height as f32);
         let inner = (shrunk(picture.width, ratio)?.min(width), shrunk(picture.height, ratio)?.min(height));
-        self.shrink(picture, inner)?;
         let (left, top) = match letterbox.anchor {
             Anchor::TopLeft => (0, 0),
             Anchor::Center => ((width - inner.0) / 2, (height - inner.1) / 2),
         };
-        let scale = input.scale;
-        tensor.fill(f32::from(letterbox.fill) * scale);
+        tensor.fill(f32::from(letterbox.fill) * input.scale);
         // Space to depth is the same with blocks of two by two pixels, each place in its block a picture of its own.
         let block = match input.layout {
             Layout::Planes => 1,
             Layout::SpaceToDepth => 2,
         };
-        let (row_len, plane_len) = (width as usize / block, (width * height) as usize / (block * block));
-        for (plane, values) in tensor.chunks_exact_mut(plane_len.max(1)).enumerate() {
-            let channel = match input.channels {
-                Channels::Rgb => plane % 3,
-                Channels::Bgr => 2 - plane % 3,
-            };
-            // Places in a block: (row, column) (0, 0), (1, 0), (0, 1), (1, 1).
-            let (row, column) = (plane / 3 % block, plane / 3 / block);
-            let rows = self.rgb.chunks_exact(inner.0 as usize * 3).enumerate();
-            for (y, pixels) in rows.filter(|(y, _)| (y + top as usize) % block == row) {
-                let first = (column + block - left as usize % block) % block;
-                let start = (left as usize + first) / block;
-                let target = values.get_mut((y + top as usize) / block * row_len + start..)?;
-                let samples = pixels.iter().skip(first * 3 + channel).step_by(3 * block);
-                for (value, byte) in target.iter_mut().zip(samples) {
-                    *value = f32::from(*byte) * scale;
-                }
-            }
-        }
+        let (at, bgr) = ((left as usize, top as usize), input.channels == Channels::Bgr);
+        let place = Place { input: (width as usize, height as usize), at, block, bgr, scale: input.scale };
+        self.shrink(picture, inner, &place, tensor)?;
         Some(Fit { ratio, left: left as f32, top: top as f32 })
     }
 
-    /// Leaves the picture in `rgb`, this wide and high.
-    fn shrink(&mut self, picture: &Picture, (width, height): (u32, u32)) -> Option<()> {
+    /// Writes the picture, this wide and high.
+    fn shrink(
+        &mut self,
+        picture: &Picture,
+        (width, height): (u32, u32),
+        place: &Place,
+        tensor: &mut [f32],
+    ) -> Option<()> {
         let mut scaled = |bytes: &[u8], size: (u32, u32), kind: PixelType| {
             let source = ImageRef::new(size.0, size.1, bytes, kind).ok()?;
             let mut inner = Image::new(width, height, kind);
@@ -85,18 +73,14 @@ impl Preprocessor {
         };
         let size = (picture.width, picture.height);
         match &picture.pixels {
-            Pixels::Rgb(rgb) => self.rgb = scaled(rgb, size, PixelType::U8x3)?,
+            Pixels::Rgb(rgb) => rgb_planes(&scaled(rgb, size, PixelType::U8x3)?, width as usize, place, tensor),
             Pixels::I420(_) => {
                 let ([luma, u, v], chroma) = (picture.planes()?, picture.chroma());
                 let luma = scaled(luma, size, PixelType::U8)?;
                 let (u, v) = (scaled(u, chroma, PixelType::U8)?, scaled(v, chroma, PixelType::U8)?);
-                self.rgb.resize(luma.len() * 3, 0);
-                for (pixel, (y, (u, v))) in self.rgb.chunks_exact_mut(3).zip(luma.iter().zip(u.iter().zip(&v))) {
-                    pixel.copy_from_slice(&colour(*y, *u, *v));
-                }
+                yuv_planes([&luma, &u, &v], width as usize, place, tensor)
             }
         }
-        Some(())
     }
 }
 

@@ -208,6 +208,14 @@ pub enum ModelError {
         /// The network's.
         found: String,
     },
+    /// What computes networks cannot be used.
+    #[error("{file}: {reason}")]
+    Library {
+        /// Its file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// The network could not be run.
     #[error("model {name}: {reason}")]
     Run {
@@ -224,6 +232,16 @@ pub struct Manifest {
     path: PathBuf,
     /// The entries.
     pub models: Vec<Entry>,
+}
+
+impl Entry {
+    /// Shape of its output.
+    pub fn shape(&self) -> Vec<usize> {
+        match self.head {
+            Head::Classes => vec![1, self.output.columns],
+            _ => vec![1, self.output.rows, self.output.columns],
+        }
+    }
 }
 
 impl Manifest {
@@ -311,6 +329,7 @@ pub fn read_verified(entry: &Entry, file: &Path) -> Result<Vec<u8>, ModelError> 
     Err(ModelError::Hash { name, file: file.display().to_string(), expected, found })
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// SHA-256, hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,6 +11,9 @@ pub mod letterbox;
 pub mod head;
 pub mod ops;
 pub mod graph;
+#[cfg(feature = "ort")]
+pub mod onnxruntime;
+pub mod network;
 pub mod model;
 pub mod current;
 pub mod zone;

@@ -4,21 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tract_onnx::prelude::{
-    DatumExt, Framework, InferenceModelExt, IntoRunnable, RunnableModel, TValue, Tensor, TypedFact, TypedOp, onnx, tvec,
-};
-
-use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::prelude::Tensor;
 
 use super::Detection;
-use super::graph::{self, Graph};
 use super::head;
 use super::letterbox::{Fit, Preprocessor};
-use super::manifest::{Entry, Head, Input, Layout, ModelError, read_verified};
+use super::manifest::{Entry, Head, Input, ModelError};
+use super::network::{Loaded, Network, Runtime};
 use crate::clock;
 use crate::sensor::frame::Picture;
-
-type Plan = RunnableModel<TypedFact, Box<dyn TypedOp>>;
 
 /// Time each part of one inference took.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,11 +39,10 @@ pub struct Named {
 /// A model ready to run.
 pub struct Model {
     entry: Arc<Entry>,
-    /// What the plan takes: the entry's, but that slices in the network may be left to the preprocessor.
+    /// What the network takes, and whether it gives heads before their sigmoids.
     input: Input,
-    /// Whether the plan gives heads before their sigmoids.
     raw: bool,
-    plan: Arc<Plan>,
+    network: Arc<dyn Network>,
     preprocessor: Preprocessor,
 }
 
@@ -58,45 +51,9 @@ impl Model {
     ///
     /// # Errors
     /// [`ModelError`] naming the file and what was expected.
-    pub fn load(entry: Entry, file: &Path) -> Result<Self, ModelError> {
-        let bytes = read_verified(&entry, file)?;
-        let run = |e: &dyn std::fmt::Display| ModelError::Run { name: entry.name.clone(), reason: format!("{e:#}") };
-        // What the file says of shapes between is of the size it was written with.
-        let reader = onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-        let graph = reader.model_for_read(&mut bytes.as_slice()).map_err(|e| run(&e))?;
-        let shape_of = |fact: &TypedFact| fact.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
-        let shape = |what: &str, expected: String, found: String| {
-            let (name, file) = (entry.name.clone(), file.display().to_string());
-            if expected == found {
-                return Ok(());
-            }
-            Err(ModelError::Shape { name, file, expected: format!("{what} {expected}"), found })
-        };
-        // Height and width are the manifest's, whatever size the file was written with: the weights do not know it.
-        let [batch, planes, rows, columns] = entry.input.shape();
-        let declared = &graph.input_fact(0).map_err(|e| run(&e))?.shape;
-        let found: Vec<String> =
-            declared.dims().map(|dim| dim.concretize().map_or("?".into(), |dim| dim.to_string())).collect();
-        if found.len() != 4 || found.get(1) != Some(&planes.to_string()) {
-            shape("input", format!("{batch}×{planes}×{rows}×{columns}"), found.join("×"))?;
-        }
-        let graph = graph.with_input_fact(0, f32::fact(entry.input.shape()).into()).map_err(|e| run(&e))?;
-        let mut typed = graph.into_typed().map_err(|e| run(&e))?;
-        let output = shape_of(typed.output_fact(0).map_err(|e| run(&e))?);
-        let expected = match entry.head {
-            Head::Classes => format!("1×{}", entry.output.columns),
-            _ => format!("1×{}×{}", entry.output.rows, entry.output.columns),
-        };
-        shape("output", expected, output)?;
-        // Others, such as heads for training, are not wanted, and cost.
-        let first = typed.output_outlets().map_err(|e| run(&e))?.first().copied();
-        typed.select_output_outlets(first.as_slice()).and_then(|()| typed.compact()).map_err(|e| run(&e))?;
-        let Graph { mut model, raw, blocks } = graph::lean(typed, &entry).map_err(|e| run(&e))?;
-        model.optimize().map_err(|e| run(&e))?;
-        let plan = model.into_runnable().map_err(|e| run(&e))?;
-        let layout = if blocks { Layout::SpaceToDepth } else { entry.input.layout };
-        let input = Input { layout, ..entry.input };
-        let mut model = Self { entry: Arc::new(entry), input, raw, plan, preprocessor: Preprocessor::default() };
+    pub fn load(runtime: &Runtime, entry: Entry, file: &Path) -> Result<Self, ModelError> {
+        let Loaded { network, input, raw } = runtime.load(&entry, file)?;
+        let mut model = Self { entry: Arc::new(entry), input, raw, network, preprocessor: Preprocessor::default() };
         let grey = Picture::rgb(64, 64, vec![114; 64 * 64 * 3]);
         match model.entry.head {
             Head::Classes => _ = model.classify(&grey)?,
@@ -107,8 +64,8 @@ impl Model {
 
     /// The same model, with buffers of its own.
     pub fn again(&self) -> Self {
-        let (entry, plan) = (self.entry.clone(), self.plan.clone());
-        Self { entry, input: self.input, raw: self.raw, plan, preprocessor: Preprocessor::default() }
+        let (entry, network) = (self.entry.clone(), self.network.clone());
+        Self { entry, input: self.input, raw: self.raw, network, preprocessor: Preprocessor::default() }
     }
 
     /// The manifest entry.
@@ -144,14 +101,17 @@ impl Model {
         let begun = clock::uptime();
         let (tensor, fit) = self.preprocess(picture)?;
         let prepared = clock::uptime();
-        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
-        let inferred = clock::uptime();
-        let values = self.values(&outputs)?;
-        let found = match (self.raw, values.as_slice()) {
-            (false, [values]) => head::decode(&self.entry, values, fit, score),
-            (true, maps) => head::decode_maps(&self.entry, maps, fit, score),
-            _ => return Err(self.failed(&format!("{} outputs", values.len()))),
+        let (mut found, mut inferred) = (None, prepared);
+        let mut read = |values: &[&[f32]]| {
+            inferred = clock::uptime();
+            found = match (self.raw, values) {
+                (false, [values]) => Some(head::decode(&self.entry, values, fit, score)),
+                (true, maps) => Some(head::decode_maps(&self.entry, maps, fit, score)),
+                _ => None,
+            };
         };
+        self.network.run(tensor, &mut read).map_err(|e| self.failed(&e))?;
+        let found = found.ok_or_else(|| self.failed(&"expected one output"))?;
         let timing = Timing {
             preprocess: prepared.since(begun),
             inference: inferred.since(prepared),
@@ -166,24 +126,16 @@ impl Model {
     /// As [`Model::detect`], and where it gives what is no number.
     pub fn classify(&mut self, picture: &Picture) -> Result<Vec<f32>, ModelError> {
         let (tensor, _) = self.preprocess(picture)?;
-        let outputs = self.plan.run(tvec!(tensor.into())).map_err(|e| self.failed(&e))?;
-        let values = self.values(&outputs)?.first().copied().unwrap_or_default();
+        let mut values = Vec::new();
+        let mut read = |found: &[&[f32]]| values.extend_from_slice(found.first().copied().unwrap_or_default());
+        self.network.run(tensor, &mut read).map_err(|e| self.failed(&e))?;
         let likely = |value: &f32| (-1e-3..=1.001).contains(value);
         let good = values.len() == self.entry.classes.len() && values.iter().all(likely);
         if good {
-            Ok(values.to_vec())
+            Ok(values)
         } else {
             Err(self.failed(&format!("expected a probability of each class, found {values:?}")))
         }
-    }
-
-    /// The values of each output.
-    fn values<'a>(&self, outputs: &'a [TValue]) -> Result<Vec<&'a [f32]>, ModelError> {
-        let values = outputs.iter().map(|output| {
-            let plain = output.try_as_plain_ram().map_err(|e| self.failed(&e))?;
-            plain.as_slice::<f32>().map_err(|e| self.failed(&e))
-        });
-        values.collect()
     }
 
     fn preprocess(&mut self, picture: &Picture) -> Result<(Tensor, Fit), ModelError> {

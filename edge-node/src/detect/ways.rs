@@ -60,7 +60,8 @@ impl Worker {
         let names = |index: &usize| self.zones.get(*index).map(|zone| zone.name.to_string());
         for Change { phase, track, zones } in changes {
             let label = self.finder.model.label(track.class);
-            self.diary.track(*phase, track, label, zones.iter().filter_map(names).collect(), frame, of);
+            let zones = zones.iter().filter_map(names).collect();
+            self.diary.track(*phase, track, label, zones, (frame, camera.newest), of);
             let gone = *phase == TrackPhase::End;
             camera.votes.retain(|(number, _), _| !gone || *number != track.number);
             let ended = gone.then(|| camera.journeys.remove(&track.number)).flatten();

@@ -155,7 +155,7 @@ pub(super) struct Camera {
     /// By track and chain.
     pub(super) votes: HashMap<(u64, usize), Votes>,
     zones: HashMap<usize, Zone>,
-    newest: Uptime,
+    pub(super) newest: Uptime,
     /// Number and size of the newest frame.
     pub(super) last: (u64, (u32, u32)),
     stale: bool,

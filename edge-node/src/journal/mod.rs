@@ -74,7 +74,11 @@ pub(crate) struct Request {
     pub at: i64,
     pub record: Record,
     pub done: Option<oneshot::Sender<Result<(), JournalError>>>,
+    pub then: Option<Then>,
 }
+
+/// Done on the writer's thread once an event is on disk: nothing that waits.
+pub type Then = Box<dyn FnOnce() + Send>;
 
 /// Handle of the journal: cheap to clone, one writer behind all clones.
 #[derive(Clone)]
@@ -140,9 +144,24 @@ impl Journal {
     pub fn record(&self, event: Event) -> Result<EventId, JournalError> {
         let (event_id, request) = request(event, None)?;
         let bytes = request.record.bytes.len();
-        self.room.take(bytes);
-        self.queue.send(request).map_err(|_| self.room.give(bytes)).map_err(|()| JournalError::Closed)?;
+        self.put(request, bytes)?;
         Ok(event_id)
+    }
+
+    /// As [`Journal::record`]; `then` is done once the event is on disk.
+    ///
+    /// # Errors
+    /// As [`Journal::record`].
+    pub fn record_then(&self, event: Event, then: Then) -> Result<EventId, JournalError> {
+        let (event_id, request) = request(event, None)?;
+        let bytes = request.record.bytes.len();
+        self.put(Request { then: Some(then), ..request }, bytes)?;
+        Ok(event_id)
+    }
+
+    fn put(&self, request: Request, bytes: usize) -> Result<(), JournalError> {
+        self.room.take(bytes);
+        self.queue.send(request).map_err(|_| self.room.give(bytes)).map_err(|()| JournalError::Closed)
     }
 
     /// Keeps an event soon if there is room now; otherwise counts it as lost. For those who must not wait.
@@ -191,5 +210,5 @@ type Done = oneshot::Sender<Result<(), JournalError>>;
 fn request(event: Event, done: Option<Done>) -> Result<(EventId, Request), JournalError> {
     let (event_id, lane, at) = (event.event_id, event.payload.lane(), event.occurred.at.0);
     let record = Record::encode(event)?;
-    Ok((event_id, Request { lane, event_id, at, record, done }))
+    Ok((event_id, Request { lane, event_id, at, record, done, then: None }))
 }

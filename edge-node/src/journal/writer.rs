@@ -272,6 +272,9 @@ impl State {
             if let Some(done) = request.done {
                 let _ = done.send(Ok(()));
             }
+            if let Some(then) = request.then {
+                then();
+            }
         }
     }
 

@@ -62,19 +62,8 @@ impl Picture {
         match &self.pixels {
             Pixels::Rgb(rgb) => Cow::Borrowed(rgb),
             Pixels::I420(_) => {
-                let Some([luma, u, v]) = self.planes() else { return Cow::Borrowed(&[]) };
-                let (width, across) = (self.width as usize, self.chroma().0 as usize);
-                let mut rgb = Vec::with_capacity(luma.len() * 3);
-                for (y, row) in luma.chunks_exact(width.max(1)).enumerate() {
-                    let chroma = y / 2 * across..(y / 2 + 1) * across;
-                    let (Some(u), Some(v)) = (u.get(chroma.clone()), v.get(chroma)) else { break };
-                    for (pair, (u, v)) in row.chunks(2).zip(u.iter().zip(v)) {
-                        for luma in pair {
-                            rgb.extend(colour(*luma, *u, *v));
-                        }
-                    }
-                }
-                Cow::Owned(rgb)
+                let Some(planes) = self.planes() else { return Cow::Borrowed(&[]) };
+                Cow::Owned(kernels::rgb(planes, self.width as usize))
             }
         }
     }
@@ -128,13 +117,6 @@ impl Picture {
 /// Samples of a plane.
 const fn area(width: u32, height: u32) -> usize {
     width as usize * height as usize
-}
-
-/// ITU-R BT.601, studio range, to R G B; in 65536ths.
-pub fn colour(luma: u8, u: u8, v: u8) -> [u8; 3] {
-    let (y, u, v) = (76_309 * (i32::from(luma) - 16), i32::from(u) - 128, i32::from(v) - 128);
-    let level = |value: i32| u8::try_from(((value + 32_768) >> 16).clamp(0, 255)).unwrap_or(0);
-    [level(y + 104_597 * v), level(y - 25_675 * u - 53_279 * v), level(y + 132_201 * u)]
 }
 
 /// A picture of a camera at a time.

@@ -10,6 +10,7 @@ use edge_node::detect::Looked;
 use edge_node::detect::current::Current;
 use edge_node::detect::manifest::Manifest;
 use edge_node::detect::model::Model;
+use edge_node::detect::network::Runtime;
 use edge_node::journal::limits::Limits;
 use edge_node::journal::writer;
 use edge_node::models::change::{Change, Parts};
@@ -21,7 +22,7 @@ use shared::units::Uptime;
 fn load(name: &str) -> anyhow::Result<Model> {
     let manifest = Manifest::read(&hil::media::root().join("models/manifest.toml"))?;
     let (entry, file) = manifest.find(name)?;
-    Ok(Model::load(entry, &file)?)
+    Ok(Model::load(&Runtime::Tract, entry, &file)?)
 }
 
 type Ours = Change<fn(&str) -> anyhow::Result<Model>>;

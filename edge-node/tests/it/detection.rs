@@ -7,6 +7,7 @@ use edge_node::detect::Detection;
 use edge_node::detect::head::iou;
 use edge_node::detect::manifest::Manifest;
 use edge_node::detect::model::Model;
+use edge_node::detect::network::Runtime;
 use edge_node::detect::track::Tracker;
 use edge_node::detect::zone::{Presence, Turn, ZoneConfig};
 use edge_node::sensor::camera::video::Video;
@@ -26,7 +27,7 @@ struct Expected {
 fn model() -> Model {
     let manifest = Manifest::read(&hil::media::root().join("models/manifest.toml")).unwrap();
     let (entry, file) = manifest.find("yolox-nano").unwrap();
-    Model::load(entry, &file).unwrap()
+    Model::load(&Runtime::Tract, entry, &file).unwrap()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use edge_node::detect::Detection;
 use edge_node::detect::chain::{Votes, part};
 use edge_node::detect::head::{decode, decode_maps};
 use edge_node::detect::letterbox::Fit;
-use edge_node::detect::ops::{convolve, largest};
+use kernels::{convolve, largest};
 use shared::units::Uptime;
 
 use crate::seeing::{outputs, random};

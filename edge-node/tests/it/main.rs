@@ -20,6 +20,7 @@ mod detection;
 mod downlink;
 mod floor;
 mod footage;
+mod graph;
 mod interlock;
 mod interlock_command;
 mod interlock_estop;
@@ -40,6 +41,8 @@ mod links;
 mod local;
 mod mavlink;
 mod models;
+#[cfg(feature = "ort")]
+mod onnxruntime;
 mod plans;
 mod retention;
 mod rig;

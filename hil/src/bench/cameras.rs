@@ -207,9 +207,10 @@ async fn measure(setting: &Setting, out: &mut impl Write) -> anyhow::Result<()> 
     let sending = (cpu(cameras.id())? - senders).as_secs_f64() / wall;
     let (rss, _) = site.node.as_ref().context("find the node")?.memory_mib()?;
     let grown = |name: &str| sum(&after, name) - sum(&before, name);
-    let (age, told) = ("picket_camera_frame_age_seconds", "picket_camera_frame_told_seconds");
+    let (age, told, kept) =
+        ("picket_camera_frame_age_seconds", "picket_camera_frame_told_seconds", "picket_camera_frame_kept_seconds");
     let spread = |name: &str| (buckets(&before, name), buckets(&after, name));
-    let (ages, tolds) = (spread(age), spread(told));
+    let (ages, tolds, kepts) = (spread(age), spread(told), spread(kept));
     let frames = grown("picket_camera_frames");
     let unseen = grown("picket_camera_frames_dropped") + grown("picket_camera_frames_late");
     let episodes = episodes(&site)?;
@@ -228,6 +229,8 @@ async fn measure(setting: &Setting, out: &mut impl Write) -> anyhow::Result<()> 
         "age_p99_ms": share_ms(&ages.0, &ages.1, 0.99),
         "age_max_ms": share_ms(&ages.0, &ages.1, 1.0),
         "told_p99_ms": share_ms(&tolds.0, &tolds.1, 0.99),
+        "tracks_on_disk_p50_ms": share_ms(&kepts.0, &kepts.1, 0.5),
+        "tracks_on_disk_p99_ms": share_ms(&kepts.0, &kepts.1, 0.99),
         "unseen_pct": round(unseen / frames * 100.0),
         "still_pct": round(grown("picket_camera_frames_still") / frames * 100.0),
         "part_pct": round(grown("picket_camera_frames_part") / frames * 100.0),
@@ -243,7 +246,7 @@ async fn measure(setting: &Setting, out: &mut impl Write) -> anyhow::Result<()> 
         if setting.more.is_empty() { "every picture looked at" } else { "motion gate" }
     )?;
     for (name, value) in metrics.as_object().into_iter().flatten().skip(1) {
-        writeln!(out, "{name:<16}{value:>10}")?;
+        writeln!(out, "{name:<24}{value:>10}")?;
     }
     let mut targets = vec![
         Target::Least("episodes_least", expected as f64),

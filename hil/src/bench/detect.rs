@@ -1,5 +1,6 @@
 //! `./dev bench detect`: YOLOX-nano in tract beside ONNX Runtime, part by part.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,14 +12,12 @@ use super::{Target, last_line, median, number, round};
 use crate::binaries::built;
 use crate::media::{folder, root};
 use crate::process::output;
-use crate::python::python;
+use crate::python::{REFERENCE, onnxruntime, python};
 
 /// Pairs of runs: the product and the reference in turn, so that a drifting machine meets both.
 const PAIRS: usize = 5;
 /// Passes over the twelve pictures in each run.
 const PASSES: &str = "5";
-/// The reference's pinned packages.
-const PACKAGES: [&str; 3] = ["onnxruntime==1.31.1", "numpy==2.4.6", "pillow==13.0.0"];
 const PARTS: [&str; 3] = ["preprocess", "inference", "postprocess"];
 
 /// Measures and prints.
@@ -27,7 +26,7 @@ const PARTS: [&str; 3] = ["preprocess", "inference", "postprocess"];
 /// When pictures or reference are missing, or a run fails.
 pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     let media = folder().context("find the pictures: ../shared/media or PICKET_MEDIA")?;
-    let (python, bin) = (python("bench-venv", &PACKAGES)?, built()?);
+    let (python, bin) = (python("bench-venv", &REFERENCE)?, built()?);
     let model = media.join("../models/yolox_nano.onnx");
     let mut pictures: Vec<PathBuf> = std::fs::read_dir(media.join("images"))
         .context("read the pictures")?
@@ -36,11 +35,15 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
         .filter(|path| path.extension().is_some_and(|e| e == "jpg"))
         .collect();
     pictures.sort();
-    let ours = || timed(&bin, "yolox-nano", &pictures);
+    let ours = || timed(&bin, "yolox-nano", &pictures, &[]);
+    let (library, hash) = onnxruntime()?;
+    let library = [OsStr::new("--onnxruntime"), library.as_os_str(), "--onnxruntime-sha256".as_ref(), hash.as_ref()];
+    let other = || timed(&bin, "yolox-nano", &pictures, &library);
     let reference =
         || parts(Command::new(&python).arg(root().join("models/reference.py")).arg(&model).arg(PASSES).args(&pictures));
-    let mut pairs = Vec::new();
+    let (mut pairs, mut others_of) = (Vec::new(), Vec::new());
     for _ in 0..PAIRS {
+        others_of.push(other()?);
         pairs.push((ours()?, reference()?));
     }
     writeln!(
@@ -48,7 +51,7 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
         "YOLOX-nano, 416 px, one thread, {} pictures, {PAIRS} pairs of {PASSES} passes; milliseconds, median",
         pictures.len()
     )?;
-    writeln!(out, "reference: {}; intra_op_num_threads = 1", PACKAGES.join(", "))?;
+    writeln!(out, "reference: {}; intra_op_num_threads = 1", REFERENCE.join(", "))?;
     writeln!(out, "{:<14}{:>10}{:>14}{:>10}", "part", "picket", "ONNX Runtime", "ratio")?;
     let mut metrics = json!({});
     for part in PARTS {
@@ -62,9 +65,19 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
             metrics.insert(format!("{part}_ratio"), json!(round(ratio)));
         }
     }
+    let ratios = others_of
+        .iter()
+        .zip(&pairs)
+        .map(|(ours, (_, reference))| number(ours, "inference") / number(reference, "inference"));
+    let ratio = median(ratios);
+    writeln!(out, "inference with [model.onnxruntime], the same library in the node: ratio {ratio:.3}")?;
+    if let Some(metrics) = metrics.as_object_mut() {
+        metrics.insert("ort_ratio".into(), json!(round(ratio)));
+    }
     others(out, &media, &bin, &pictures, &mut metrics)?;
     let targets = [
         Target::Most("inference_ratio", 2.1),
+        Target::Most("ort_ratio", 1.05),
         Target::Most("wide_ratio_to_onnxruntime_square", 1.35),
         Target::Most("around_share", 0.10),
         Target::Most("yard_inference_ms", 8.0),
@@ -94,7 +107,7 @@ fn others(
         "others, one thread, median of 5", "preprocess", "inference", "decode"
     )?;
     let time = |model: &str, files: &[PathBuf]| -> anyhow::Result<[f64; 3]> {
-        let runs = (0..PAIRS).map(|_| timed(bin, model, files)).collect::<anyhow::Result<Vec<_>>>()?;
+        let runs = (0..PAIRS).map(|_| timed(bin, model, files, &[])).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(PARTS.map(|part| median(runs.iter().map(|run| number(run, part)))))
     };
     let video = vec![super::cameras::enlarged(&media.join("one-by-one-person-detection.mp4"))?];
@@ -121,11 +134,11 @@ fn others(
 }
 
 /// The parts of one model's inference on some files.
-fn timed(bin: &Path, model: &str, files: &[PathBuf]) -> anyhow::Result<Value> {
+fn timed(bin: &Path, model: &str, files: &[PathBuf], more: &[&OsStr]) -> anyhow::Result<Value> {
     let manifest = root().join("models/manifest.toml");
     let mut detect = Command::new(bin.join("edge-node"));
     detect.args(["detect", "--timing", PASSES, "--model", model, "--manifest"]).arg(manifest);
-    parts(detect.args(files))
+    parts(detect.args(more).args(files))
 }
 
 fn parts(command: &mut Command) -> anyhow::Result<Value> {

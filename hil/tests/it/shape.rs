@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hil::media::root;
 
-const CRATES: [&str; 5] = ["shared", "edge-node", "cloud-relay", "sim", "hil"];
+const CRATES: [&str; 6] = ["shared", "edge-node", "edge-node/kernels", "cloud-relay", "sim", "hil"];
 const LINES_MAX: usize = 400;
 /// Words that name nothing.
 const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "common", "misc", "manager"];

@@ -1,0 +1,118 @@
+//! ONNX Runtime as what computes networks: its library is loaded while the node runs, from the file and with the hash that
+//! the configuration names. Also for networks in int8, which tract computes no faster.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::value::TensorRef;
+use tract_onnx::prelude::Tensor;
+
+use super::manifest::{Entry, ModelError, sha256};
+use super::network::{LibraryConfig, Loaded, Network, shape, written};
+
+/// The library; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Library(Environment);
+
+/// What was loaded, and its hash: a process has one for as long as it lasts, as ONNX Runtime wants it.
+static LOADED: Mutex<Option<(String, Library)>> = Mutex::new(None);
+
+impl Library {
+    /// Loads the library.
+    ///
+    /// # Errors
+    /// A file that is not there, has another hash, or is no ONNX Runtime of 1.17 or newer.
+    pub fn open(config: &LibraryConfig) -> anyhow::Result<Self> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = config.sha256.to_ascii_lowercase();
+        if let Some((hash, library)) = &*loaded {
+            anyhow::ensure!(*hash == expected, "another library is in use since the start, sha256 {hash}");
+            return Ok(library.clone());
+        }
+        let found = sha256(&std::fs::read(&config.library).context("read it")?);
+        anyhow::ensure!(found == expected, "expected sha256 {expected}, found {found}");
+        // As it lies there: a name alone would be looked for elsewhere.
+        let file = config.library.canonicalize().context("read it")?;
+        let environment = ort::init_from(file).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let library = Self(environment.with_telemetry(false).build()?);
+        *loaded = Some((expected, library.clone()));
+        Ok(library)
+    }
+
+    /// Makes a model ready.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a network that it cannot run, or with other tensors than the entry's.
+    pub fn load(&self, entry: &Entry, file: &Path, bytes: Vec<u8>) -> Result<Loaded, ModelError> {
+        let run = |e: anyhow::Error| ModelError::Run { name: entry.name.clone(), reason: format!("{e:#}") };
+        let environment = self.0.clone();
+        let network = Sessions { environment, bytes, input: entry.input.shape(), idle: Mutex::new(Vec::new()) };
+        let session = network.session().map_err(run)?;
+        // Dimensions that are named in the file, not fixed, are -1.
+        let declared = session.inputs().first().and_then(|input| input.dtype().tensor_shape());
+        let declared = declared.map(|dims| dims.to_vec()).unwrap_or_default();
+        #[expect(clippy::cast_possible_wrap, reason = "sides of an input")]
+        let wanted = network.input.map(|side| side as i64);
+        let same = |(found, wanted): (&i64, i64)| *found == wanted || *found < 0;
+        if declared.len() != wanted.len() || !declared.iter().zip(wanted).all(same) {
+            shape(entry, file, "input", &written(wanted), written(declared))?;
+        }
+        network.put(session);
+        let grey = Tensor::zero::<f32>(&network.input).map_err(run)?;
+        let mut output = String::new();
+        network.compute(&grey, &mut |dims, _| output = written(dims)).map_err(run)?;
+        shape(entry, file, "output", &written(entry.shape()), output)?;
+        Ok(Loaded { network: Arc::new(network), input: entry.input, raw: false })
+    }
+}
+
+/// A session runs for one thread at a time: as many are kept as ever ran at once.
+struct Sessions {
+    environment: Environment,
+    bytes: Vec<u8>,
+    input: [usize; 4],
+    idle: Mutex<Vec<Session>>,
+}
+
+impl Sessions {
+    fn session(&self) -> anyhow::Result<Session> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(session) = idle {
+            return Ok(session);
+        }
+        // One thread, the caller's: cameras share the cores by threads of their own.
+        let builder = Session::builder(&self.environment)?;
+        let builder = builder.with_intra_threads(1).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut builder = builder.with_inter_threads(1).map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(builder.commit_from_memory(&self.bytes)?)
+    }
+
+    fn put(&self, session: Session) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+
+    /// Runs; `read` is given shape and values of the first output.
+    fn compute(&self, input: &Tensor, read: &mut dyn FnMut(&[i64], &[f32])) -> anyhow::Result<()> {
+        let plain = input.try_as_plain_ram()?;
+        let values = plain.as_slice::<f32>()?;
+        // What failed is not used again.
+        let mut session = self.session()?;
+        {
+            let outputs = session.run(ort::inputs![TensorRef::from_array_view((self.input, values))?])?;
+            let first = outputs.values().next().context("expected an output, found none")?;
+            let (dims, values) = first.try_extract_tensor::<f32>()?;
+            read(dims, values);
+        }
+        self.put(session);
+        Ok(())
+    }
+}
+
+impl Network for Sessions {
+    fn run(&self, input: Tensor, read: &mut dyn FnMut(&[&[f32]])) -> anyhow::Result<()> {
+        self.compute(&input, &mut |_, values| read(&[values]))
+    }
+}
