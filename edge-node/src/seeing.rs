@@ -22,7 +22,7 @@ use crate::detect::finder::{ClassConfig, Finder, counting};
 use crate::detect::manifest::{Head, Manifest, ModelError};
 use crate::detect::model::Model;
 use crate::detect::network::Runtime;
-use crate::detect::ondemand::Asks;
+use crate::detect::ondemand::{self, Asks};
 use crate::detect::worker::{CameraView, News, Worker};
 use crate::detect::zone::LIKELY;
 use crate::footage::{self, Footage};
@@ -100,6 +100,8 @@ pub fn chains(site: &Config, config: &ModelConfig) -> anyhow::Result<Vec<(ChainC
 /// # Errors
 /// As [`load`], of the configuration's model.
 pub fn first(site: &Config, config: &ModelConfig, journal: &Journal) -> anyhow::Result<(Model, Option<Choice>)> {
+    // First: a library that cannot be used says nothing about the models that were chosen.
+    Runtime::new(config.onnxruntime.as_ref())?;
     let Some(chosen) = Choice::read(&site.data) else { return Ok((load(site, config, &config.name)?, None)) };
     let before = chosen.model.name.clone();
     let (mut choice, mut why) = chosen.at_start(&config.name);
@@ -191,7 +193,9 @@ impl Seeing {
         let Self { model: first, choice, chains, accepted, news, view, asks, words, models, .. } = self;
         let current = Current::new(first);
         let (answering, stopped) = (current.clone(), stop.clone());
-        stages.spawn("infer", move || asks.run(&answering, || stopped.load(Ordering::Relaxed)))?;
+        stages.spawn("infer", move || {
+            asks.run(|bytes, score| ondemand::look(&answering, bytes, score), || stopped.load(Ordering::Relaxed));
+        })?;
         let (look, looks) = sync_channel(models::LOOKS);
         for (n, mailbox) in mailboxes.iter().enumerate() {
             let (own, number) = current.get();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Node, text};
 use crate::detect::manifest::Manifest;
 use crate::detect::model::Model;
-use crate::detect::network::Runtime;
+use crate::detect::network::{LibraryConfig, Runtime};
 use crate::models::compare::{Compared, ms};
 use crate::models::shadow::{Trial, counts, trial};
 use crate::sensor::picture;
@@ -29,7 +29,10 @@ enum Verb {
     /// Prints each model: name, input, classes, licence, whether its file is there.
     List,
     /// Checks hash and shapes of each model, and runs it once.
-    Verify,
+    Verify {
+        #[command(flatten)]
+        onnxruntime: Option<LibraryConfig>,
+    },
     /// Runs two models over pictures: what both find, what only one does, and how long they take.
     Compare {
         /// The one.
@@ -45,6 +48,8 @@ enum Verb {
         /// One JSON object instead of a table.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        onnxruntime: Option<LibraryConfig>,
     },
     /// What the running node uses, its probation, its shadow, its drift.
     Status(Node),
@@ -92,9 +97,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let manifest = || Manifest::read(&super::manifest_path(args.manifest));
     match args.verb {
         Verb::List => list(&manifest()?),
-        Verb::Verify => verify(&manifest()?),
-        Verb::Compare { first, second, pictures, labels, json } => {
-            compare(&manifest()?, (&first, &second), &pictures, &labels, json)
+        Verb::Verify { onnxruntime } => verify(&manifest()?, &Runtime::new(onnxruntime.as_ref())?),
+        Verb::Compare { first, second, pictures, labels, json, onnxruntime } => {
+            let runtime = Runtime::new(onnxruntime.as_ref())?;
+            compare(&manifest()?, &runtime, (&first, &second), &pictures, &labels, json)
         }
         Verb::Status(node) => show(&node, &Client::new(&node)?.get("/api/v1/models")?),
         Verb::Use { model, by, force, node } => {
@@ -117,12 +123,12 @@ fn list(manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn verify(manifest: &Manifest) -> anyhow::Result<()> {
+fn verify(manifest: &Manifest, runtime: &Runtime) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut failed = 0;
     for entry in &manifest.models {
         let file = manifest.file_of(entry);
-        match Model::load(&Runtime::Tract, entry.clone(), &file) {
+        match Model::load(runtime, entry.clone(), &file) {
             Ok(_) => writeln!(out, "{}\tok\t{}", entry.name, file.display())?,
             Err(error) => {
                 failed += 1;
@@ -136,6 +142,7 @@ fn verify(manifest: &Manifest) -> anyhow::Result<()> {
 
 fn compare(
     manifest: &Manifest,
+    runtime: &Runtime,
     (first, second): (&str, &str),
     folder: &Path,
     labels: &[String],
@@ -143,7 +150,7 @@ fn compare(
 ) -> anyhow::Result<()> {
     let load = |name: &str| {
         let (entry, file) = manifest.find(name)?;
-        Model::load(&Runtime::Tract, entry, &file)
+        Model::load(runtime, entry, &file)
     };
     let (mut ours, mut theirs) = (load(first)?, load(second)?);
     let entries = std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;

@@ -3,6 +3,7 @@
 use shared::config::ConfigError;
 
 use super::Config;
+use crate::detect::network::LibraryConfig;
 use crate::detect::zone::{LIKELY, ZoneConfig};
 
 /// Least room for one file of a clip: key frames of the largest kind still fit.
@@ -29,6 +30,9 @@ impl Config {
             }
             if let Some((key, expected)) = model.upkeep.problem() {
                 return wrong(format!("model.upkeep.{key}"), expected);
+            }
+            if let Some((key, expected)) = model.onnxruntime.as_ref().and_then(LibraryConfig::problem) {
+                return wrong(format!("model.onnxruntime.{key}"), expected);
             }
         }
         for (label, class) in self.model.iter().flat_map(|model| &model.classes) {

@@ -209,7 +209,7 @@ pub enum ModelError {
         found: String,
     },
     /// What computes networks cannot be used.
-    #[error("{file}: {reason}")]
+    #[error("compute networks as model.onnxruntime says: {file}: {reason}")]
     Library {
         /// Its file.
         file: String,

@@ -1,4 +1,4 @@
-//! One loaded model: a picture in, detections out. Runs tract on the calling thread.
+//! One loaded model: a picture in, detections out. Runs on the calling thread.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::Detection;
 use super::head;
 use super::letterbox::{Fit, Preprocessor};
 use super::manifest::{Entry, Head, Input, ModelError};
-use super::network::{Loaded, Network, Runtime};
+use super::network::{Loaded, Network, Runtime, unpanicked};
 use crate::clock;
 use crate::sensor::frame::Picture;
 
@@ -52,6 +52,12 @@ impl Model {
     /// # Errors
     /// [`ModelError`] naming the file and what was expected.
     pub fn load(runtime: &Runtime, entry: Entry, file: &Path) -> Result<Self, ModelError> {
+        let name = entry.name.clone();
+        let loaded = unpanicked(|| Ok(Self::warmed_up(runtime, entry, file)));
+        loaded.unwrap_or_else(|error| Err(ModelError::Run { name, reason: format!("{}: {error}", file.display()) }))
+    }
+
+    fn warmed_up(runtime: &Runtime, entry: Entry, file: &Path) -> Result<Self, ModelError> {
         let Loaded { network, input, raw } = runtime.load(&entry, file)?;
         let mut model = Self { entry: Arc::new(entry), input, raw, network, preprocessor: Preprocessor::default() };
         let grey = Picture::rgb(64, 64, vec![114; 64 * 64 * 3]);

@@ -64,13 +64,11 @@ impl Runtime {
     pub fn new(config: Option<&LibraryConfig>) -> Result<Self, ModelError> {
         let Some(config) = config else { return Ok(Self::Tract) };
         #[cfg(feature = "ort")]
-        let runtime = Library::open(config).map(Self::Ort);
+        let runtime = unpanicked(|| Library::open(config).map(Self::Ort));
         #[cfg(not(feature = "ort"))]
         let runtime = Err(anyhow::anyhow!("expected a build with the feature ort, this one has tract only"));
-        runtime.map_err(|error| ModelError::Library {
-            file: config.library.display().to_string(),
-            reason: format!("{error:#}"),
-        })
+        let file = config.library.display().to_string();
+        runtime.map_err(|error| ModelError::Library { file, reason: format!("{error:#}") })
     }
 
     /// Loads a model file: its hash and shapes are checked.
@@ -85,6 +83,23 @@ impl Runtime {
             Self::Ort(library) => library.load(entry, file, bytes),
         }
     }
+}
+
+impl LibraryConfig {
+    /// What is wrong with it: key, and what was expected.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let digits = self.sha256.len() == 64 && self.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (!digits).then(|| ("sha256", format!("expected 64 hexadecimal digits, found {:?}", self.sha256)))
+    }
+}
+
+/// What panics is an error: libraries of others read these files, and the interlock runs in this process.
+///
+/// # Errors
+/// Its own, and where it panics.
+pub fn unpanicked<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(anyhow::anyhow!("it breaks the library that reads it")))
 }
 
 /// What is wrong with a file's tensors, if anything is.

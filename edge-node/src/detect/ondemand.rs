@@ -86,8 +86,8 @@ impl OnDemand {
 }
 
 impl Asks {
-    /// Answers with the model in use, until `stopped`.
-    pub fn run(self, current: &Current, stopped: impl Fn() -> bool) {
+    /// Answers with what `look` says of a picture, JPEG or PNG, and the least score that is wanted, until `stopped`.
+    pub fn run(self, look: impl Fn(&[u8], f32) -> Result<Answer, Refusal>, stopped: impl Fn() -> bool) {
         if let Err(error) = rustix::process::nice(NICE) {
             warn!(%error, "the thread of pictures on demand keeps its priority");
         }
@@ -98,7 +98,7 @@ impl Asks {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             // A stranger's picture meets decoders that others have written: what makes them panic is an answer, not the end.
-            let looked = std::panic::catch_unwind(AssertUnwindSafe(|| answer(current, &ask)));
+            let looked = std::panic::catch_unwind(AssertUnwindSafe(|| look(&ask.bytes, ask.min_score)));
             let answer = looked.unwrap_or_else(|_| Err(Refusal::Picture("body: it breaks the decoder".into())));
             // Whoever asked has gone.
             let _ = ask.answer.send(answer);
@@ -106,10 +106,14 @@ impl Asks {
     }
 }
 
-fn answer(current: &Current, ask: &Ask) -> Result<Answer, Refusal> {
-    let picture = picture::decode(&ask.bytes, "body").map_err(|error| Refusal::Picture(error.to_string()))?;
+/// Looks with the model in use.
+///
+/// # Errors
+/// [`Refusal`] for a picture that cannot be read, and where the model fails.
+pub fn look(current: &Current, bytes: &[u8], min_score: f32) -> Result<Answer, Refusal> {
+    let picture = picture::decode(bytes, "body").map_err(|error| Refusal::Picture(error.to_string()))?;
     let (mut model, _) = current.get();
-    let looked = model.detect_timed(&picture, ask.min_score);
+    let looked = model.detect_timed(&picture, min_score);
     let (found, timing) = looked.map_err(|error| Refusal::Model(error.to_string()))?;
     let found = model.named(&found);
     Ok(Answer { model: model.entry().name.clone(), size: (picture.width, picture.height), found, timing })

@@ -1,17 +1,28 @@
 //! ONNX Runtime as what computes networks: its library is loaded while the node runs, from the file and with the hash that
 //! the configuration names. Also for networks in int8, which tract computes no faster.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::value::TensorRef;
+use tracing::{error, warn};
 use tract_onnx::prelude::Tensor;
 
 use super::manifest::{Entry, ModelError, sha256};
 use super::network::{LibraryConfig, Loaded, Network, shape, written};
+
+/// Largest library, in bytes: with a GPU's code some hundred million.
+const LIBRARY_MAX: u64 = 1 << 30;
+/// Sessions of a model, each with weights of its own: two workers, who sends pictures, who tries models. One more is made
+/// where more run at once.
+const SESSIONS: usize = 4;
 
 /// The library; cheap to clone.
 #[derive(Debug, Clone)]
@@ -32,12 +43,19 @@ impl Library {
             anyhow::ensure!(*hash == expected, "another library is in use since the start, sha256 {hash}");
             return Ok(library.clone());
         }
-        let found = sha256(&std::fs::read(&config.library).context("read it")?);
+        let mut file = File::open(&config.library).context("open it")?;
+        let about = file.metadata().context("look at it")?;
+        anyhow::ensure!(about.is_file(), "expected a regular file");
+        anyhow::ensure!(about.len() <= LIBRARY_MAX, "{} bytes, the limit is {LIBRARY_MAX}", about.len());
+        let mut bytes = Vec::new();
+        file.by_ref().take(LIBRARY_MAX).read_to_end(&mut bytes).context("read it")?;
+        let found = sha256(&bytes);
+        drop(bytes);
         anyhow::ensure!(found == expected, "expected sha256 {expected}, found {found}");
-        // As it lies there: a name alone would be looked for elsewhere.
-        let file = config.library.canonicalize().context("read it")?;
-        let environment = ort::init_from(file).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let library = Self(environment.with_telemetry(false).build()?);
+        // The file that was read, whatever has its name by now.
+        let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let environment = ort::init_from(opened).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let library = Self(environment.with_telemetry(false).with_logger(Arc::new(log)).build()?);
         *loaded = Some((expected, library.clone()));
         Ok(library)
     }
@@ -49,7 +67,8 @@ impl Library {
     pub fn load(&self, entry: &Entry, file: &Path, bytes: Vec<u8>) -> Result<Loaded, ModelError> {
         let run = |e: anyhow::Error| ModelError::Run { name: entry.name.clone(), reason: format!("{e:#}") };
         let environment = self.0.clone();
-        let network = Sessions { environment, bytes, input: entry.input.shape(), idle: Mutex::new(Vec::new()) };
+        let (input, output) = (entry.input.shape(), entry.shape().iter().product());
+        let network = Sessions { environment, bytes, input, output, idle: Mutex::new(Vec::new()) };
         let session = network.session().map_err(run)?;
         // Dimensions that are named in the file, not fixed, are -1.
         let declared = session.inputs().first().and_then(|input| input.dtype().tensor_shape());
@@ -61,19 +80,24 @@ impl Library {
             shape(entry, file, "input", &written(wanted), written(declared))?;
         }
         network.put(session);
-        let grey = Tensor::zero::<f32>(&network.input).map_err(run)?;
+        for _ in 1..SESSIONS {
+            network.put(network.made().map_err(run)?);
+        }
+        let black = Tensor::zero::<f32>(&network.input).map_err(run)?;
         let mut output = String::new();
-        network.compute(&grey, &mut |dims, _| output = written(dims)).map_err(run)?;
+        network.compute(&black, &mut |dims, _| output = written(dims)).map_err(run)?;
         shape(entry, file, "output", &written(entry.shape()), output)?;
         Ok(Loaded { network: Arc::new(network), input: entry.input, raw: false })
     }
 }
 
-/// A session runs for one thread at a time: as many are kept as ever ran at once.
+/// A session runs for one thread at a time. They are made beforehand, so that no frame waits for one.
 struct Sessions {
     environment: Environment,
     bytes: Vec<u8>,
     input: [usize; 4],
+    /// Values of the output.
+    output: usize,
     idle: Mutex<Vec<Session>>,
 }
 
@@ -83,6 +107,10 @@ impl Sessions {
         if let Some(session) = idle {
             return Ok(session);
         }
+        self.made()
+    }
+
+    fn made(&self) -> anyhow::Result<Session> {
         // One thread, the caller's: cameras share the cores by threads of their own.
         let builder = Session::builder(&self.environment)?;
         let builder = builder.with_intra_threads(1).map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -98,21 +126,48 @@ impl Sessions {
     fn compute(&self, input: &Tensor, read: &mut dyn FnMut(&[i64], &[f32])) -> anyhow::Result<()> {
         let plain = input.try_as_plain_ram()?;
         let values = plain.as_slice::<f32>()?;
-        // What failed is not used again.
         let mut session = self.session()?;
-        {
-            let outputs = session.run(ort::inputs![TensorRef::from_array_view((self.input, values))?])?;
-            let first = outputs.values().next().context("expected an output, found none")?;
-            let (dims, values) = first.try_extract_tensor::<f32>()?;
-            read(dims, values);
-        }
+        let done = once(&mut session, self.input, values, read);
         self.put(session);
-        Ok(())
+        done
+    }
+}
+
+fn once(
+    session: &mut Session,
+    input: [usize; 4],
+    values: &[f32],
+    read: &mut dyn FnMut(&[i64], &[f32]),
+) -> anyhow::Result<()> {
+    let outputs = session.run(ort::inputs![TensorRef::from_array_view((input, values))?])?;
+    let first = outputs.values().next().context("expected an output, found none")?;
+    let (dims, values) = first.try_extract_tensor::<f32>()?;
+    read(dims, values);
+    Ok(())
+}
+
+/// Into the node's own log: a frame that fails is told there, too.
+fn log(level: LogLevel, _: &str, _: &str, place: &str, message: &str) {
+    match level {
+        LogLevel::Fatal | LogLevel::Error => error!(place, "ONNX Runtime: {message}"),
+        LogLevel::Warning => warn!(place, "ONNX Runtime: {message}"),
+        LogLevel::Info | LogLevel::Verbose => {}
     }
 }
 
 impl Network for Sessions {
     fn run(&self, input: Tensor, read: &mut dyn FnMut(&[&[f32]])) -> anyhow::Result<()> {
-        self.compute(&input, &mut |_, values| read(&[values]))
+        let mut whole = true;
+        self.compute(&input, &mut |dims, values| {
+            whole = values.len() == self.output;
+            if whole {
+                read(&[values]);
+            } else {
+                warn!(found = written(dims), "an output of another shape than the empty picture's");
+            }
+        })?;
+        // Less than all of it would be nobody, where there is somebody.
+        anyhow::ensure!(whole, "expected {} values", self.output);
+        Ok(())
     }
 }

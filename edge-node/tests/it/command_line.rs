@@ -141,6 +141,11 @@ fn what_would_hide_people_from_the_interlock_and_cameras_that_are_none_are_refus
         ("low.toml", site("", "", "min_height = 0.1", keep_out), vec!["zone[0].min_height", "none"]),
         ("score.toml", site("", "", "min_score = 0.5", keep_out), vec!["zone[0].min_score", "0.35"]),
         ("class.toml", site(class, "", "", keep_out), vec!["model.classes.person", "no min_height"]),
+        (
+            "library.toml",
+            site("[model.onnxruntime]\nlibrary = \"/l.so\"\nsha256 = \"...\"", "", "", ""),
+            vec!["model.onnxruntime.sha256", "64 hexadecimal digits"],
+        ),
         ("crossed.toml", site("", "", "", &line("to = [0.5, 0]")), vec!["line[0].to", "another place"]),
         ("beyond.toml", site("", "", "", &line("to = [0.5, 2]")), vec!["line[0].to", "0 to 1"]),
         (

@@ -1,6 +1,7 @@
 //! The journal's file: what was acknowledged is there, in order, chained; damage and newer files are told.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use edge_node::clock::Stamp;
@@ -161,8 +162,17 @@ fn a_journal_that_fails_opens_again_and_keeps_what_was_recorded_meanwhile() {
     db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     db.execute_batch("ALTER TABLE block_telemetry RENAME TO away").unwrap();
     assert!(append(2.0).is_err(), "the sender must hear that it was not kept");
-    let meanwhile = journal.record(journal.event("sensor/s", reading(3.0))).unwrap();
+    let path = bulk_path(folder.path(), 1);
+    let blocks = move || {
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.query_row("SELECT count(*) FROM block_telemetry", [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+    };
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (tell, count) = (told.clone(), blocks.clone());
+    let then = Box::new(move || tell.lock().unwrap().push(count()));
+    let meanwhile = journal.record_then(journal.event("sensor/s", reading(3.0)), then).unwrap();
     db.execute_batch("ALTER TABLE away RENAME TO block_telemetry").unwrap();
+    let before = blocks();
     // Senders who go on trying must not keep it closed.
     let opened = std::time::Duration::from_secs(10);
     hil::wait::until("an append to succeed again", opened, || append(4.0).map_err(|e| e.to_string())).unwrap();
@@ -172,6 +182,11 @@ fn a_journal_that_fails_opens_again_and_keeps_what_was_recorded_meanwhile() {
     let kept =
         rows.iter().filter(|row| matches!(&row.item, Item::Record(r) if r.event_id() == Some(meanwhile))).count();
     assert_eq!(kept, 1, "recorded while it was closed");
+    let told = told.lock().unwrap();
+    assert!(
+        matches!(told.as_slice(), [then] if *then > before),
+        "told once, when it could be read: {told:?}, {before}"
+    );
 }
 
 /// Events of three lanes over two hours, in small segments; gives their ids in the order in which they were seen.

@@ -6,7 +6,7 @@ use edge_node::detect::Detection;
 use edge_node::detect::chain::{Votes, part};
 use edge_node::detect::head::{decode, decode_maps};
 use edge_node::detect::letterbox::Fit;
-use kernels::{convolve, largest};
+use kernels::{Place, colour, convolve, largest, rgb, rgb_planes, yuv_planes};
 use shared::units::Uptime;
 
 use crate::seeing::{outputs, random};
@@ -134,4 +134,59 @@ fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
     assert!(
         decode_maps(&entry, &[], fit, 0.3).is_empty() && decode_maps(&entry, &slices(&maps[1..4]), fit, 0.3).is_empty()
     );
+}
+
+#[test]
+fn a_picture_lies_in_an_input_where_each_of_its_pixels_belongs() {
+    let (width, height) = (16, 12);
+    for ((across, down), at) in
+        [((16, 12), (0, 0)), ((13, 7), (0, 0)), ((13, 7), (1, 3)), ((6, 12), (5, 0)), ((1, 1), (2, 1))]
+    {
+        let planes: Vec<Vec<u8>> = (1..4).map(|seed| random(seed, across * down)).collect();
+        let pixel = |n: usize| [planes[0][n], planes[1][n], planes[2][n]];
+        let pixels: Vec<u8> = (0..across * down).flat_map(pixel).collect();
+        for (bgr, block) in [(false, 1), (true, 1), (false, 2), (true, 2)] {
+            let place = Place { input: (width, height), at, block, bgr, scale: 0.5 };
+            let coloured = |n: usize| colour(planes[0][n], planes[1][n], planes[2][n]);
+            for (video, of) in [(false, &pixel as &dyn Fn(usize) -> [u8; 3]), (true, &coloured)] {
+                let mut found = vec![-1.0; width * height * 3];
+                let all: [&[u8]; 3] = [&planes[0], &planes[1], &planes[2]];
+                let written = if video {
+                    yuv_planes(all, across, &place, &mut found)
+                } else {
+                    rgb_planes(&pixels, across, &place, &mut found)
+                };
+                written.unwrap();
+                let mut expected = vec![-1.0; width * height * 3];
+                for n in 0..across * down {
+                    let (x, y) = (at.0 + n % across, at.1 + n / across);
+                    for (channel, value) in of(n).into_iter().enumerate() {
+                        let channel = if bgr { 2 - channel } else { channel };
+                        // Places in a block: (row, column) (0,0), (1,0), (0,1), (1,1).
+                        let plane = (x % block * block + y % block) * 3 + channel;
+                        let cell = (y / block) * (width / block) + x / block;
+                        expected[plane * (width * height / (block * block)) + cell] = f32::from(value) * 0.5;
+                    }
+                }
+                assert_eq!(found, expected, "{across} x {down} at {at:?}, bgr {bgr}, block {block}, video {video}");
+            }
+        }
+        let beyond = Place { input: (width, height), at: (at.0, height), block: 1, bgr: false, scale: 1.0 };
+        assert_eq!(rgb_planes(&pixels, across, &beyond, &mut vec![0.0; width * height * 3]), None);
+    }
+}
+
+#[test]
+fn colours_of_video_are_those_of_its_chroma_at_odd_sizes_and_end_where_bytes_are_missing() {
+    for (width, height) in [(1, 1), (2, 2), (5, 3), (4, 5)] {
+        let (across, below) = (usize::div_ceil(width, 2), usize::div_ceil(height, 2));
+        let (luma, u, v) = (random(1, width * height), random(2, across * below), random(3, across * below));
+        let found = rgb([&luma, &u, &v], width);
+        let chroma = |n: usize| n / width / 2 * across + n % width / 2;
+        let expected = (0..width * height).flat_map(|n| colour(luma[n], u[chroma(n)], v[chroma(n)]));
+        assert_eq!(found, expected.collect::<Vec<_>>(), "{width} x {height}");
+        let short = rgb([&luma, &u[..across * (below - 1)], &v], width);
+        assert_eq!(short, found[..width * 3 * 2 * (below - 1)], "{width} x {height}");
+    }
+    assert_eq!((colour(16, 128, 128), colour(235, 128, 128)), ([0; 3], [255; 3]), "studio range");
 }

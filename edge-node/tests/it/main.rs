@@ -18,6 +18,7 @@ mod corpus;
 mod damage;
 mod detection;
 mod downlink;
+mod finder;
 mod floor;
 mod footage;
 mod graph;

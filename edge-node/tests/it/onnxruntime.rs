@@ -1,6 +1,6 @@
 //! ONNX Runtime instead of tract: its real library, our own models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use edge_node::detect::Detection;
@@ -71,11 +71,12 @@ fn onnx_runtime_finds_what_tract_finds_on_as_many_threads_as_look() {
 #[test]
 fn a_library_that_is_not_the_one_that_is_meant_is_not_loaded_and_a_model_that_is_none_is_refused() {
     let right = library();
-    let wrong = LibraryConfig { sha256: "0".repeat(64), ..right.clone() };
-    let refused = |config: &LibraryConfig| Runtime::new(Some(config)).unwrap_err().to_string();
-    let said = refused(&wrong);
-    assert!(said.contains("libonnxruntime.so") && said.contains("sha256"), "{said}");
+    let said = refused(&right.library, &"0".repeat(64));
+    assert!(said.contains("libonnxruntime.so") && said.contains("expected sha256 00000"), "{said}");
     let runtime = Runtime::new(Some(&right)).unwrap();
+    let another = LibraryConfig { sha256: "0".repeat(64), ..right };
+    let said = Runtime::new(Some(&another)).unwrap_err().to_string();
+    assert!(said.contains("model.onnxruntime") && said.contains("in use since the start"), "{said}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("yard.onnx");
     let (entry, own) = entry("yard");
@@ -97,16 +98,30 @@ fn a_library_that_is_not_the_one_that_is_meant_is_not_loaded_and_a_model_that_is
     assert!(said.contains("expected output 1×1260×6, found 1×1260×10"), "{said}");
 }
 
+/// What a program says that is to use a library, and ends with an error.
+fn refused(library: &Path, sha256: &str) -> String {
+    let mut command = Command::new(hil::binaries::built().unwrap().join("edge-node"));
+    command.args(["detect", "--model", "yard", "--onnxruntime-sha256", sha256, "--manifest"]);
+    command.arg(hil::media::root().join("models/manifest.toml")).arg("--onnxruntime").arg(library).arg("none.jpg");
+    let ended = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+    errors
+}
+
 #[test]
 fn what_is_no_library_is_refused_by_a_program_that_goes_on_to_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("libonnxruntime.so");
     std::fs::write(&file, "no library").unwrap();
-    let mut command = Command::new(hil::binaries::built().unwrap().join("edge-node"));
-    command.args(["detect", "--model", "yard", "--onnxruntime-sha256", &sha256(b"no library"), "--manifest"]);
-    command.arg(hil::media::root().join("models/manifest.toml")).arg("--onnxruntime").arg(&file).arg("none.jpg");
-    let said = command.output().unwrap();
-    let errors = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert_eq!(said.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("libonnxruntime.so") && !errors.contains("panicked"), "{errors}");
+    assert!(refused(&file, &sha256(b"no library")).contains("libonnxruntime.so"));
+    // A library, but another one.
+    let other =
+        std::fs::read_dir("/proc/self/map_files").unwrap().flatten().map(|map| std::fs::read_link(map.path()).unwrap());
+    let other = other.into_iter().find(|path| path.to_string_lossy().contains("/libm.so")).unwrap();
+    let said = refused(&other, &sha256(&std::fs::read(&other).unwrap()));
+    assert!(said.contains("OrtGetApiBase"), "{said}");
+    assert!(refused(folder.path(), &"0".repeat(64)).contains("regular file"));
+    assert!(refused(&folder.path().join("none"), &"0".repeat(64)).contains("No such file"));
 }

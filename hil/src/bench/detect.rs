@@ -16,6 +16,8 @@ use crate::python::{REFERENCE, onnxruntime, python};
 
 /// Pairs of runs: the product and the reference in turn, so that a drifting machine meets both.
 const PAIRS: usize = 5;
+/// Another build of the node to measure than the development profile's: as it ships, for one kind of processor.
+const NODE: &str = "PICKET_NODE";
 /// Passes over the twelve pictures in each run.
 const PASSES: &str = "5";
 const PARTS: [&str; 3] = ["preprocess", "inference", "postprocess"];
@@ -26,7 +28,8 @@ const PARTS: [&str; 3] = ["preprocess", "inference", "postprocess"];
 /// When pictures or reference are missing, or a run fails.
 pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     let media = folder().context("find the pictures: ../shared/media or PICKET_MEDIA")?;
-    let (python, bin) = (python("bench-venv", &REFERENCE)?, built()?);
+    let (python, own) = (python("bench-venv", &REFERENCE)?, built()?.join("edge-node"));
+    let node = std::env::var_os(NODE).map_or_else(|| own.clone(), PathBuf::from);
     let model = media.join("../models/yolox_nano.onnx");
     let mut pictures: Vec<PathBuf> = std::fs::read_dir(media.join("images"))
         .context("read the pictures")?
@@ -35,10 +38,10 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
         .filter(|path| path.extension().is_some_and(|e| e == "jpg"))
         .collect();
     pictures.sort();
-    let ours = || timed(&bin, "yolox-nano", &pictures, &[]);
+    let ours = || timed(&node, "yolox-nano", &pictures, &[]);
     let (library, hash) = onnxruntime()?;
     let library = [OsStr::new("--onnxruntime"), library.as_os_str(), "--onnxruntime-sha256".as_ref(), hash.as_ref()];
-    let other = || timed(&bin, "yolox-nano", &pictures, &library);
+    let other = || timed(&own, "yolox-nano", &pictures, &library);
     let reference =
         || parts(Command::new(&python).arg(root().join("models/reference.py")).arg(&model).arg(PASSES).args(&pictures));
     let (mut pairs, mut others_of) = (Vec::new(), Vec::new());
@@ -51,6 +54,7 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
         "YOLOX-nano, 416 px, one thread, {} pictures, {PAIRS} pairs of {PASSES} passes; milliseconds, median",
         pictures.len()
     )?;
+    writeln!(out, "node: {}", node.display())?;
     writeln!(out, "reference: {}; intra_op_num_threads = 1", REFERENCE.join(", "))?;
     writeln!(out, "{:<14}{:>10}{:>14}{:>10}", "part", "picket", "ONNX Runtime", "ratio")?;
     let mut metrics = json!({});
@@ -74,7 +78,7 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
     if let Some(metrics) = metrics.as_object_mut() {
         metrics.insert("ort_ratio".into(), json!(round(ratio)));
     }
-    others(out, &media, &bin, &pictures, &mut metrics)?;
+    others(out, &media, &node, &pictures, &mut metrics)?;
     let targets = [
         Target::Most("inference_ratio", 2.1),
         Target::Most("ort_ratio", 1.05),
@@ -91,7 +95,7 @@ pub fn run(out: &mut impl Write) -> anyhow::Result<()> {
 fn others(
     out: &mut impl Write,
     media: &Path,
-    bin: &Path,
+    node: &Path,
     pictures: &[PathBuf],
     metrics: &mut Value,
 ) -> anyhow::Result<()> {
@@ -107,7 +111,7 @@ fn others(
         "others, one thread, median of 5", "preprocess", "inference", "decode"
     )?;
     let time = |model: &str, files: &[PathBuf]| -> anyhow::Result<[f64; 3]> {
-        let runs = (0..PAIRS).map(|_| timed(bin, model, files, &[])).collect::<anyhow::Result<Vec<_>>>()?;
+        let runs = (0..PAIRS).map(|_| timed(node, model, files, &[])).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(PARTS.map(|part| median(runs.iter().map(|run| number(run, part)))))
     };
     let video = vec![super::cameras::enlarged(&media.join("one-by-one-person-detection.mp4"))?];
@@ -134,9 +138,9 @@ fn others(
 }
 
 /// The parts of one model's inference on some files.
-fn timed(bin: &Path, model: &str, files: &[PathBuf], more: &[&OsStr]) -> anyhow::Result<Value> {
+fn timed(node: &Path, model: &str, files: &[PathBuf], more: &[&OsStr]) -> anyhow::Result<Value> {
     let manifest = root().join("models/manifest.toml");
-    let mut detect = Command::new(bin.join("edge-node"));
+    let mut detect = Command::new(node);
     detect.args(["detect", "--timing", PASSES, "--model", model, "--manifest"]).arg(manifest);
     parts(detect.args(more).args(files))
 }

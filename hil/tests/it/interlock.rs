@@ -218,10 +218,24 @@ async fn without_its_model_the_node_goes_on_and_the_zone_counts_as_occupied() {
     let manifest = folder.path().join("manifest.toml");
     let shipped = std::fs::read_to_string(media::root().join("models/manifest.toml")).unwrap();
     std::fs::write(&manifest, shipped.replace("../../shared/models/yolox_nano.onnx", "gone.onnx")).unwrap();
+    blind(&manifest, "yolox-nano", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_library_that_is_not_the_one_that_is_meant_the_node_goes_on_and_the_zone_counts_as_occupied() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let library = folder.path().join("libonnxruntime.so");
+    std::fs::write(&library, "another one").unwrap();
+    let more = format!("[model.onnxruntime]\nlibrary = \"{}\"\nsha256 = \"{}\"\n", library.display(), "0".repeat(64));
+    blind(&media::root().join("models/manifest.toml"), "yard", &more).await;
+}
+
+/// A node that has nothing to look with: it says so, the rover of the zone is held, the copter is let go.
+async fn blind(manifest: &std::path::Path, model: &str, more: &str) {
     let site = site("model", |ports| {
         let mut plan = vehicles(ports, "");
         plan.node.push_str(&format!(
-            "\n[model]\nname = \"yolox-nano\"\nmanifest = \"{}\"\n\n[[camera]]\nname = \"c\"\nsource = \"folder:/nowhere\"\n\n\
+            "\n[model]\nname = \"{model}\"\nmanifest = \"{}\"\n{more}\n[[camera]]\nname = \"c\"\nsource = \"folder:/nowhere\"\n\n\
              [[zone]]\nname = \"z\"\ncamera = \"c\"\npolygon = [[0, 0], [1, 0], [1, 1]]\n\n\
              [[keep_out]]\nzone = \"z\"\nvehicles = [\"rover\"]\n",
             manifest.display()
