@@ -38,6 +38,7 @@ use crate::journal::scrub;
 use crate::journal::writer;
 use crate::media::Media;
 use crate::models;
+use crate::models::choice::Choice;
 use crate::policy;
 use crate::seeing::{self, Seeing};
 use crate::stages::{Stages, join};
@@ -368,6 +369,10 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
     if let Some(model) = &config.model {
         seeing::load(&config, model, &model.name)?;
+        // What was chosen is loaded first at the start.
+        if let Some(chosen) = Choice::read(&config.data).filter(|choice| choice.configured == model.name) {
+            seeing::load(&config, model, &chosen.model.name)?;
+        }
         seeing::chains(&config, model)?;
     }
     Ok(())

@@ -106,14 +106,20 @@ pub fn first(site: &Config, config: &ModelConfig, journal: &Journal) -> anyhow::
     let before = chosen.model.name.clone();
     let (mut choice, mut why) = chosen.at_start(&config.name);
     while let Some(wanted) = choice {
-        // Before it is loaded: what takes the node down is counted, too.
-        let written = wanted.write(&site.data);
-        let loaded = match &written {
-            Err(error) if wanted.probation.is_some() => Err(anyhow::anyhow!("this start cannot be counted: {error}")),
-            _ => load(site, config, &wanted.model.name).and_then(|model| wanted.model.check(model)),
+        // On probation before it is loaded: what takes the node down is counted, too. Else once it has been: what keeps all of
+        // them from being loaded undoes no choice.
+        let counted = if wanted.probation.is_some() { wanted.write(&site.data) } else { Ok(()) };
+        let loaded = match counted {
+            Err(error) => Err(anyhow::anyhow!("this start cannot be counted: {error}")),
+            Ok(()) => load(site, config, &wanted.model.name).and_then(|model| wanted.model.check(model)),
         };
         match loaded {
             Ok(model) => {
+                if wanted.probation.is_none()
+                    && let Err(error) = wanted.write(&site.data)
+                {
+                    warn!(%error, "the choice of the model is not written");
+                }
                 told(journal, &model, before, why);
                 return Ok((model, Some(wanted)));
             }

@@ -30,6 +30,8 @@ enum Verb {
     List,
     /// Checks hash and shapes of each model, and runs it once.
     Verify {
+        /// Names in the manifest; all if not given.
+        models: Vec<String>,
         #[command(flatten)]
         onnxruntime: Option<LibraryConfig>,
     },
@@ -97,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let manifest = || Manifest::read(&super::manifest_path(args.manifest));
     match args.verb {
         Verb::List => list(&manifest()?),
-        Verb::Verify { onnxruntime } => verify(&manifest()?, &Runtime::new(onnxruntime.as_ref())?),
+        Verb::Verify { models, onnxruntime } => verify(&manifest()?, &models, &Runtime::new(onnxruntime.as_ref())?),
         Verb::Compare { first, second, pictures, labels, json, onnxruntime } => {
             let runtime = Runtime::new(onnxruntime.as_ref())?;
             compare(&manifest()?, &runtime, (&first, &second), &pictures, &labels, json)
@@ -123,12 +125,17 @@ fn list(manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn verify(manifest: &Manifest, runtime: &Runtime) -> anyhow::Result<()> {
+fn verify(manifest: &Manifest, names: &[String], runtime: &Runtime) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let mut failed = 0;
-    for entry in &manifest.models {
-        let file = manifest.file_of(entry);
-        match Model::load(runtime, entry.clone(), &file) {
+    let (mut failed, mut models) = (0, Vec::new());
+    for name in names {
+        models.push(manifest.find(name)?);
+    }
+    if names.is_empty() {
+        models.extend(manifest.models.iter().map(|entry| (entry.clone(), manifest.file_of(entry))));
+    }
+    for (entry, file) in &models {
+        match Model::load(runtime, entry.clone(), file) {
             Ok(_) => writeln!(out, "{}\tok\t{}", entry.name, file.display())?,
             Err(error) => {
                 failed += 1;
@@ -136,7 +143,7 @@ fn verify(manifest: &Manifest, runtime: &Runtime) -> anyhow::Result<()> {
             }
         }
     }
-    anyhow::ensure!(failed == 0, "verify {failed} of {} models", manifest.models.len());
+    anyhow::ensure!(failed == 0, "verify {failed} of {} models", models.len());
     Ok(())
 }
 

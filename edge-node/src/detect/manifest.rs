@@ -209,7 +209,7 @@ pub enum ModelError {
         found: String,
     },
     /// What computes networks cannot be used.
-    #[error("compute networks as model.onnxruntime says: {file}: {reason}")]
+    #[error("use ONNX Runtime (model.onnxruntime): {file}: {reason}")]
     Library {
         /// Its file.
         file: String,

@@ -53,8 +53,8 @@ impl Model {
     /// [`ModelError`] naming the file and what was expected.
     pub fn load(runtime: &Runtime, entry: Entry, file: &Path) -> Result<Self, ModelError> {
         let name = entry.name.clone();
-        let loaded = unpanicked(|| Ok(Self::warmed_up(runtime, entry, file)));
-        loaded.unwrap_or_else(|error| Err(ModelError::Run { name, reason: format!("{}: {error}", file.display()) }))
+        let loaded = unpanicked(|| Self::warmed_up(runtime, entry, file));
+        loaded.unwrap_or_else(|panic| Err(ModelError::Run { name, reason: format!("{}: {panic}", file.display()) }))
     }
 
     fn warmed_up(runtime: &Runtime, entry: Entry, file: &Path) -> Result<Self, ModelError> {

@@ -64,7 +64,7 @@ impl Runtime {
     pub fn new(config: Option<&LibraryConfig>) -> Result<Self, ModelError> {
         let Some(config) = config else { return Ok(Self::Tract) };
         #[cfg(feature = "ort")]
-        let runtime = unpanicked(|| Library::open(config).map(Self::Ort));
+        let runtime = unpanicked(|| Library::open(config).map(Self::Ort)).map_err(anyhow::Error::msg).flatten();
         #[cfg(not(feature = "ort"))]
         let runtime = Err(anyhow::anyhow!("expected a build with the feature ort, this one has tract only"));
         let file = config.library.display().to_string();
@@ -96,10 +96,13 @@ impl LibraryConfig {
 /// What panics is an error: libraries of others read these files, and the interlock runs in this process.
 ///
 /// # Errors
-/// Its own, and where it panics.
-pub fn unpanicked<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    done.unwrap_or_else(|_| Err(anyhow::anyhow!("it breaks the library that reads it")))
+/// What it says when it panics.
+pub fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+        let said = panic.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        format!("it panics: {}", said.unwrap_or_default())
+    })
 }
 
 /// What is wrong with a file's tensors, if anything is.

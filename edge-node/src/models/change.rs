@@ -111,7 +111,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Change<L> {
             // Without it the probation is of failures and times alone.
             let before = choice.before.and_then(|before| {
                 // One that is not in use must not keep the node from its start.
-                std::panic::catch_unwind(AssertUnwindSafe(|| made.pinned(&before).ok())).ok().flatten()
+                made.pinned(&before).ok()
             });
             made.before = before.map(|model| made.shadow_of(model, String::new()));
             made.begin_probation(choice.forced, now);

@@ -171,8 +171,8 @@ fn a_journal_that_fails_opens_again_and_keeps_what_was_recorded_meanwhile() {
     let (tell, count) = (told.clone(), blocks.clone());
     let then = Box::new(move || tell.lock().unwrap().push(count()));
     let meanwhile = journal.record_then(journal.event("sensor/s", reading(3.0)), then).unwrap();
+    let before: i64 = db.query_row("SELECT count(*) FROM away", [], |row| row.get(0)).unwrap();
     db.execute_batch("ALTER TABLE away RENAME TO block_telemetry").unwrap();
-    let before = blocks();
     // Senders who go on trying must not keep it closed.
     let opened = std::time::Duration::from_secs(10);
     hil::wait::until("an append to succeed again", opened, || append(4.0).map_err(|e| e.to_string())).unwrap();

@@ -1,16 +1,22 @@
 //! What keeps the model in use a good one: choice, comparison, drift, hard frames.
 
+use std::path::Path;
 use std::time::Duration;
 
+use edge_node::clock::Stamp;
+use edge_node::config::Config;
 use edge_node::detect::Detection;
 use edge_node::detect::manifest::{Entry, Manifest};
 use edge_node::detect::model::Named;
+use edge_node::detect::network::unpanicked;
 use edge_node::detect::track::Tracker;
+use edge_node::journal::writer;
 use edge_node::models::UpkeepConfig;
 use edge_node::models::choice::{Choice, Pinned};
 use edge_node::models::compare::{Compared, Limits, Things};
 use edge_node::models::drift::{MUCH, Psi, Thing, Watch, Window, psi};
 use edge_node::models::hard::{Hard, Store, Turns, Why, unsure};
+use edge_node::seeing;
 use edge_node::sensor::frame::Picture;
 use shared::units::{Uptime, UtcMicros};
 
@@ -286,4 +292,45 @@ fn what_is_asked_of_a_model_is_checked() {
     assert_eq!(wrong(UpkeepConfig { probation: Duration::from_secs(700_000), ..usual() }), Some("probation"));
     assert_eq!(wrong(UpkeepConfig { drift_window: MS, ..usual() }), Some("drift_window"));
     assert_eq!(wrong(UpkeepConfig { hard_mib: u32::MAX, ..usual() }), Some("hard_mib"));
+}
+
+#[test]
+fn what_was_chosen_stays_chosen_while_nothing_can_be_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = hil::media::root().join("models/manifest.toml");
+    let known = Manifest::read(&manifest).unwrap();
+    let pinned = |name: &str| Pinned::of(&known.find(name).unwrap().0);
+    let choice = Choice {
+        configured: "yard".into(),
+        model: pinned("yard-square"),
+        before: Some(pinned("yard")),
+        probation: None,
+        forced: false,
+    };
+    choice.write(folder.path()).unwrap();
+    let limits = toml::from_str("segment_mib = 1\nbulk_mib = 2\nurgent_mib = 1\nballast_mib = 1").unwrap();
+    let (journal, acks, thread) = writer::start(folder.path().to_owned(), limits, Stamp::new(), None).unwrap();
+    let first = |manifest: &Path, more: &str| {
+        let (data, manifest) = (folder.path().display(), manifest.display());
+        let text = format!(
+            "node = \"n\"\ndata = \"{data}\"\nlisten = \"127.0.0.1:0\"\n[model]\nname = \"yard\"\nmanifest = \"{manifest}\"\n{more}"
+        );
+        let config = Config::of("n.toml", text).unwrap();
+        seeing::first(&config, config.model.as_ref().unwrap(), &journal)
+            .map(|(model, _)| model.entry().name.clone())
+            .map_err(|error| format!("{error:#}"))
+    };
+    // A library that is not there; a manifest whose files are not.
+    let library = format!("[model.onnxruntime]\nlibrary = \"/nowhere/lib.so\"\nsha256 = \"{}\"\n", "0".repeat(64));
+    let elsewhere = folder.path().join("manifest.toml");
+    std::fs::copy(&manifest, &elsewhere).unwrap();
+    for (manifest, more) in [(&manifest, library.as_str()), (&elsewhere, "")] {
+        let said = first(manifest, more).unwrap_err();
+        assert!(said.contains("/nowhere/lib.so") || said.contains("yard.onnx"), "{said}");
+        assert_eq!(Choice::read(folder.path()), Some(choice.clone()), "{said}");
+    }
+    assert_eq!(first(&manifest, ""), Ok("yard-square".into()));
+    assert_eq!(unpanicked(|| -> u8 { panic!("of a library") }), Err("it panics: of a library".into()));
+    drop((journal, acks));
+    thread.join();
 }

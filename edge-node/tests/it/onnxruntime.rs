@@ -10,6 +10,7 @@ use edge_node::detect::model::Model;
 use edge_node::detect::network::{LibraryConfig, Runtime};
 use edge_node::sensor::frame::Picture;
 use edge_node::sensor::picture;
+use hil::process::output;
 use hil::python::onnxruntime;
 
 fn library() -> LibraryConfig {
@@ -117,11 +118,19 @@ fn what_is_no_library_is_refused_by_a_program_that_goes_on_to_say_so() {
     std::fs::write(&file, "no library").unwrap();
     assert!(refused(&file, &sha256(b"no library")).contains("libonnxruntime.so"));
     // A library, but another one.
-    let other =
-        std::fs::read_dir("/proc/self/map_files").unwrap().flatten().map(|map| std::fs::read_link(map.path()).unwrap());
-    let other = other.into_iter().find(|path| path.to_string_lossy().contains("/libm.so")).unwrap();
-    let said = refused(&other, &sha256(&std::fs::read(&other).unwrap()));
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let other = maps.split_whitespace().find(|word| word.contains("/libm.so")).map(Path::new).unwrap();
+    let said = refused(other, &sha256(&std::fs::read(other).unwrap()));
     assert!(said.contains("OrtGetApiBase"), "{said}");
     assert!(refused(folder.path(), &"0".repeat(64)).contains("regular file"));
     assert!(refused(&folder.path().join("none"), &"0".repeat(64)).contains("No such file"));
+}
+
+#[test]
+fn models_are_verified_with_the_library_that_runs_them() {
+    let (library, hash) = onnxruntime().unwrap();
+    let mut command = Command::new(hil::binaries::built().unwrap().join("edge-node"));
+    command.args(["models", "verify", "yard", "posture", "--onnxruntime-sha256", &hash, "--onnxruntime"]).arg(library);
+    let said = output(command.arg("--manifest").arg(hil::media::root().join("models/manifest.toml"))).unwrap();
+    assert_eq!(said.lines().filter(|line| line.contains("\tok\t")).count(), 2, "{said}");
 }
