@@ -8,16 +8,9 @@ pub fn colour(luma: u8, u: u8, v: u8) -> [u8; 3] {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte")]
-const fn level(value: i32) -> u8 {
-    let value = (value + 32_768) >> 16;
-    (if value < 0 {
-        0
-    } else if value > 255 {
-        255
-    } else {
-        value
-    }) as u8
+#[expect(clippy::cast_sign_loss, reason = "clamped to a byte")]
+fn level(value: i32) -> u8 {
+    ((value + 32_768) >> 16).clamp(0, 255) as u8
 }
 
 /// A picture of 4:2:0 planes (chroma of half the width and height, rounded up) as R G B; as many rows as are whole.

@@ -33,10 +33,7 @@ pub fn rgb_planes(rgb: &[u8], width: usize, place: &Place, target: &mut [f32]) -
 
 /// Writes rows of `width` pixels whose luma and chroma are planes of the same size; `None`: they do not fit.
 pub fn yuv_planes([luma, u, v]: [&[u8]; 3], width: usize, place: &Place, target: &mut [f32]) -> Option<()> {
-    let mut rows = [const { Vec::new() }; 3].map(|mut row: Vec<u8>| {
-        row.resize(width, 0);
-        row
-    });
+    let mut rows: [Vec<u8>; 3] = std::array::from_fn(|_| vec![0; width]);
     let lines = luma.chunks_exact(width.max(1)).zip(u.chunks_exact(width.max(1))).zip(v.chunks_exact(width.max(1)));
     for (y, ((luma, u), v)) in lines.enumerate() {
         let [red, green, blue] = &mut rows;

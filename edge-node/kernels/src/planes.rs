@@ -1,7 +1,7 @@
 //! Planes of a network: a depthwise convolution, a square pool.
 
-/// One plane of a depthwise convolution; `None`: the slices are too short. Its rows are copied once with zeros around them, for a stride of 2 first every even column, then every odd one:
-/// so each of the nine parts of a sum is a plain run of values.
+/// One plane of a depthwise convolution; `None`: the slices are too short. Its rows are copied once with zeros around them,
+/// for a stride of 2 first every even column, then every odd one: so each of the nine parts of a sum is a plain run of values.
 #[expect(clippy::too_many_arguments, reason = "an inner loop")]
 pub fn convolve(
     source: &[f32],

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::detect::manifest::Manifest;
 use crate::detect::model::{Model, Named};
-use crate::detect::network::{LibraryConfig, Runtime};
+use crate::detect::network::LibraryConfig;
+use crate::detect::runtime::Runtime;
 use crate::sensor::camera::rtsp::{self, Address, Carrier, TICKS};
 use crate::sensor::camera::stream::{Pictures, Taken};
 use crate::sensor::camera::video::Video;

@@ -58,16 +58,15 @@ impl Diary {
             zones,
             frame,
         });
-        let event = self.journal.event(format!("camera/{}", of.name), payload);
+        let about = format!("camera/{}", of.name);
         if phase == TrackPhase::End {
             // It is gone since a while: no frame shows it.
-            let _ = self.journal.record(event);
-            return;
+            return self.keep(about, payload);
         }
         let (kept, of) = (self.kept.clone(), of.clone());
         let then = Box::new(move || kept.observe(&of, clock::uptime().since(captured)));
         // A closed journal is the end of the node.
-        let _ = self.journal.record_then(event, then);
+        let _ = self.journal.record_then(self.journal.event(about, payload), then);
     }
 
     /// How a track that has gone had moved; `stays`: by zone, milliseconds.

@@ -11,9 +11,10 @@ pub mod letterbox;
 pub mod head;
 pub mod ops;
 pub mod graph;
+pub mod network;
 #[cfg(feature = "ort")]
 pub mod onnxruntime;
-pub mod network;
+pub mod runtime;
 pub mod model;
 pub mod current;
 pub mod zone;

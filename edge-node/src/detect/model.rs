@@ -10,7 +10,8 @@ use super::Detection;
 use super::head;
 use super::letterbox::{Fit, Preprocessor};
 use super::manifest::{Entry, Head, Input, ModelError};
-use super::network::{Loaded, Network, Runtime, unpanicked};
+use super::network::{Loaded, Network};
+use super::runtime::{Runtime, unpanicked};
 use crate::clock;
 use crate::sensor::frame::Picture;
 

@@ -142,10 +142,7 @@ impl Journal {
     /// # Errors
     /// `Refused` or `Closed`.
     pub fn record(&self, event: Event) -> Result<EventId, JournalError> {
-        let (event_id, request) = request(event, None)?;
-        let bytes = request.record.bytes.len();
-        self.put(request, bytes)?;
-        Ok(event_id)
+        self.put(event, None)
     }
 
     /// As [`Journal::record`]; `then` is done once the event is on disk.
@@ -153,15 +150,16 @@ impl Journal {
     /// # Errors
     /// As [`Journal::record`].
     pub fn record_then(&self, event: Event, then: Then) -> Result<EventId, JournalError> {
-        let (event_id, request) = request(event, None)?;
-        let bytes = request.record.bytes.len();
-        self.put(Request { then: Some(then), ..request }, bytes)?;
-        Ok(event_id)
+        self.put(event, Some(then))
     }
 
-    fn put(&self, request: Request, bytes: usize) -> Result<(), JournalError> {
+    fn put(&self, event: Event, then: Option<Then>) -> Result<EventId, JournalError> {
+        let (event_id, request) = request(event, None)?;
+        let bytes = request.record.bytes.len();
         self.room.take(bytes);
-        self.queue.send(request).map_err(|_| self.room.give(bytes)).map_err(|()| JournalError::Closed)
+        let sent = self.queue.send(Request { then, ..request });
+        sent.map_err(|_| self.room.give(bytes)).map_err(|()| JournalError::Closed)?;
+        Ok(event_id)
     }
 
     /// Keeps an event soon if there is room now; otherwise counts it as lost. For those who must not wait.

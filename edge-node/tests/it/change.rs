@@ -10,7 +10,7 @@ use edge_node::detect::Looked;
 use edge_node::detect::current::Current;
 use edge_node::detect::manifest::Manifest;
 use edge_node::detect::model::Model;
-use edge_node::detect::network::Runtime;
+use edge_node::detect::runtime::Runtime;
 use edge_node::journal::limits::Limits;
 use edge_node::journal::writer;
 use edge_node::models::change::{Change, Parts};

@@ -7,7 +7,7 @@ use edge_node::detect::Detection;
 use edge_node::detect::head::iou;
 use edge_node::detect::manifest::Manifest;
 use edge_node::detect::model::Model;
-use edge_node::detect::network::Runtime;
+use edge_node::detect::runtime::Runtime;
 use edge_node::detect::track::Tracker;
 use edge_node::detect::zone::{Presence, Turn, ZoneConfig};
 use edge_node::sensor::camera::video::Video;

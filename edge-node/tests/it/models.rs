@@ -8,7 +8,7 @@ use edge_node::config::Config;
 use edge_node::detect::Detection;
 use edge_node::detect::manifest::{Entry, Manifest};
 use edge_node::detect::model::Named;
-use edge_node::detect::network::unpanicked;
+use edge_node::detect::runtime::unpanicked;
 use edge_node::detect::track::Tracker;
 use edge_node::journal::writer;
 use edge_node::models::UpkeepConfig;
