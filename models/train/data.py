@@ -68,10 +68,11 @@ def coco(folder):
 
 
 def fit(picture):
-    """Letterboxed top left with 114, as the node does it: H x W x 3 bytes, and the factor."""
+    """Letterboxed top left with 114, as the node does it (`shrink = "area"`): H x W x 3 bytes, and the factor."""
     picture = Image.open(picture).convert("RGB")
     ratio = min(WIDTH / picture.width, HEIGHT / picture.height)
-    inner = picture.resize((int(picture.width * ratio), int(picture.height * ratio)), Image.BILINEAR)
+    size = (int(picture.width * ratio), int(picture.height * ratio))
+    inner = picture.resize(size, Image.BOX if ratio < 1 else Image.BILINEAR)
     out = np.full((HEIGHT, WIDTH, 3), FILL, np.uint8)
     out[: inner.height, : inner.width] = np.asarray(inner)
     return out, picture.width * ratio, picture.height * ratio

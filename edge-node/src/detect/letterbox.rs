@@ -1,14 +1,15 @@
 //! A picture into the model's input: shrink keeping the aspect, fill the rest, planes of f32.
 //!
-//! The resize is a bilinear convolution that antialiases when shrinking, as Pillow's BILINEAR does: the reference
-//! detections were made with it. Luma and chroma of a video picture are shrunk as they are and made colours afterwards:
-//! both are linear, and a sixteenth of the pixels are left by then.
+//! The resize is a bilinear convolution that antialiases when shrinking, as Pillow's BILINEAR does (the reference
+//! detections were made with it), or the mean of what becomes one pixel: the manifest says which the network has learned
+//! with. Luma and chroma of a video picture are shrunk as they are and made colours afterwards: both are linear, and a
+//! sixteenth of the pixels are left by then.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use kernels::{Place, rgb_planes, yuv_planes};
+use kernels::{FACTOR_MOST, Place, means, rgb_planes, yuv_planes};
 
-use super::manifest::{Anchor, Channels, Input, Layout, Letterbox};
+use super::manifest::{Anchor, Channels, Input, Layout, Letterbox, Shrink};
 use crate::sensor::frame::{Picture, Pixels};
 
 /// How picture pixels map to input pixels: `input = picture * ratio + offset`.
@@ -52,7 +53,9 @@ impl Preprocessor {
         };
         let (at, bgr) = ((left as usize, top as usize), input.channels == Channels::Bgr);
         let place = Place { input: (width as usize, height as usize), at, block, bgr, scale: input.scale };
-        self.shrink(picture, inner, &place, tensor)?;
+        // What is made larger is made so smoothly.
+        let shrink = if ratio < 1.0 { letterbox.shrink } else { Shrink::Bilinear };
+        self.shrink(picture, (inner, shrink), &place, tensor)?;
         Some(Fit { ratio, left: left as f32, top: top as f32 })
     }
 
@@ -60,14 +63,21 @@ impl Preprocessor {
     fn shrink(
         &mut self,
         picture: &Picture,
-        (width, height): (u32, u32),
+        ((width, height), shrink): ((u32, u32), Shrink),
         place: &Place,
         tensor: &mut [f32],
     ) -> Option<()> {
+        let filter = match shrink {
+            Shrink::Bilinear => FilterType::Bilinear,
+            Shrink::Area => FilterType::Box,
+        };
         let mut scaled = |bytes: &[u8], size: (u32, u32), kind: PixelType| {
+            if let (Shrink::Area, PixelType::U8, Some(factor)) = (shrink, kind, whole(size, (width, height))) {
+                return means(bytes, size.0 as usize, factor);
+            }
             let source = ImageRef::new(size.0, size.1, bytes, kind).ok()?;
             let mut inner = Image::new(width, height, kind);
-            let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+            let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
             self.resizer.resize(&source, &mut inner, &options).ok()?;
             Some(inner.into_vec())
         };
@@ -82,6 +92,13 @@ impl Preprocessor {
             }
         }
     }
+}
+
+/// By what both sides are divided, where that is a whole number that has a way of its own.
+fn whole(size: (u32, u32), inner: (u32, u32)) -> Option<usize> {
+    let factor = size.0 / inner.0;
+    let even = size == (inner.0 * factor, inner.1 * factor);
+    (even && (2..=FACTOR_MOST).contains(&(factor as usize))).then_some(factor as usize)
 }
 
 /// A side after shrinking, rounded down as the reference does; `None` for an empty one.

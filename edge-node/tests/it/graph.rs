@@ -1,7 +1,7 @@
 //! A network that is made lean gives what it gave; what only looks like what can be changed is left alone.
 
 use edge_node::detect::graph::{Graph, lean};
-use edge_node::detect::manifest::{Anchor, Channels, Entry, Head, Input, Layout, Letterbox, Output};
+use edge_node::detect::manifest::{Anchor, Channels, Entry, Head, Input, Layout, Letterbox, Output, Shrink};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::Approximation;
 use tract_onnx::tract_core::ops::Downsample;
@@ -29,7 +29,7 @@ fn entry() -> Entry {
         sha256: String::new(),
         head: Head::Yolov8,
         input: Input { width, height, channels: Channels::Rgb, scale: 1.0, layout: Layout::Planes },
-        letterbox: Letterbox { anchor: Anchor::TopLeft, fill: 114 },
+        letterbox: Letterbox { anchor: Anchor::TopLeft, fill: 114, shrink: Shrink::Bilinear },
         output: Output { rows: 1, columns: 1 },
         classes: vec!["person".into()],
         licence: String::new(),

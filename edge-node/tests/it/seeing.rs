@@ -8,12 +8,13 @@ use edge_node::detect::gate::{Gate, Worth, merge};
 use edge_node::detect::head::{DETECTIONS_MAX, decode};
 use edge_node::detect::journey::{Happening, Journey, LineConfig};
 use edge_node::detect::letterbox::{Fit, Preprocessor};
-use edge_node::detect::manifest::{Entry, Manifest};
+use edge_node::detect::manifest::{Entry, Manifest, Shrink};
 use edge_node::detect::track::Tracker;
 use edge_node::ground::Point;
 use edge_node::sensor::camera::gate::GateConfig;
 use edge_node::sensor::camera::video::Video;
 use edge_node::sensor::frame::{Picture, Pixels};
+use kernels::colour;
 use shared::units::Uptime;
 
 /// An entry of a model with this head and input.
@@ -69,6 +70,45 @@ fn a_video_picture_and_its_colours_are_the_same_to_the_model() {
     assert!(most <= 10.0 && mean <= 1.0, "levels of 255 apart: {most}, in the mean {mean}");
     // Below the picture it is filled.
     assert_eq!((one[180 * 320], one[179 * 320] == 114.0), (114.0, false));
+}
+
+/// Mean of the pixels of a plane whose middles lie in a rectangle.
+fn mean_within(plane: &[u8], width: usize, [left, top, right, bottom]: [f64; 4]) -> f64 {
+    let (mut sum, mut all) = (0.0, 0.0);
+    for (n, value) in plane.iter().enumerate() {
+        // A middle on the edge is still the left one's.
+        let (x, y) = ((n % width) as f64 + 0.499, (n / width) as f64 + 0.499);
+        if (left..right).contains(&x) && (top..bottom).contains(&y) {
+            (sum, all) = (sum + f64::from(*value), all + 1.0);
+        }
+    }
+    sum / all
+}
+
+#[test]
+fn an_area_becomes_its_mean() {
+    let mut entry = entry("yolox", SIZE, CELLS, 7);
+    entry.letterbox.shrink = Shrink::Area;
+    // By two, three, five, seven, sixteen (a way of its own), by 2.5 and by more than that (the library's).
+    for (width, height) in [(128, 64), (192, 96), (320, 160), (448, 224), (1024, 512), (160, 80), (1280, 640)] {
+        let mut picture = Picture { width, height, pixels: Pixels::I420(Vec::new()) };
+        let (luma, rest) = ((width * height) as usize, (width * height / 2) as usize);
+        let mut bytes = random(width, luma);
+        bytes.resize(luma + rest, 128);
+        picture.pixels = Pixels::I420(bytes.clone());
+        let mut tensor = vec![0.0; 3 * 64 * 32];
+        Preprocessor::default().fill((&entry.input, &entry.letterbox), &picture, &mut tensor).unwrap();
+        let factor = f64::from(width) / 64.0;
+        for (x, y) in [(0, 0), (63, 0), (17, 9), (31, 16), (0, 31), (63, 31)] {
+            let corner = |by: u32| [f64::from(x + by) * factor, f64::from(y + by) * factor];
+            let ([left, top], [right, bottom]) = (corner(0), corner(1));
+            let mean = mean_within(&bytes[..luma], width as usize, [left, top, right, bottom]);
+            let white = |level: f64| f32::from(colour(level as u8, 128, 128)[0]);
+            let (least, most) = (white((mean - 1.0).max(0.0)), white((mean + 1.5).min(255.0)));
+            let found = tensor[(y * 64 + x) as usize];
+            assert!((least..=most).contains(&found), "{width}: {found} at {x}, {y}, expected {least} to {most}");
+        }
+    }
 }
 
 #[test]
