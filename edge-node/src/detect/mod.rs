@@ -14,6 +14,7 @@ pub mod graph;
 pub mod network;
 #[cfg(feature = "ort")]
 pub mod onnxruntime;
+pub mod family;
 pub mod runtime;
 pub mod model;
 pub mod current;

@@ -8,6 +8,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
+use super::family::{Family, families, quickest};
 use super::graph::{self, Graph};
 use super::manifest::{Entry, Input, Layout, ModelError, read_verified};
 use super::network::{LibraryConfig, Loaded, Network, shape, written};
@@ -45,9 +46,17 @@ impl Runtime {
     /// # Errors
     /// [`ModelError`] naming the file and what was expected.
     pub fn load(&self, entry: &Entry, file: &Path) -> Result<Loaded, ModelError> {
+        self.load_with(families(), entry, file)
+    }
+
+    /// As [`Runtime::load`], with kernels of the quickest of some families where tract computes.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`].
+    pub fn load_with(&self, families: &[Family], entry: &Entry, file: &Path) -> Result<Loaded, ModelError> {
         let bytes = read_verified(entry, file)?;
         match self {
-            Self::Tract => tract(entry, file, &bytes),
+            Self::Tract => quickest(families, || tract(entry, file, &bytes)).map(|(loaded, _)| loaded),
             #[cfg(feature = "ort")]
             Self::Ort(library) => library.load(entry, file, bytes),
         }

@@ -18,6 +18,8 @@ mod corpus;
 mod damage;
 mod detection;
 mod downlink;
+#[cfg(target_arch = "x86_64")]
+mod family;
 mod finder;
 mod floor;
 mod footage;
