@@ -9,16 +9,16 @@ use edge_node::sensor::camera::h264::Parameters;
 use edge_node::sensor::camera::rtsp::Unit;
 use shared::units::Uptime;
 
-fn at(frame: u64) -> Uptime {
+pub fn at(frame: u64) -> Uptime {
     Uptime::from_millis(10_000 + frame * 100)
 }
 
-fn parameters() -> Arc<Parameters> {
+pub fn parameters() -> Arc<Parameters> {
     Arc::new(Parameters { sps: vec![0x67, 66, 0, 30], pps: vec![0x68], width: 640, height: 360, reorder: 0 })
 }
 
 /// A unit at a frame of ten a second; each tenth is a key frame.
-fn unit(of: &Arc<Parameters>, frame: u64) -> Unit {
+pub fn unit(of: &Arc<Parameters>, frame: u64) -> Unit {
     let data: Arc<[u8]> = vec![0; 1000].into();
     let shown = frame as i64 * 9000;
     Unit { data, shown, received: at(frame), key: frame.is_multiple_of(10), lost: false, parameters: of.clone() }

@@ -39,6 +39,7 @@ mod interlock_retreat;
 mod interlock_rules;
 mod interlock_weather;
 mod journal;
+mod keeper;
 mod lean;
 mod links;
 mod local;
