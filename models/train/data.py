@@ -15,7 +15,6 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 from names import ALIASES  # noqa: E402
 
 WIDTH, HEIGHT, FILL = 320, 192, 114
-LABELS_MOST = 24
 
 
 def class_of(name):
@@ -79,7 +78,7 @@ def fit(picture):
 
 
 class Pictures:
-    """All pictures of some folders. `labels`: N x LABELS_MOST x 5 (class, left, top, right, bottom in pixels of the
+    """All pictures of some folders. `labels`: N x most in a picture x 5 (class, left, top, right, bottom in pixels of the
     input); class -1 is nothing, -2 a place where nobody is asked."""
 
     def __init__(self, folders, least_px=6.0):
@@ -89,10 +88,11 @@ class Pictures:
         with ThreadPoolExecutor(2) as pool:
             fitted = list(pool.map(lambda item: fit(item[0]), items, chunksize=64))
         self.pictures = torch.from_numpy(np.stack([picture for picture, _, _ in fitted]))
-        self.labels = torch.full((len(items), LABELS_MOST, 5), -1.0)
+        most = max((len(rows) + len(unsure) for _, rows, unsure in items), default=0)
+        self.labels = torch.full((len(items), max(most, 1), 5), -1.0)
         for n, ((_, rows, unsure), (_, width, height)) in enumerate(zip(items, fitted)):
             all_rows = [(c, *box) for c, *box in rows] + [(-2, *box) for _, *box in unsure]
-            for k, (c, x, y, w, h) in enumerate(all_rows[:LABELS_MOST]):
+            for k, (c, x, y, w, h) in enumerate(all_rows):
                 w, h, x, y = w * width, h * height, x * width, y * height
                 small = max(w, h) < least_px
                 self.labels[n, k] = torch.tensor(

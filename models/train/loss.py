@@ -45,7 +45,7 @@ def assign(raw, found, labels, corners, strides):
 
 
 def loss(raw, found, labels, corners, strides):
-    """Box, objectness and class losses, each over the number of responsible cells."""
+    """Box, distance, objectness and class losses, each over the number of responsible cells."""
     whose, overlap = assign(raw.detach(), found.detach(), labels, corners, strides)
     mine = whose >= 0
     number = mine.sum().clamp(min=1)
@@ -53,6 +53,7 @@ def loss(raw, found, labels, corners, strides):
     wanted = labels[..., 1:].gather(1, index[..., None].expand(-1, -1, 4))
     kinds = labels[..., 0].gather(1, index).long().clamp(min=0)
     box = box_loss(found[mine], wanted[mine]).sum() / number
+    distance = (raw[..., :4][mine] - as_raw(wanted, corners, strides)[mine]).abs().sum() / number
     centres = (corners + 0.5) * strides[:, None]
     x, y = centres[:, 0], centres[:, 1]
     left, top, right, bottom = (labels[..., i, None] for i in range(1, 5))
@@ -61,7 +62,15 @@ def loss(raw, found, labels, corners, strides):
     objectness = (objectness * ~unasked).sum() / number
     target = F.one_hot(kinds[mine], raw.shape[-1] - 5).float() * overlap[mine][:, None].clamp(min=0.05)
     classes = F.binary_cross_entropy_with_logits(raw[..., 5:][mine], target, reduction="sum") / number
-    return box, objectness, classes
+    return box, distance, objectness, classes
+
+
+def as_raw(wanted, corners, strides):
+    """What the head would say of these boxes: offsets and log sizes, in strides. YOLOX learns their plain distance, too;
+    overlap alone hardly pulls at the sides of small boxes."""
+    centre = (wanted[..., :2] + wanted[..., 2:]) / 2 / strides[:, None] - corners
+    size = ((wanted[..., 2:] - wanted[..., :2]).clamp(min=1) / strides[:, None]).log()
+    return torch.cat((centre, size), -1)
 
 
 def box_loss(a, b):

@@ -112,7 +112,7 @@ def main():
     grids = {height: cells(height, WIDTH) for height in (HEIGHT, WIDTH)}
     step, begun = 0, time.time()
     for epoch in range(args.epochs):
-        order, sums = torch.randperm(len(data), generator=random), torch.zeros(3)
+        order, sums = torch.randperm(len(data), generator=random), torch.zeros(4)
         model.train()
         for at in range(0, len(data) - args.batch + 1, args.batch):
             share = step / steps
@@ -132,7 +132,7 @@ def main():
             corners, strides = grids[images.shape[2]]
             raw = model.raw(planes(images).contiguous(memory_format=torch.channels_last)).float()
             parts = loss(raw, boxes(raw, corners, strides), labels, corners, strides)
-            total = 5 * parts[0] + parts[1] + parts[2]
+            total = 5 * parts[0] + sum(parts[1:])
             optimiser.zero_grad(set_to_none=True)
             total.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
