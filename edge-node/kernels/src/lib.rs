@@ -9,4 +9,4 @@ mod planes;
 pub use area::{FACTOR_MOST, means};
 pub use colour::{colour, rgb};
 pub use input::{Place, rgb_planes, yuv_planes};
-pub use planes::{convolve, largest};
+pub use planes::{convolve, finite, largest};

@@ -71,3 +71,11 @@ fn fold(largest: &mut [f32], values: &[f32]) {
         *largest = if *largest < *value { *value } else { *largest };
     }
 }
+
+/// Whether all are numbers, none infinite: not all bits of the exponent are set.
+pub fn finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    // Without a way out in between, so that several are looked at at once.
+    let bad = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
+    values.iter().fold(0, |any, value| any | bad(value)) == 0
+}

@@ -89,9 +89,15 @@ pub fn quickest(
     families: &[Family],
     load: impl Fn() -> Result<Loaded, ModelError>,
 ) -> Result<(Loaded, Family), ModelError> {
-    let mut loaded = Vec::new();
+    let (mut loaded, mut failed) = (Vec::new(), None);
     for family in families {
-        loaded.push((family.during(&load)?, *family, Duration::MAX));
+        match family.during(&load) {
+            Ok(one) => loaded.push((one, *family, Duration::MAX)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if let (true, Some(error)) = (loaded.is_empty(), failed) {
+        return Err(error);
     }
     for _ in 0..if loaded.len() > 1 { ROUNDS } else { 0 } {
         for (one, _, least) in &mut loaded {

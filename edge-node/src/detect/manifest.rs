@@ -276,6 +276,11 @@ impl Manifest {
                     return Err(ConfigError::new(&file, key(&format!("input.{side}")), text));
                 }
             }
+            let scale = entry.input.scale;
+            if !scale.is_normal() || scale < 0.0 {
+                let text = format!("expected a factor above zero, found {scale}");
+                return Err(ConfigError::new(&file, key("input.scale"), text));
+            }
             let (rows, columns) = entry.head.shape(&entry.input, entry.classes.len());
             for (side, expected, found) in
                 [("rows", rows, entry.output.rows), ("columns", columns, entry.output.columns)]
@@ -299,7 +304,10 @@ impl Manifest {
             return Ok((entry.clone(), self.file_of(entry)));
         }
         let path = Path::new(wanted);
-        let hash = std::fs::read(path).map(|bytes| sha256(&bytes)).unwrap_or_default();
+        // Names come from the network, too: no device, no pipe, nothing larger than a model may be.
+        let usable = std::fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() <= FILE_MAX);
+        let hash = usable.then(|| std::fs::read(path).map(|bytes| sha256(&bytes)).unwrap_or_default());
+        let hash = hash.unwrap_or_default();
         let by_hash = self.models.iter().find(|entry| entry.sha256 == hash);
         let by_name = || self.models.iter().find(|entry| entry.file.file_name() == path.file_name());
         let known = || self.models.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernels::finite;
 use tract_onnx::prelude::Tensor;
 
 use super::Detection;
@@ -95,7 +96,8 @@ impl Model {
     /// Finds objects of score at least `min_score`, boxes in pixels of the picture.
     ///
     /// # Errors
-    /// [`ModelError::Run`] for an empty picture or a failing network; the next picture is unaffected.
+    /// [`ModelError::Run`] for an empty picture, a failing network, or one whose output is no number; the next picture is
+    /// unaffected.
     pub fn detect(&mut self, picture: &Picture, min_score: f32) -> Result<Vec<Detection>, ModelError> {
         self.detect_timed(picture, min_score).map(|(found, _)| found)
     }
@@ -108,17 +110,19 @@ impl Model {
         let begun = clock::uptime();
         let (tensor, fit) = self.preprocess(picture)?;
         let prepared = clock::uptime();
-        let (mut found, mut inferred) = (None, prepared);
+        let (mut found, mut inferred) = (Err("expected one output"), prepared);
         let mut read = |values: &[&[f32]]| {
             inferred = clock::uptime();
             found = match (self.raw, values) {
-                (false, [values]) => Some(head::decode(&self.entry, values, fit, score)),
-                (true, maps) => Some(head::decode_maps(&self.entry, maps, fit, score)),
-                _ => None,
+                // Who is not found may be there: that must not pass for an empty picture.
+                _ if !values.iter().all(|values| finite(values)) => Err("expected numbers, found NaN or infinity"),
+                (false, [values]) => Ok(head::decode(&self.entry, values, fit, score)),
+                (true, maps) => Ok(head::decode_maps(&self.entry, maps, fit, score)),
+                _ => return,
             };
         };
         self.network.run(tensor, &mut read).map_err(|e| self.failed(&e))?;
-        let found = found.ok_or_else(|| self.failed(&"expected one output"))?;
+        let found = found.map_err(|reason| self.failed(&reason))?;
         let timing = Timing {
             preprocess: prepared.since(begun),
             inference: inferred.since(prepared),

@@ -209,6 +209,7 @@ impl Media {
     /// # Errors
     /// The disk's.
     pub fn drop_waiting(&self, hash: Digest) -> std::io::Result<()> {
+        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         std::fs::remove_file(self.path("waiting", hash))?;
         self.unlock(hash);
         Ok(())

@@ -7,8 +7,8 @@ use edge_node::clock::Stamp;
 use edge_node::config::Config;
 use edge_node::detect::Detection;
 use edge_node::detect::manifest::{Entry, Manifest};
-use edge_node::detect::model::Named;
-use edge_node::detect::runtime::unpanicked;
+use edge_node::detect::model::{Model, Named};
+use edge_node::detect::runtime::{Runtime, unpanicked};
 use edge_node::detect::track::Tracker;
 use edge_node::journal::writer;
 use edge_node::models::UpkeepConfig;
@@ -333,4 +333,37 @@ fn what_was_chosen_stays_chosen_while_nothing_can_be_loaded() {
     assert_eq!(unpanicked(|| -> u8 { panic!("of a library") }), Err("it panics: of a library".into()));
     drop((journal, acks));
     thread.join();
+}
+
+#[test]
+fn a_network_that_gives_no_numbers_is_refused_and_does_not_see_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = hil::media::root().join("models");
+    let mut bytes = std::fs::read(models.join("yard.onnx")).unwrap();
+    // The ten biases of a head, behind their name and their length in bytes, are no numbers any more.
+    let name = b"heads.0.bias\x4A\x28";
+    let at = bytes.windows(name.len()).position(|some| some == name).unwrap() + name.len();
+    bytes[at..at + 40].fill(0xFF);
+    let file = folder.path().join("yard.onnx");
+    std::fs::write(&file, &bytes).unwrap();
+    let hash = edge_node::detect::manifest::sha256(&bytes);
+    let (mut entry, _) = Manifest::read(&models.join("manifest.toml")).unwrap().find("yard").unwrap();
+    entry.sha256 = hash;
+    let Err(error) = Model::load(&Runtime::Tract, entry, &file) else { panic!("it was taken") };
+    assert!(error.to_string().contains("found NaN or infinity"), "{error}");
+}
+
+#[test]
+fn a_model_is_no_device_and_its_scale_is_a_factor() {
+    let models = hil::media::root().join("models/manifest.toml");
+    let error = Manifest::read(&models).unwrap().find("/dev/zero").unwrap_err();
+    assert!(error.to_string().contains("is not in"), "{error}");
+    let text = std::fs::read_to_string(&models).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for scale in ["nan", "0.0", "-1.0", "inf"] {
+        let file = folder.path().join("manifest.toml");
+        std::fs::write(&file, text.replacen("scale = 1.0", &format!("scale = {scale}"), 1)).unwrap();
+        let error = Manifest::read(&file).unwrap_err().to_string();
+        assert!(error.contains("model[0].input.scale") && error.contains("above zero"), "{error}");
+    }
 }
