@@ -91,7 +91,8 @@ fn a_disk_that_fails_costs_what_was_being_kept_and_nothing_after_it() {
         .map(|file| file.unwrap())
         .map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()))
         .collect();
-    (named.sort(), files.sort());
+    named.sort();
+    files.sort();
     assert_eq!((named.len(), &named), (4, &files));
     assert_eq!(std::fs::read_dir(&drafts).unwrap().count(), 0);
 }

@@ -103,7 +103,7 @@ fn an_area_becomes_its_mean() {
             let corner = |by: u32| [f64::from(x + by) * factor, f64::from(y + by) * factor];
             let ([left, top], [right, bottom]) = (corner(0), corner(1));
             let mean = mean_within(&bytes[..luma], width as usize, [left, top, right, bottom]);
-            let white = |level: f64| f32::from(colour(level as u8, 128, 128)[0]);
+            let white = |level: f64| f32::from(colour(u8::try_from(level as i64).unwrap(), 128, 128)[0]);
             let (least, most) = (white((mean - 1.0).max(0.0)), white((mean + 1.5).min(255.0)));
             let found = tensor[(y * 64 + x) as usize];
             assert!((least..=most).contains(&found), "{width}: {found} at {x}, {y}, expected {least} to {most}");
