@@ -2,7 +2,7 @@
 
     evaluate.py --node EDGE-NODE --manifest MANIFEST --model NAME --folder FOLDER [--reference MODEL.onnx] [--least-px 12]
 
-FOLDER: `images/`, `labels/` in YOLO's format, `names.yaml`; `unsure/` beside them are things that nobody is asked for.
+FOLDER: in YOLO's format or COCO's (`labels.py` says how they may lie); of one that has parts, the one to measure with.
 Classes are matched by name; labels of classes that the model does not know are left out, and so are detections of
 classes that the folder does not have. With `--reference` the same pictures go through ONNX Runtime with `reference.py`.
 `--least-px`: smaller things, at the model's input, are not asked for either. The last line is a JSON object.
@@ -21,37 +21,29 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from labels import read
 from names import ALIASES
 
 LEAST_SCORE, CHUNK = 0.001, 200
 
 
-def read_names(folder):
-    lines = (folder / "names.yaml").read_text().splitlines()[1:]
-    return {int(number): name.strip() for number, name in (line.split(":", 1) for line in lines)}
-
-
 def truth(folder, classes, size, least_px):
     """The labels as COCO has them; what nobody is asked for is a crowd."""
-    names = read_names(folder)
     number = {name: n + 1 for n, name in enumerate(classes)}
-    known = lambda name: number.get(name) or number.get(ALIASES.get(name))
     images, annotations = [], []
-    for n, path in enumerate(sorted((folder / "images").iterdir())):
-        width, height = Image.open(path).size
-        images.append({"id": n, "file_name": str(path), "width": width, "height": height})
+    for n, picture in enumerate(read(folder, "val")):
+        width, height = Image.open(picture.path).size
+        images.append({"id": n, "file_name": str(picture.path), "width": width, "height": height})
         scale = min(size[0] / width, size[1] / height)
-        for kind in ("labels", "unsure"):
-            lines = folder / kind / f"{path.stem}.txt"
-            for line in lines.read_text().splitlines() if lines.exists() else []:
-                c, x, y, w, h = line.split()
-                category = known(names[int(c)])
+        for rows, unsure in ((picture.labels, False), (picture.unsure, True)):
+            for name, x, y, w, h in rows:
+                category = number.get(name) or number.get(ALIASES.get(name))
                 if category is None:
                     continue
-                x, y, w, h = float(x) * width, float(y) * height, float(w) * width, float(h) * height
+                x, y, w, h = x * width, y * height, w * width, h * height
                 small = max(w, h) * scale < least_px
                 annotations.append({"id": len(annotations) + 1, "image_id": n, "category_id": category, "area": w * h,
-                                    "bbox": [x - w / 2, y - h / 2, w, h], "iscrowd": int(small or kind == "unsure")})
+                                    "bbox": [x - w / 2, y - h / 2, w, h], "iscrowd": int(small or unsure)})
     categories = [{"id": n, "name": name} for name, n in number.items()]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
@@ -112,7 +104,11 @@ def score(labels, results, classes):
         real = COCO()
         real.dataset = labels
         real.createIndex()
-        evaluation = COCOeval(real, real.loadRes(results), "bbox")
+        found = COCO()
+        found.dataset = {**labels, "annotations": []}
+        found.createIndex()
+        # Where nothing is found there is nothing to load.
+        evaluation = COCOeval(real, real.loadRes(results) if results else found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -13,7 +13,8 @@ use crate::process::output;
 use crate::python::python;
 
 /// What the script and its reference need, pinned.
-const PACKAGES: [&str; 4] = ["pycocotools==2.0.10", "onnxruntime==1.31.1", "numpy==2.4.6", "pillow==13.0.0"];
+const PACKAGES: [&str; 5] =
+    ["pycocotools==2.0.10", "onnxruntime==1.31.1", "numpy==2.4.6", "pillow==13.0.0", "pyyaml==6.0.3"];
 /// Scenes that no training has seen: `models/train` uses seeds below a million.
 const HELD_OUT_SEED: &str = "1000000";
 /// Smallest things that our own model is asked for, in pixels of its input.

@@ -1,6 +1,5 @@
 """Labelled pictures in YOLO's or COCO's format, held in memory at the network's size."""
 
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 from network import CLASSES
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+from labels import read  # noqa: E402
 from names import ALIASES  # noqa: E402
 
 WIDTH, HEIGHT, FILL = 320, 192, 114
@@ -22,48 +22,11 @@ def class_of(name):
     return CLASSES.index(name) if name in CLASSES else None
 
 
-def read_names(folder):
-    """`names.yaml`: `names:` and a line `number: name` for each class."""
-    names = {}
-    for line in (folder / "names.yaml").read_text().splitlines()[1:]:
-        number, name = line.split(":", 1)
-        names[int(number)] = class_of(name.strip())
-    return names
-
-
-def read_lines(path, names):
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        number, x, y, w, h = line.split()
-        rows.append((names.get(int(number)), float(x), float(y), float(w), float(h)))
-    return rows
-
-
-def yolo(folder):
-    """(picture, labels, places where nobody is asked), boxes as centre and size in shares of the picture."""
-    names = read_names(folder)
-    for picture in sorted((folder / "images").iterdir()):
-        rows = read_lines(folder / "labels" / f"{picture.stem}.txt", names)
-        unsure = read_lines(folder / "unsure" / f"{picture.stem}.txt", names)
-        yield picture, [row for row in rows if row[0] is not None], unsure
-
-
-def coco(folder):
-    """COCO: `annotations.json` beside `images/`; a crowd is a place where nobody is asked."""
-    about = json.loads((folder / "annotations.json").read_text())
-    names = {c["id"]: class_of(c["name"]) for c in about["categories"]}
-    of = {}
-    for a in about["annotations"]:
-        of.setdefault(a["image_id"], []).append(a)
-    for image in about["images"]:
-        rows, unsure = [], []
-        for a in of.get(image["id"], []):
-            x, y, w, h = a["bbox"]
-            row = (names[a["category_id"]], (x + w / 2) / image["width"], (y + h / 2) / image["height"],
-                   w / image["width"], h / image["height"])
-            if row[0] is not None:
-                (unsure if a.get("iscrowd") else rows).append(row)
-        yield folder / "images" / image["file_name"], rows, unsure
+def items_of(folder, part):
+    """(picture, labels, places where nobody is asked): (class, x, y, width, height), in shares of the picture."""
+    for picture in read(folder, part):
+        rows = [(class_of(name), *box) for name, *box in picture.labels]
+        yield picture.path, [row for row in rows if row[0] is not None], picture.unsure
 
 
 def fit(picture):
@@ -81,10 +44,8 @@ class Pictures:
     """All pictures of some folders. `labels`: N x most in a picture x 5 (class, left, top, right, bottom in pixels of the
     input); class -1 is nothing, -2 a place where nobody is asked."""
 
-    def __init__(self, folders, least_px=6.0):
-        items = []
-        for folder in map(Path, folders):
-            items += list((coco if (folder / "annotations.json").exists() else yolo)(folder))
+    def __init__(self, folders, part="train", least_px=6.0):
+        items = [item for folder in folders for item in items_of(folder, part)]
         with ThreadPoolExecutor(2) as pool:
             fitted = list(pool.map(lambda item: fit(item[0]), items, chunksize=64))
         self.pictures = torch.from_numpy(np.stack([picture for picture, _, _ in fitted]))

@@ -2,15 +2,18 @@
 
     python3 train.py --data FOLDER... --check FOLDER --out yard.onnx [--epochs 30] [--start weights.pt]
 
-FOLDER: pictures of `sim render`, or real ones in YOLO's format (images/, labels/, names.yaml) or COCO's
-(images/, annotations.json). Debian 12's python3-torch 1.13.1, python3-numpy 1.24.2, python3-pil 9.4.0; CPU.
+FOLDER: pictures of `sim render`, or real ones in YOLO's format or COCO's (`models/labels.py` says how they may lie). The
+model's card is written beside it. Debian 12's python3-torch 1.13.1, python3-numpy 1.24.2, python3-pil 9.4.0, python3-yaml
+6.0; CPU.
 """
 
 import argparse
 import copy
+import hashlib
 import json
 import math
 import time
+from pathlib import Path
 
 import torch
 
@@ -93,7 +96,7 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
-    data, held = Pictures(args.data), Pictures([args.check])
+    data, held = Pictures(args.data), Pictures([args.check], "val")
     print(f"{len(data)} pictures, {len(held)} to check with", flush=True)
     model = Yard(deeper=args.deeper)
     if args.start and args.start.endswith(".onnx"):
@@ -153,6 +156,28 @@ def main():
         print(json.dumps({"epoch": epoch + 1, "seconds": round(time.time() - begun), "loss": [round(v, 3) for v in mean_loss], **result}), flush=True)
         torch.save(mean.state_dict(), args.out.replace(".onnx", ".pt"))
     export(mean, args.out)
+    card(args, (len(data), len(held)), check(mean, held, len(held)), time.time() - begun)
+
+
+def card(args, counts, result, seconds):
+    """What whoever uses the weights must know of them, beside them."""
+    weights = Path(args.out).read_bytes()
+    rows = [f"| {name} | {result[name]['AP50']:.3f} | {result[name]['recall']:.3f} | {result[name]['real']} |" for name in CLASSES]
+    Path(args.out).with_suffix(".md").write_text("\n".join([
+        f"# Model card: {Path(args.out).stem}", "",
+        f"`{Path(args.out).name}`, {len(weights)} bytes, SHA-256 {hashlib.sha256(weights).hexdigest()}.",
+        f"Classes: {', '.join(CLASSES)}.", "",
+        f"**Trained on** {counts[0]} pictures of {', '.join(args.data)}"
+        + (f", from {args.start}" if args.start else ", from scratch") + ". "
+        f"`train.py --epochs {args.epochs} --batch {args.batch} --rate {args.rate} --seed {args.seed} "
+        f"--deeper {' '.join(map(str, args.deeper))}`, torch {torch.__version__}, {seconds / 60:.0f} minutes.", "",
+        f"**Measured** on {counts[1]} pictures of {args.check} at {WIDTH} x {HEIGHT}, by this script and not by "
+        f"pycocotools, things of at least {LEAST_PX:.0f} pixels:", "",
+        "| | AP50 | recall at 0.1 false a picture | labels |", "|---|---|---|---|", *rows,
+        f"| all | {result['mAP50']:.3f} | | |", "",
+        "**What it is not good for.** Anything that is not in its pictures: other cameras, heights, seasons, weather. Of drawn "
+        "pictures alone: real footage. `edge-node models compare` and shadow mode show how it differs from the model in use; "
+        "measure it with `evaluate.py` on pictures of the site before anybody's safety hangs on it.", ""]))
 
 
 def export(model, path):
