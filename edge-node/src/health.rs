@@ -56,6 +56,8 @@ pub type Gauges = Family<Of, Gauge>;
 /// The node's counters. Cheap to clone; all clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
+    /// Sessions with cameras, and with the streams of their clips, that could not be opened or ended in an error, by camera.
+    pub sessions_failed: Counts,
     /// Age of a frame when the detector takes it, by camera.
     pub frame_age: Times,
     /// Time from a frame's capture to the hand-over of its events to the journal, by camera.
@@ -146,6 +148,7 @@ impl Metrics {
         r.register("camera_frame_age_seconds", "Age of frames when the detector takes them", m.frame_age.0.clone());
         r.register("camera_frame_told_seconds", "Capture of a frame to its events", m.frame_told.0.clone());
         r.register("camera_frame_kept_seconds", "Capture of a frame to its tracks on disk", m.frame_kept.0.clone());
+        r.register("camera_sessions_failed", "Sessions that ended in an error", m.sessions_failed.clone());
         r.register("camera_frames_dropped", "Frames dropped before the detector", m.frames_dropped.clone());
         r.register("camera_frames_bad", "Pictures that could not be decoded", m.frames_bad.clone());
         r.register("camera_frames_skipped", "Frames beyond detect_fps", m.frames_skipped.clone());

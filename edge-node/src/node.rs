@@ -236,6 +236,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let accepted: Arc<[AtomicBool]> = config.cameras.iter().map(|_| AtomicBool::new(false)).collect();
     let (camera_show, camera_views) = watch::channel(vec![CameraView::default(); config.cameras.len()]);
+    let (live, newest): (Vec<_>, Vec<_>) = config.cameras.iter().map(|_| watch::channel(None)).unzip();
     let (pictures, asks) = ondemand::new();
     let (wishes, words, models) = models::new();
     let console = Console {
@@ -249,6 +250,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         vehicles: config.vehicles.clone(),
         outputs: config.outputs.iter().map(|output| output.name.clone()).collect(),
         camera_views,
+        newest,
         pictures,
         models: wishes,
         accepted: accepted.clone(),
@@ -301,6 +303,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             accepted,
             news: Arc::new(bridge::news(&config, interlock, signals)),
             view: camera_show,
+            live,
             asks,
             words,
             models,

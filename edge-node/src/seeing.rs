@@ -36,7 +36,7 @@ use crate::models::{self, Word};
 use crate::policy;
 use crate::sensor::camera::capture::{Capture, Tap, follow};
 use crate::sensor::camera::{CameraConfig, Source};
-use crate::sensor::frame::Mailbox;
+use crate::sensor::frame::{Frame, Mailbox};
 use crate::sensor::outline::Outline;
 use crate::stages::Stages;
 
@@ -161,6 +161,8 @@ pub struct Seeing {
     pub news: Arc<dyn Fn(News) + Send + Sync>,
     /// Where the console looks.
     pub view: watch::Sender<Vec<CameraView>>,
+    /// By camera, where people see its newest frame.
+    pub live: Vec<watch::Sender<Option<Frame>>>,
     /// Pictures that somebody sends.
     pub asks: Asks,
     /// What people want of the models.
@@ -194,7 +196,8 @@ impl Seeing {
             (0..model.workers.max(1)).map(|_| Arc::new(Mailbox::new(&shares, model.deadline))).collect();
         for (index, camera) in config.cameras.iter().enumerate() {
             let Some(mailbox) = mailboxes.get(index % mailboxes.len()) else { continue };
-            self.camera(index, camera, mailbox.clone(), &footage)?;
+            let Some(live) = self.live.get(index) else { continue };
+            self.camera(index, camera, mailbox.clone(), live.clone(), &footage)?;
         }
         let Self { model: first, choice, chains, accepted, news, view, asks, words, models, .. } = self;
         let current = Current::new(first);
@@ -248,6 +251,7 @@ impl Seeing {
         index: usize,
         camera: &CameraConfig,
         mailbox: Arc<Mailbox>,
+        live: watch::Sender<Option<Frame>>,
         footage: &Footage,
     ) -> anyhow::Result<()> {
         let (footage, behind) = (footage.clone(), AtomicBool::new(false));
@@ -257,12 +261,14 @@ impl Seeing {
             behind.store(!footage.tell(footage::Told::Unit(index, unit)), Ordering::Relaxed);
         });
         if let Some(Source::Rtsp(url)) = camera.clip.as_ref().and_then(|clip| clip.source.as_ref()) {
-            self.runtime.spawn(follow(camera.clone(), url.clone(), tap.clone(), self.stop.clone()));
+            let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
+            self.runtime.spawn(follow(camera.clone(), url.clone(), tap.clone(), metrics, stop));
         }
         let capture = Capture {
             index,
             config: camera.clone(),
             mailbox,
+            live,
             metrics: self.metrics.clone(),
             tap: Some(tap),
             stop: self.stop.clone(),
@@ -314,6 +320,7 @@ fn upkeep(
         change: Change::new(parts, clock::uptime()),
         current,
         cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),
+        sure: model.classes.iter().map(|(label, class)| (label.clone(), class.min_score)).collect(),
         folder: config.data.clone(),
         headroom: config.interlock.headroom_bytes(),
         views,

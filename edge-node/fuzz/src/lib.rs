@@ -4,8 +4,8 @@
 //! `link`: whatever bytes links bring to the vehicles' thread, nothing of a ground station goes on that moves a vehicle, and what
 //! follows a packet is bounded.
 //!
-//! `seen`: whatever bytes a camera sends as pictures, as a multipart stream or as access units, what comes of them has the size
-//! it says, a clip begins with a key frame, and nothing panics.
+//! `seen`: whatever bytes a camera sends as pictures, as a multipart stream, as access units or their parameter sets, or a video
+//! file has, what comes of them has the size it says, a clip begins with a key frame, and nothing panics but what is caught.
 //!
 //! `journal`: a journal whose files are damaged in any way opens again, or is refused with an error; it never panics, and what can be
 //! read of it has its place and its chain. The tests run the corpus through the same function.

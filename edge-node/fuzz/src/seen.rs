@@ -5,11 +5,13 @@ use std::sync::Arc;
 use edge_node::footage::mp4::Muxer;
 use edge_node::footage::roll::{Effect, Roll};
 use edge_node::sensor::camera::clip::ClipConfig;
-use edge_node::sensor::camera::h264::Parameters;
+use edge_node::sensor::camera::h264::{self, Parameters};
 use edge_node::sensor::camera::multipart::{PART_MAX, Parts};
 use edge_node::sensor::camera::rtsp::Unit;
 use edge_node::sensor::camera::stream::{Pictures, Taken};
-use edge_node::sensor::picture::{self, SIDE_MAX};
+use edge_node::sensor::camera::video::Video;
+use edge_node::sensor::camera::{tables, yuyv};
+use edge_node::sensor::picture;
 use shared::units::Uptime;
 
 /// The parameter sets of the streams in the corpus: 64 × 64, main profile, B-frames.
@@ -19,23 +21,51 @@ const SPS: [u8; 23] = [
 ];
 const PPS: [u8; 5] = [0x68, 0xEB, 0xE3, 0xCB, 0x20];
 
-/// The first byte says what the rest is: a picture, a multipart stream, access units.
+/// Most pictures of one video.
+const SHOTS: usize = 32;
+
+/// The first byte says what the rest is: a picture, a multipart stream, access units, parameter sets, what a camera at this
+/// machine sends uncoded, or as a JPEG without tables, a video file.
 pub fn seen(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
-    match kind % 3 {
+    match kind % 7 {
         0 => {
             if let Ok(picture) = picture::decode(rest, "fuzz") {
-                assert!(picture.width <= SIDE_MAX && picture.height <= SIDE_MAX);
+                assert!(picture::fits(picture.width, picture.height));
                 assert_eq!(picture.to_rgb().len(), picture.width as usize * picture.height as usize * 3);
             }
         }
         1 => {
             let mut parts = Parts::new("multipart/x-mixed-replace; boundary=edge").unwrap();
             for piece in rest.chunks(7 + usize::from(*kind)) {
-                assert!(parts.push(piece).iter().flatten().all(|part| part.len() <= PART_MAX));
+                let parts = parts.push(piece, Uptime::default());
+                assert!(parts.iter().flatten().all(|part| part.body.len() <= PART_MAX));
             }
         }
-        _ => units(rest),
+        2 => units(rest),
+        3 => {
+            let (sps, pps) = rest.split_at(rest.len().min(usize::from(*kind)));
+            if let Ok(set) = Parameters::new(sps, pps) {
+                assert!(set.width * set.height <= h264::PIXELS_MAX && set.reorder <= 16);
+            }
+        }
+        4 => {
+            let Some((&[w0, w1, h0, h1, s0, s1], bytes)) = rest.split_first_chunk::<6>() else { return };
+            let [width, height, stride] = [[w0, w1], [h0, h1], [s0, s1]].map(|n| u32::from(u16::from_be_bytes(n)));
+            if let Ok(picture) = yuyv::i420(bytes, width, height, stride) {
+                assert!((picture.width, picture.height) == (width, height) && picture.planes().is_some());
+            }
+        }
+        5 => {
+            if let Ok(picture) = picture::decode(&tables::complete(rest), "fuzz") {
+                assert!(picture::fits(picture.width, picture.height));
+            }
+        }
+        _ => {
+            for shot in Video::read("fuzz".into(), rest.to_vec()).into_iter().flatten().take(SHOTS).flatten() {
+                assert!(shot.picture.planes().is_some());
+            }
+        }
     }
 }
 

@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 use shared::ids::Lane;
 use shared::units::Uptime;
 
+use super::shown::Shown;
 use super::{Console, Shared};
 use crate::clock;
 use crate::interlock::commands::Told;
 use crate::sensor::camera::view::Fault;
+use crate::sensor::frame::Frame;
 use crate::vehicle::aircraft::{Aircraft, GONE};
 
 /// The page is told this often: smooth for the eye, cheap for the box.
@@ -41,12 +43,8 @@ pub async fn stream(State(console): State<Shared>) -> Sse<impl Stream<Item = Res
 /// `GET /api/v1/cameras/{camera}/frame.jpg`: as its live role says.
 pub async fn frame(State(console): State<Shared>, Path(camera): Path<String>) -> Response {
     let index = console.cameras.iter().position(|name| name.as_str() == camera);
-    let newest = index.and_then(|index| {
-        let views = console.camera_views.borrow();
-        let view = views.get(index)?;
-        Some((index, view.frame, view.picture.clone()?))
-    });
-    let Some((index, number, picture)) = newest else {
+    let newest = index.and_then(|index| Some((index, console.newest.get(index)?.borrow().clone()?)));
+    let Some((index, Frame { number, picture, .. })) = newest else {
         return (StatusCode::NOT_FOUND, "no picture yet\n").into_response();
     };
     let encoded =
@@ -97,14 +95,16 @@ fn snapshot(console: &Console) -> Value {
         .cameras
         .iter()
         .zip(console.camera_views.borrow().iter())
-        .map(|(name, view)| {
+        .zip(console.shown.iter().map(Shown::fps))
+        .map(|((name, view), live_fps)| {
             let size = view.picture.as_ref().map(|picture| [picture.width, picture.height]);
             let boxes = view
                 .boxes
                 .iter()
                 .map(|b| json!({ "track": b.track, "label": b.label, "score": b.score, "box_xyxy_px": b.box_xyxy_px }));
             json!({
-                "name": name, "size": size, "frame": view.frame, "stale": view.stale,
+                "name": name, "size": size, "frame": view.frame, "stale": view.stale, "error": view.error,
+                "live_fps": live_fps,
                 "view": view.fault.map_or("good", Fault::as_str), "latency_ms": view.latency_ms,
                 "age_ms": size.map(|_| age_ms(view.captured)), "boxes": boxes.collect::<Vec<_>>(),
             })

@@ -32,6 +32,7 @@ use crate::interlock::machine::{Input, Policy};
 use crate::journal::Journal;
 use crate::media::{Media, http as media_http};
 use crate::models::Models;
+use crate::sensor::frame::Frame;
 use crate::sensor::http::{Ingest, router as ingest_router};
 use crate::uplink::driver::View as UplinkView;
 use crate::vehicle::VehicleConfig;
@@ -79,6 +80,8 @@ pub struct Console {
     pub tasks: SyncSender<Task>,
     /// What the interlock enforces.
     pub policy: Policy,
+    /// By camera, its newest frame.
+    pub newest: Vec<watch::Receiver<Option<Frame>>>,
     /// Looks at pictures that somebody sends.
     pub pictures: OnDemand,
     /// Takes what is wanted of the models.

@@ -27,6 +27,11 @@ impl Shown {
         Self { live, newest: Mutex::new(None), making: Mutex::new(()) }
     }
 
+    /// Pictures a second, at most.
+    pub const fn fps(&self) -> f32 {
+        self.live.fps
+    }
+
     /// A JPEG of a picture with this frame number; an older one while it is not time for another, or while another is made.
     /// `None`: it cannot be encoded. Encodes on the calling thread.
     pub fn jpeg(&self, number: u64, picture: &Picture, now: Uptime) -> Option<Bytes> {

@@ -28,6 +28,7 @@ pub mod diary;
 pub mod ondemand;
 pub mod worker;
 pub mod ways;
+pub mod camera_health;
 
 /// What the model in use has found in a frame.
 #[derive(Debug, Clone)]

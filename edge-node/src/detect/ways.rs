@@ -34,7 +34,8 @@ impl Worker {
         for track in camera.tracker.confirmed().filter(|track| track.seen == now) {
             let label = self.finder.model.label(track.class);
             let within = zones.iter().filter(|(_, zone)| {
-                zone.labels.iter().any(|wanted| wanted == label) && zone.holds(&track.box_xyxy_px, size)
+                let wanted = zone.labels.iter().any(|wanted| wanted == label) && track.score() >= zone.min_score;
+                wanted && zone.holds(&track.box_xyxy_px, size)
             });
             let within: Vec<_> = within.map(|(index, zone)| (*index, zone.dwell)).collect();
             let lines = self.lines.iter().enumerate();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shared::event::{CameraHealth, CameraState, CameraViewChanged, Payload};
 use shared::units::Uptime;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::camera_health::Health;
 use super::chain::{ChainConfig, Votes};
 use super::current::Current;
 use super::diary::{Diary, millis};
@@ -57,6 +57,8 @@ pub struct CameraView {
     pub captured: Uptime,
     /// Whether it is stale.
     pub stale: bool,
+    /// Why it gives nothing, if it says so.
+    pub error: String,
     /// What is wrong with what it shows.
     pub fault: Option<Fault>,
     /// Confirmed tracks.
@@ -158,8 +160,8 @@ pub(super) struct Camera {
     pub(super) newest: Uptime,
     /// Number and size of the newest frame.
     pub(super) last: (u64, (u32, u32)),
-    stale: bool,
-    view: View,
+    pub(super) health: Health,
+    pub(super) view: View,
 }
 
 /// Who is in one zone.
@@ -212,22 +214,7 @@ impl Worker {
             camera.view.accept();
         }
         let seen = camera.view.saw(config, &look, frame.captured);
-        let fault = camera.view.fault();
-        if fault.is_some() || seen.turn.is_some() {
-            // With each frame: what is told once may find no room.
-            let zones = self.zones.iter().enumerate().filter(|(_, zone)| zone.camera.as_str() == of.name);
-            zones.for_each(|(zone, _)| (self.news)(News::Blind { zone, blind: fault.is_some() }));
-        }
-        if let Some(fault) = seen.turn {
-            (self.news)(News::View { camera: frame.camera, fault });
-            let view = fault.map_or("good", Fault::as_str).to_owned();
-            match fault {
-                Some(fault) => warn!(camera = of.name, fault = fault.as_str(), "camera is not believed"),
-                None => info!(camera = of.name, "camera is believed again"),
-            }
-            let changed = CameraViewChanged { camera: of.name.clone(), view, by: String::new() };
-            self.diary.keep(format!("camera/{}", of.name), Payload::CameraView(changed));
-        }
+        self.tell_view(frame.camera, camera.view.fault(), seen.turn, of);
         if !seen.evidence {
             self.metrics.frames_doubted.get_or_create(of).inc();
         }
@@ -249,6 +236,7 @@ impl Worker {
         };
         let now = clock::uptime();
         camera.newest = frame.captured;
+        camera.health.error.clear();
         let size = (frame.picture.width, frame.picture.height);
         camera.last = (frame.number, size);
         let all = self.zones.clone();
@@ -336,38 +324,13 @@ impl Worker {
                     picture,
                     frame: frame.number,
                     captured: frame.captured,
-                    stale: camera.stale,
+                    stale: camera.health.stale,
+                    error: String::new(),
                     fault: camera.view.fault(),
                     boxes,
                     latency_ms,
                 };
             }
         });
-    }
-
-    fn judge_health(&mut self, cameras: &mut [Camera]) {
-        for (late, config) in self.mailbox.late().into_iter().zip(&self.cameras).filter(|(late, _)| *late > 0) {
-            self.metrics.frames_late.get_or_create(&Of::new(config.name.as_str())).inc_by(late);
-        }
-        let now = clock::uptime();
-        let (first, each) = self.part;
-        for (index, (camera, config)) in cameras.iter_mut().zip(&self.cameras).enumerate().skip(first).step_by(each) {
-            let age = now.since(camera.newest);
-            let stale = age > config.stale_after;
-            if stale == camera.stale {
-                continue;
-            }
-            camera.stale = stale;
-            (self.news)(News::Camera { camera: index, stale });
-            let state = if stale { CameraState::Stale } else { CameraState::Fresh };
-            let age_ms = millis(age);
-            let health = CameraHealth { camera: config.name.to_string(), state, age_ms, error: String::new() };
-            self.diary.keep(format!("camera/{}", config.name), Payload::CameraHealth(health));
-            self.view.send_modify(|views| {
-                if let Some(view) = views.get_mut(index) {
-                    view.stale = stale;
-                }
-            });
-        }
     }
 }

@@ -153,7 +153,9 @@ impl Media {
         let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let dropped = self.make_room(blob)?;
         if rank == Rank::Alert {
+            // Before the file is there: one without its mark would go too early after a power cut.
             File::create(self.path("locked", blob.hash))?;
+            File::open(self.folder.join("locked"))?.sync_all()?;
         }
         if !self.path("sent", blob.hash).exists() {
             std::fs::rename(&draft.path, self.path("waiting", blob.hash))?;

@@ -114,6 +114,13 @@ pub fn psi(then: &[u64], now: &[u64]) -> f64 {
     (0..bins).filter(seen).map(|bin| (share(then, bin), share(now, bin))).map(|(p, q)| (q - p) * (q / p).ln()).sum()
 }
 
+/// A window that has begun.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unfinished {
+    window: Histograms,
+    seconds: u64,
+}
+
 /// Watches one camera.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
@@ -121,6 +128,8 @@ pub struct Watch {
     pub normal: Option<Histograms>,
     window: Histograms,
     begun: Option<Uptime>,
+    /// How long it had lasted when the node was started.
+    before: Duration,
     last: Option<Uptime>,
     /// How far the newest whole window was from what is normal.
     pub psi: Psi,
@@ -136,9 +145,16 @@ pub enum Window {
 }
 
 impl Watch {
-    /// With what was normal before the node started.
-    pub fn new(normal: Option<Histograms>) -> Self {
-        Self { normal, ..Self::default() }
+    /// With what was normal before the node started, and what had come since.
+    pub fn new(normal: Option<Histograms>, unfinished: Unfinished) -> Self {
+        let before = Duration::from_secs(unfinished.seconds);
+        Self { normal, window: unfinished.window, before, ..Self::default() }
+    }
+
+    /// The window that has begun.
+    pub fn unfinished(&self, now: Uptime) -> Unfinished {
+        let lasted = self.begun.map_or(Duration::ZERO, |begun| now.since(begun));
+        Unfinished { window: self.window.clone(), seconds: (self.before.saturating_add(lasted)).as_secs() }
     }
 
     /// Whether a look at this time is taken.
@@ -151,10 +167,10 @@ impl Watch {
         self.last = Some(now);
         self.window.add(brightness, things);
         let begun = *self.begun.get_or_insert(now);
-        if now.since(begun) < length || self.window.looks < LEAST {
+        if now.since(begun).saturating_add(self.before) < length || self.window.looks < LEAST {
             return None;
         }
-        self.begun = Some(now);
+        (self.begun, self.before) = (Some(now), Duration::ZERO);
         let window = std::mem::take(&mut self.window);
         let Some(normal) = &self.normal else {
             self.normal = Some(window);

@@ -56,9 +56,9 @@ pub struct Hard<'a> {
     pub at: UtcMicros,
 }
 
-/// Whether something is found whose score is near to `least`.
-pub fn unsure(found: &[Detection], least: f32) -> bool {
-    found.iter().any(|d| (d.score - least).abs() <= MARGIN)
+/// Whether something is found whose score is near to the least that counts of its class.
+pub fn unsure(found: &[Detection], least: impl Fn(usize) -> f32) -> bool {
+    found.iter().any(|d| (d.score - least(d.class)).abs() <= MARGIN)
 }
 
 /// When a picture was last kept, by camera and reason.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::change::Change;
 use super::choice::Pinned;
-use super::drift::{Histograms, MUCH, Psi, Thing, Watch, Window};
+use super::drift::{Histograms, MUCH, Psi, Thing, Unfinished, Watch, Window};
 use super::hard::{Hard, Store, Turns, Why, unsure};
 use super::shadow::Shown;
 use super::{Ask, UpkeepConfig, Word};
@@ -40,8 +40,8 @@ const WAIT: Duration = Duration::from_millis(100);
 const NICE: i32 = 15;
 /// Kept pictures that a candidate is tried on.
 const TRIED: usize = 24;
-/// What is normal for each camera.
-const NORMAL: &str = "drift.json";
+/// How often what the cameras have shown since is written down: so much of a window a power cut may cost.
+const WRITES: Duration = Duration::from_secs(3600);
 
 /// What the thread owns.
 pub struct Keeper<L> {
@@ -53,6 +53,8 @@ pub struct Keeper<L> {
     pub current: Current,
     /// Cameras.
     pub cameras: Vec<Name>,
+    /// By label, the least score that counts.
+    pub sure: HashMap<String, f32>,
     /// Data folder.
     pub folder: PathBuf,
     /// Bytes that the disk should have left when a picture is kept.
@@ -76,6 +78,9 @@ pub struct Keeper<L> {
 struct Normal {
     model: Option<Pinned>,
     cameras: HashMap<String, Histograms>,
+    /// What came since.
+    #[serde(default)]
+    windows: HashMap<String, Unfinished>,
 }
 
 #[derive(Default)]
@@ -110,13 +115,13 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         let mut state =
             State { cameras: Vec::new(), number: self.current.number(), turns: Turns::default(), store, kept: (0, 0) };
         state.kept = state.store.size();
-        state.cameras = self.begin(read_normal(&self.folder));
-        let mut shown = clock::uptime();
+        state.cameras = self.begin();
+        let (mut shown, mut written) = (clock::uptime(), clock::uptime());
         while !stopped() {
             match self.looks.recv_timeout(WAIT) {
                 Ok(looked) => self.looked(&mut state, &looked),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             while let Ok(word) = self.words.try_recv() {
                 self.word(&mut state, word, &stopped);
@@ -127,22 +132,50 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
             if state.number != self.current.number() {
                 // What is normal for another model is not for this one.
                 state.number = self.current.number();
-                state.cameras = self.begin(read_normal(&self.folder));
+                state.cameras = self.begin();
                 shown = Uptime::default();
+            }
+            if now.since(written) >= WRITES {
+                written = now;
+                self.write_normal(&state.cameras, now);
             }
             if now.since(shown) >= Duration::from_secs(1) {
                 shown = now;
                 self.show.send_replace(self.about(&state, now));
             }
         }
+        if state.number == self.current.number() {
+            self.write_normal(&state.cameras, clock::uptime());
+        }
     }
 
     /// The cameras, with what is normal for this model.
-    fn begin(&self, normal: Normal) -> Vec<Camera> {
-        let ours = normal.model.as_ref() == Some(&self.pinned());
-        let of = |name: &Name| normal.cameras.get(name.as_str()).filter(|_| ours).cloned();
-        let camera = |name: &Name| Camera { drift: Watch::new(of(name)), ..Camera::default() };
-        self.cameras.iter().map(camera).collect()
+    fn begin(&self) -> Vec<Camera> {
+        let pinned = self.pinned();
+        // None yet, or none of ours: what is normal is learned anew.
+        let bytes = std::fs::read(self.folder.join(normal_file(&pinned))).unwrap_or_default();
+        let normal: Normal = serde_json::from_slice(&bytes).unwrap_or_default();
+        let ours = normal.model.as_ref() == Some(&pinned);
+        let watch = |name: &Name| {
+            let of = normal.cameras.get(name.as_str()).filter(|_| ours).cloned();
+            Watch::new(of, normal.windows.get(name.as_str()).filter(|_| ours).cloned().unwrap_or_default())
+        };
+        self.cameras.iter().map(|name| Camera { drift: watch(name), ..Camera::default() }).collect()
+    }
+
+    /// Writes down what is normal for this model, and what came since: a node may start more often than a window is long.
+    fn write_normal(&self, cameras: &[Camera], now: Uptime) {
+        let (pinned, named) = (self.pinned(), || self.cameras.iter().map(Name::to_string).zip(cameras));
+        let normal = Normal {
+            cameras: named().filter_map(|(name, camera)| Some((name, camera.drift.normal.clone()?))).collect(),
+            windows: named().map(|(name, camera)| (name, camera.drift.unfinished(now))).collect(),
+            model: Some(pinned.clone()),
+        };
+        let bytes = serde_json::to_vec(&normal).unwrap_or_default();
+        match durable::write(&self.folder, &normal_file(&pinned), &bytes, 0o600) {
+            Ok(()) => info!("what is normal for the cameras is written down"),
+            Err(error) => warn!(%error, "what is normal for the cameras is not written down"),
+        }
     }
 
     fn pinned(&self) -> Pinned {
@@ -162,7 +195,9 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         let mut wanted: Vec<(Why, Arc<Picture>, Vec<Detection>)> = Vec::new();
         wanted.extend(flickered.map(|(picture, found)| (Why::Flicker, picture, found)));
         let here = || (looked.frame.picture.clone(), looked.found.clone());
-        for (why, hard) in [(Why::Disagree, differ), (Why::Margin, unsure(&looked.found, LIKELY))] {
+        let model = self.current.get().0;
+        let least = |class: usize| self.sure.get(model.label(class)).map_or(LIKELY, |least| least.max(LIKELY));
+        for (why, hard) in [(Why::Disagree, differ), (Why::Margin, unsure(&looked.found, least))] {
             wanted.extend(hard.then(here).map(|(picture, found)| (why, picture, found)));
         }
         for (why, picture, found) in wanted {
@@ -222,11 +257,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         let things: Vec<Thing> = looked.found.iter().filter(|d| d.score >= LIKELY).map(thing).collect();
         match camera.drift.step(length, brightness(picture), &things, now) {
             None => {}
-            Some(Window::Normal) => {
-                let with = |(name, camera): (&Name, &Camera)| Some((name.to_string(), camera.drift.normal.clone()?));
-                let cameras = self.cameras.iter().zip(&state.cameras).filter_map(with).collect();
-                write_normal(&self.folder, &Normal { model: Some(self.pinned()), cameras });
-            }
+            Some(Window::Normal) => self.write_normal(&state.cameras, now),
             Some(Window::Apart(psi)) => {
                 let before = camera.drifted.contains(&true);
                 // What cannot be told any more is as it was: nothing found at all is no way back.
@@ -320,16 +351,7 @@ fn brightness(picture: &Picture) -> f32 {
     if count > 0.0 { sum / count / 255.0 } else { 0.0 }
 }
 
-fn read_normal(folder: &Path) -> Normal {
-    // None yet, or none of ours: what is normal is learned anew.
-    let bytes = std::fs::read(folder.join(NORMAL)).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
-}
-
-fn write_normal(folder: &Path, normal: &Normal) {
-    let bytes = serde_json::to_vec(normal).unwrap_or_default();
-    match durable::write(folder, NORMAL, &bytes, 0o600) {
-        Ok(()) => info!("what is normal for the cameras is written down"),
-        Err(error) => warn!(%error, "what is normal for the cameras is not written down"),
-    }
+/// What is normal for each camera, as one model sees it.
+fn normal_file(model: &Pinned) -> String {
+    format!("drift-{:.8}.json", model.sha256)
 }

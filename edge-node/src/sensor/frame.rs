@@ -132,6 +132,15 @@ pub struct Frame {
     pub picture: Arc<Picture>,
 }
 
+/// Why a camera gives no frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// On one line, without credentials.
+    pub text: String,
+    /// It gave frames, whose time stamps stood still.
+    pub frozen: bool,
+}
+
 #[derive(Debug)]
 struct Slot {
     frame: Option<Frame>,
@@ -139,6 +148,7 @@ struct Slot {
     replaced: u64,
     late: u64,
     closed: bool,
+    trouble: Option<Trouble>,
     /// What one look costs of this camera's share.
     cost: u64,
     /// Costs so far: the camera with the least is next.
@@ -175,6 +185,7 @@ impl Mailbox {
             replaced: 0,
             late: 0,
             closed: false,
+            trouble: None,
             cost: COST / u64::from((*share).max(1)),
             spent: 0,
         };
@@ -194,6 +205,19 @@ impl Mailbox {
             }
             self.filled.notify_one();
         }
+    }
+
+    /// Says why a camera gives no frames for now; what was said before and not heard is worthless.
+    pub fn fail(&self, camera: usize, trouble: Trouble) {
+        if let Some(slot) = self.turns.lock().unwrap_or_else(PoisonError::into_inner).slots.get_mut(camera) {
+            slot.trouble = Some(trouble);
+        }
+    }
+
+    /// By camera, what was said since it was last asked.
+    pub fn troubles(&self) -> Vec<Option<Trouble>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.slots.iter_mut().map(|slot| slot.trouble.take()).collect()
     }
 
     /// Says that a camera gives no more frames.

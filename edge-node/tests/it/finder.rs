@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edge_node::detect::Detection;
-use edge_node::detect::finder::{Finder, Seen};
+use edge_node::detect::finder::{ClassConfig, Finder, Seen, counting};
 use edge_node::detect::manifest::Manifest;
 use edge_node::detect::model::{Model, Timing};
 use edge_node::detect::ondemand::{self, Answer, Refusal};
@@ -14,6 +14,7 @@ use edge_node::health::{Metrics, Of};
 use edge_node::sensor::camera::CameraConfig;
 use edge_node::sensor::camera::video::Video;
 use edge_node::sensor::frame::{Frame, Picture};
+use edge_node::sensor::outline::Outline;
 use shared::units::Uptime;
 
 fn finder(name: &str) -> Finder {
@@ -60,6 +61,39 @@ fn after_a_failed_look_and_a_doubtful_picture_a_still_scene_is_looked_at_again()
     let failed = (0..4).filter(|_| look(&mut finder, &broken, true).is_err()).count();
     assert!(failed > 0);
     assert!(look(&mut finder, &still, true).unwrap(), "until a look has succeeded");
+}
+
+#[test]
+fn what_counts_is_what_its_class_and_the_masks_of_its_camera_let_through() {
+    let finder = finder("yard");
+    let label = |label: &str| finder.model.entry().classes.iter().position(|class| class == label).unwrap();
+    let (person, car) = (label("person"), label("car"));
+    // Tall enough and not, sure enough and not; feet in the masked corner and head in it.
+    let found = [
+        (person, 0.7, [10.0, 10.0, 30.0, 60.0]),
+        (person, 0.5, [10.0, 10.0, 30.0, 60.0]),
+        (person, 0.7, [10.0, 10.0, 20.0, 25.0]),
+        (car, 0.36, [10.0, 40.0, 60.0, 60.0]),
+        (car, 0.9, [150.0, 70.0, 190.0, 90.0]),
+        (person, 0.9, [60.0, 45.0, 80.0, 99.0]),
+    ];
+    let found: Vec<Detection> = found.map(|(class, score, box_xyxy_px)| Detection { class, score, box_xyxy_px }).into();
+    let class = ClassConfig { min_score: 0.6, min_height: 0.2 };
+    let mask: Vec<Outline> = vec![toml::from_str::<Mask>("at = [[0.5, 0.5], [1, 0.5], [1, 1], [0.5, 1]]").unwrap().at];
+    let count = |classes: &[(String, ClassConfig)], masks: &[Outline]| {
+        let classes = classes.iter().cloned().collect();
+        let left = counting(&finder.model, &classes, masks, (200, 100), found.clone());
+        found.iter().enumerate().filter(|(_, d)| left.contains(d)).map(|(n, _)| n).collect::<Vec<_>>()
+    };
+    assert_eq!(count(&[], &[]), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(count(&[("person".into(), class)], &[]), [0, 3, 4, 5], "others as they were");
+    assert_eq!(count(&[], &mask), [0, 1, 2, 3, 5], "a thing is where it stands");
+    assert_eq!(count(&[("car".into(), class)], &mask), [0, 1, 2, 5]);
+}
+
+#[derive(serde::Deserialize)]
+struct Mask {
+    at: Outline,
 }
 
 /// Frames that are looked at: from the first second, in which the room is empty, until somebody has come and gone.

@@ -1,4 +1,4 @@
-//! The thread that keeps clips and snapshots, on a disk that fails.
+//! Clips and snapshots: the thread that keeps them, on a disk that fails, and what goes when the quota is full.
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use edge_node::footage::{self, Cause, Footage, Told};
 use edge_node::health::{Metrics, Of};
 use edge_node::journal::reader::Reader;
 use edge_node::journal::writer;
-use edge_node::media::{Media, MediaConfig};
+use edge_node::media::{Media, MediaConfig, Rank};
 use edge_node::sensor::frame::Picture;
 use hil::wait::until;
 use shared::event::{NodeStarted, Payload};
-use shared::ids::{EventId, Lane};
+use shared::ids::{Digest, EventId, Lane};
 use shared::wire::Item;
 
 use crate::footage::{at, parameters, unit};
@@ -108,4 +108,29 @@ fn stored(folder: &std::path::Path, cause: EventId) -> Vec<(String, u64)> {
         named.push((stored.hash, stored.bytes));
     }
     named
+}
+
+#[test]
+fn what_an_alert_asked_for_goes_last_also_after_another_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config: MediaConfig = toml::from_str("quota_mib = 1\nlargest_mib = 1").unwrap();
+    let open = || Media::open(folder.path(), config).unwrap();
+    let mut media = open();
+    // Each of 300 kB: three have room.
+    let keep = |media: &Media, shade: u8, rank: Rank| {
+        let mut draft = media.draft().unwrap();
+        draft.write(&vec![shade; 300_000]).unwrap();
+        let (blob, gone) = media.keep(draft, rank).unwrap();
+        (blob.hash, gone.into_iter().map(|(blob, _)| blob.hash).collect::<Vec<_>>())
+    };
+    let hash = |shade: u8| Digest(*blake3::hash(&vec![shade; 300_000]).as_bytes());
+    for (shade, rank) in [(1, Rank::Alert), (2, Rank::Plain), (3, Rank::Plain)] {
+        assert_eq!(keep(&media, shade, rank), (hash(shade), Vec::new()));
+    }
+    assert_eq!(keep(&media, 4, Rank::Plain).1, [hash(2)], "the oldest plain one, not the oldest");
+    media = open();
+    assert_eq!(keep(&media, 5, Rank::Alert).1, [hash(3)]);
+    assert_eq!(keep(&media, 6, Rank::Alert).1, [hash(4)]);
+    assert_eq!(keep(&media, 7, Rank::Plain).1, [hash(1)], "where all are locked, the oldest of them");
+    assert_eq!(keep(&media, 8, Rank::Plain).1, [hash(7)], "and no longer than what nobody asked for");
 }

@@ -44,6 +44,7 @@ mod lean;
 mod links;
 mod local;
 mod mavlink;
+mod mjpeg;
 mod models;
 #[cfg(feature = "ort")]
 mod onnxruntime;

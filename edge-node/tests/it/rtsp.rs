@@ -132,7 +132,7 @@ fn silence(stream: &mut TcpStream) {
 }
 
 /// Bits as a sequence parameter set has them: unsigned Exp-Golomb codes (ITU-T H.264, 9.1) after the three fixed bytes.
-fn claim(width: u32, height: u32) -> Vec<u8> {
+pub fn claim(width: u32, height: u32) -> Vec<u8> {
     let mut bits = String::new();
     let mut golomb = |value: u32| {
         let code = format!("{:b}", value + 1);
@@ -255,4 +255,25 @@ fn a_stream_without_a_key_frame_gives_no_picture_and_is_counted() {
     assert!(camera.mailbox.take(Duration::ZERO, edge_node::clock::uptime).is_none());
     camera.stop.store(true, Ordering::Relaxed);
     camera.thread.join().unwrap();
+}
+
+#[test]
+fn a_camera_whose_clock_stands_is_said_to_be_frozen_and_not_only_silent() {
+    let same_time = |stream: &mut TcpStream| {
+        for number in 0..u16::MAX {
+            if stream.write_all(&packet(number, 90_000, true, &[0x41, 0x9A, 0x02, 0x03, 0xFF])).is_err() {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    };
+    let camera = Playing::start(&format!("rtsp://127.0.0.1:{}/x", serve(good(Box::new(same_time)))));
+    let mut told = Vec::new();
+    hil::wait::until("it to be told", Duration::from_secs(20), || {
+        told.extend(camera.mailbox.troubles().into_iter().flatten());
+        if told.len() >= 2 { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .unwrap();
+    assert!(told.iter().all(|trouble| trouble.frozen && trouble.text.contains("stand still")), "{told:?}");
+    camera.end();
 }

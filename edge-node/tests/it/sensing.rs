@@ -1,55 +1,14 @@
-//! Camera streams: pictures out of any cutting of the bytes, limits before allocation.
+//! Where frames wait for the detector, and the thread that plays a camera.
 
-use edge_node::clock;
-use edge_node::health::{Metrics, Of};
+use edge_node::health::Metrics;
 use edge_node::sensor::camera::Source;
 use edge_node::sensor::camera::capture::Capture;
-use edge_node::sensor::camera::multipart::{PART_MAX, PartError, Parts};
 use edge_node::sensor::frame::{Frame, Mailbox, Picture};
-use edge_node::sensor::picture;
 use shared::units::Uptime;
-use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
-
-const TYPE: &str = "multipart/x-mixed-replace; boundary=\"edge\"";
-
-fn stream(with_length: bool) -> Vec<u8> {
-    let mut bytes = b"preamble\r\n".to_vec();
-    for body in [&b"first"[..], b"second", b"third"] {
-        let length = if with_length { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
-        bytes.extend(format!("--edge\r\nContent-Type: image/jpeg\r\n{length}\r\n").as_bytes());
-        bytes.extend(body);
-        bytes.extend(if with_length { &b"\r\n"[..] } else { b"" });
-    }
-    bytes.extend(b"--edge");
-    bytes
-}
-
-#[test]
-fn parts_come_whole_however_the_stream_is_cut() {
-    for with_length in [true, false] {
-        for size in [1, 2, 7, 1000] {
-            let mut parts = Parts::new(TYPE).unwrap();
-            let got: Vec<_> = stream(with_length).chunks(size).flat_map(|bytes| parts.push(bytes)).collect();
-            let expected: Vec<Result<Vec<u8>, PartError>> =
-                [&b"first"[..], b"second", b"third"].map(|b| Ok(b.to_vec())).into();
-            assert_eq!(got, expected, "length header {with_length}, cut by {size}");
-        }
-    }
-}
-
-#[test]
-fn a_huge_part_is_refused_with_its_place_and_the_next_one_is_given() {
-    let mut parts = Parts::new(TYPE).unwrap();
-    let huge = format!("--edge\r\nContent-Length: {}\r\n\r\n", PART_MAX + 1);
-    assert_eq!(parts.push(huge.as_bytes()), [Err(PartError::TooLarge { at: 0 })]);
-    assert_eq!(parts.push(b"--edge\r\nContent-Length: 2\r\n\r\nok"), [Ok(b"ok".to_vec())]);
-    assert!(Parts::new("text/html").is_err());
-    assert!(Parts::new("multipart/x-mixed-replace").is_err());
-}
+use tokio::sync::watch;
 
 #[test]
 fn a_source_never_shows_its_credentials() {
@@ -117,44 +76,10 @@ fn a_camera_that_was_away_has_no_turns_in_store_and_an_old_frame_is_not_looked_a
     assert_eq!((mailbox.late(), mailbox.late()), (vec![1, 0], vec![0, 0]), "told though no frame of it is taken");
 }
 
-#[test]
-fn a_picture_that_claims_to_be_huge_is_refused_before_it_is_made() {
-    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
-    png.extend([0x7F, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 8, 2, 0, 0, 0]);
-    let error = picture::decode(&png, "bomb.png").unwrap_err().to_string();
-    assert!(error.contains("bomb.png") && error.contains("8192"), "{error}");
-}
-
-/// A camera that sends 30 large pictures at once, the last one white, then nothing until the sender is dropped.
-fn bursting_camera() -> (u16, Sender<()>) {
-    let jpeg = |shade: u8| {
-        let mut bytes = Vec::new();
-        let encoder = jpeg_encoder::Encoder::new(&mut bytes, 90);
-        encoder.encode(&vec![shade; 1920 * 1080 * 3], 1920, 1080, jpeg_encoder::ColorType::Rgb).unwrap();
-        bytes
-    };
-    let (black, white) = (jpeg(0), jpeg(255));
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (close, closed) = channel();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "no request came");
-        let mut bytes = format!("HTTP/1.1 200 OK\r\nContent-Type: {TYPE}\r\n\r\n").into_bytes();
-        for number in 0..30 {
-            let body = if number == 29 { &white } else { &black };
-            bytes.extend(format!("--edge\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
-            bytes.extend(body);
-        }
-        stream.write_all(&bytes).unwrap();
-        let _ = closed.recv();
-    });
-    (port, close)
-}
-
 /// A camera named gate whose thread runs.
 pub struct Playing {
     pub mailbox: Arc<Mailbox>,
+    pub newest: watch::Receiver<Option<Frame>>,
     pub metrics: Metrics,
     pub stop: Arc<AtomicBool>,
     pub thread: std::thread::JoinHandle<()>,
@@ -163,37 +88,31 @@ pub struct Playing {
 
 impl Playing {
     pub fn start(source: &str) -> Self {
+        Self::with(source, "")
+    }
+
+    /// With more lines of its configuration.
+    pub fn with(source: &str, more: &str) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (mailbox, metrics) = (Arc::new(Mailbox::new(&[1], Duration::from_secs(60))), Metrics::new());
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, (live, newest)) = (Arc::new(AtomicBool::new(false)), watch::channel(None));
         let capture = Capture {
             index: 0,
-            config: toml::from_str(&format!("name = \"gate\"\nsource = \"{source}\"")).unwrap(),
+            config: toml::from_str(&format!("name = \"gate\"\nsource = \"{source}\"\n{more}")).unwrap(),
             mailbox: mailbox.clone(),
+            live,
             metrics: metrics.clone(),
             tap: None,
             stop: stop.clone(),
             runtime: runtime.handle().clone(),
         };
         let thread = std::thread::spawn(move || capture.run());
-        Self { mailbox, metrics, stop, thread, _runtime: runtime }
+        Self { mailbox, newest, metrics, stop, thread, _runtime: runtime }
     }
-}
 
-#[test]
-fn a_camera_faster_than_its_decoder_shows_the_newest_picture_and_not_a_backlog() {
-    let (port, close) = bursting_camera();
-    let camera = Playing::start(&format!("mjpeg:http://127.0.0.1:{port}/"));
-    let (metrics, of) = (&camera.metrics, Of::new("gate"));
-    hil::wait::until("30 pictures to be shown or dropped", Duration::from_secs(20), || {
-        let (shown, dropped) =
-            (metrics.frames.get_or_create(&of).get(), metrics.frames_dropped.get_or_create(&of).get());
-        if shown + dropped == 30 && dropped > 0 { Ok(()) } else { Err(format!("{shown} shown, {dropped} dropped")) }
-    })
-    .unwrap();
-    let (frame, _) = camera.mailbox.take(Duration::ZERO, clock::uptime).unwrap();
-    assert!(frame.picture.to_rgb().iter().all(|value| *value > 250), "the newest picture is white");
-    camera.stop.store(true, Ordering::Relaxed);
-    drop(close);
-    camera.thread.join().unwrap();
+    /// Ends it.
+    pub fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
 }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use edge_node::sensor::camera::h264::Parameters;
 use edge_node::sensor::camera::rtsp::Unit;
 use edge_node::sensor::camera::stream::{Pictures, Taken};
+use edge_node::sensor::camera::video::Video;
 use edge_node::sensor::frame::Picture;
 use shared::units::Uptime;
+
+use crate::rtsp::claim;
 
 /// Thirty pictures of one grey each, darker to brighter by seven a picture, a key frame every tenth.
 fn encoded(size: &str, profile: &str, between: &str) -> Vec<Unit> {
@@ -105,4 +108,36 @@ fn a_stream_that_changes_its_resolution_goes_on_in_the_new_one() {
     // In the middle of a group there is nothing to begin with: no picture of the wrong size, none that is made up.
     let sizes = shown(&mut Pictures::default(), &large[11..]).len();
     assert_eq!(sizes, 10, "from the next key frame on");
+}
+
+#[test]
+fn a_file_whose_boxes_have_no_length_or_too_many_samples_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("good.mp4");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1"]);
+    hil::process::output(ffmpeg.args(["-c:v", "libx264", "-pix_fmt", "yuv420p"]).arg(&file)).unwrap();
+    let good = std::fs::read(&file).unwrap();
+    let shots = |bytes: &[u8]| Video::read("x.mp4".into(), bytes.to_vec()).map(|video| video.flatten().count());
+    assert_eq!(shots(&good).unwrap(), 10);
+    let place = |kind: &[u8]| good.windows(4).position(|four| four == kind).unwrap();
+    // In a track, a box of another kind that has no length: a demuxer that passes over it stays where it is.
+    let mut stuck = good.clone();
+    let edts = place(b"edts");
+    stuck[edts - 4..edts].fill(0);
+    stuck[edts..edts + 4].copy_from_slice(b"none");
+    // One size for all samples, and four billion of them, each a tick apart.
+    let mut many = good.clone();
+    let (sizes, times) = (place(b"stsz"), place(b"stts"));
+    many[sizes + 8..sizes + 12].copy_from_slice(&1u32.to_be_bytes());
+    many[sizes + 12..sizes + 16].fill(0xFF);
+    many[times + 12..times + 16].fill(0xFF);
+    let mut large = good.clone();
+    let sps = good.windows(2).position(|pair| pair == [0x67, 0x64]).unwrap();
+    let claimed = claim(10_000, 10_000);
+    large[sps..sps + claimed.len()].copy_from_slice(&claimed);
+    for (bytes, expected) in [(stuck, "x.mp4"), (many, "samples"), (large, "expected")] {
+        let error = shots(&bytes).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

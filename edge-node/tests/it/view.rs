@@ -188,6 +188,21 @@ fn the_same_picture_again_and_again_is_frozen_whatever_clock_ticks_in_it_and_noi
 }
 
 #[test]
+fn a_camera_whose_time_stamps_stand_is_frozen_whatever_it_shows_until_they_go_on() {
+    let room = room();
+    let mut camera = Camera::new();
+    camera.shows(&room, 30);
+    let now = |camera: &Camera| Uptime::from_millis(100_000 + camera.frame * 1000 / FPS);
+    assert_eq!(camera.view.freeze(now(&camera)), Some(Some(Fault::Frozen)));
+    // Asked again it begins each time with some pictures before the stamps are seen to stand.
+    for _ in 0..5 {
+        assert_eq!(camera.shows(&room, 1), (Vec::new(), 0));
+        assert_eq!(camera.view.freeze(now(&camera)), None, "that is told once");
+    }
+    assert_eq!(camera.shows(&room, 3).0, [None]);
+}
+
+#[test]
 fn doubts_that_take_turns_are_one_doubt_and_a_lamp_in_the_dark_is_no_view() {
     let room = room();
     let mut camera = Camera::new();

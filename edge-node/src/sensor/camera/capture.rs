@@ -1,5 +1,6 @@
 //! The capture thread: plays a source into the mailbox, for ever, whatever the source does.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
 
-use super::multipart::{PartError, Parts};
-use super::rtsp::{self, Unit};
+use super::multipart::{Part, PartError, Parts};
+use super::rate::Rate;
+use super::rtsp::{self, Frozen, Unit};
 use super::stream::{Pictures, Taken};
 use super::v4l2::{self, Told};
 use super::video::Video;
@@ -24,7 +26,7 @@ use shared::units::Uptime;
 
 use crate::clock;
 use crate::health::{Metrics, Of};
-use crate::sensor::frame::{Frame, Mailbox, Picture};
+use crate::sensor::frame::{Frame, Mailbox, Picture, Trouble};
 use crate::sensor::picture;
 use crate::tls;
 
@@ -37,6 +39,14 @@ const SILENCE: Duration = Duration::from_secs(5);
 const UNITS: usize = 60;
 /// And no more bytes than these.
 const UNITS_BYTES: usize = 16 * 1024 * 1024;
+/// Longest text of why a camera gives nothing, in characters.
+const TEXT_MAX: usize = 200;
+/// What a camera may send over HTTP in a second, and beyond that at once: twice what one of 12 megapixels does.
+const MJPEG_PER_SECOND: u64 = 32 * 1024 * 1024;
+/// What comes earlier than this is no camera's.
+const EARLY: Duration = Duration::from_millis(200);
+/// A camera at this machine whose pictures cannot be used, so many in a row, is opened again: it may have another size now.
+const USELESS: u32 = 30;
 /// Longest nap of a paced source, so that a stop is noticed.
 const NAP: Duration = Duration::from_millis(50);
 
@@ -44,7 +54,7 @@ const NAP: Duration = Duration::from_millis(50);
 pub type Tap = Arc<dyn Fn(Unit) + Send + Sync>;
 
 /// Plays the stream of a camera's clips until stopped.
-pub async fn follow(camera: CameraConfig, url: Url, tap: Tap, stop: Arc<AtomicBool>) {
+pub async fn follow(camera: CameraConfig, url: Url, tap: Tap, metrics: Metrics, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         let tap = tap.clone();
         // In a task of its own: the library may panic on what no camera should send.
@@ -55,6 +65,7 @@ pub async fn follow(camera: CameraConfig, url: Url, tap: Tap, stop: Arc<AtomicBo
             Err(error) => Err(error),
         };
         if let Err(error) = played {
+            metrics.sessions_failed.get_or_create(&Of::new(camera.name.as_str())).inc();
             warn!(camera = %camera.name, "failed to {error:#}; no clips until it is back");
         }
         tokio::time::sleep(REOPEN).await;
@@ -69,6 +80,8 @@ pub struct Capture {
     pub config: CameraConfig,
     /// Where frames go.
     pub mailbox: Arc<Mailbox>,
+    /// Where people see its newest frame, whether the detector takes it or not.
+    pub live: watch::Sender<Option<Frame>>,
     /// Counters.
     pub metrics: Metrics,
     /// Where units of streams go besides, for clips; must not block.
@@ -83,19 +96,20 @@ impl Capture {
     /// Plays the source until stopped, or until a source without `repeat` has ended.
     pub fn run(self) {
         let of = Of::new(self.config.name.as_str());
-        let (mut number, mut last) = (0, Uptime::default());
+        let (mut number, mut last) = (0, None);
         // A hair earlier: cameras are not clocks.
         let apart = self.config.detect_fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f32(0.9 / fps.max(0.1)));
         let mut put = |picture: Picture, captured: Uptime| {
+            let frame = Frame { camera: self.index, number, captured, picture: Arc::new(picture) };
+            number += 1;
+            self.live.send_replace(Some(frame.clone()));
             // With pictures that are shown in another order than they come in, stamps go back and forth.
-            if captured.max(last).since(last) < apart && number > 0 {
+            if last.is_some_and(|last| captured.max(last).since(last) < apart) {
                 self.metrics.frames_skipped.get_or_create(&of).inc();
                 return;
             }
-            last = captured.max(last);
+            last = last.max(Some(captured));
             self.metrics.frames.get_or_create(&of).inc();
-            let frame = Frame { camera: self.index, number, captured, picture: Arc::new(picture) };
-            number += 1;
             self.mailbox.put(frame);
         };
         while !self.stopped() {
@@ -113,7 +127,11 @@ impl Capture {
                 Ok(()) if !self.config.repeat => break,
                 Ok(()) => {}
                 Err(error) => {
-                    warn!(camera = %self.config.name, "failed to {error:#}; trying again");
+                    let text = format!("failed to {error:#}");
+                    warn!(camera = %self.config.name, "{text}; trying again");
+                    self.metrics.sessions_failed.get_or_create(&of).inc();
+                    let shown = text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect();
+                    self.mailbox.fail(self.index, Trouble { text: shown, frozen: error.is::<Frozen>() });
                     self.nap(REOPEN);
                 }
             }
@@ -212,17 +230,24 @@ impl Capture {
     fn play_v4l2(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let (mut camera, form) = v4l2::open(path, &self.config.v4l2)?;
         let (of, place) = (Of::new(self.config.name.as_str()), format!("camera {}", self.config.name));
+        let useless = Cell::new(0);
         v4l2::play(
             &mut camera,
             SILENCE,
-            || self.stopped(),
+            || self.stopped() || useless.get() >= USELESS,
             |told| match told {
                 Told::Shot(bytes, came) => {
                     // Not beyond the camera's buffers, which must not be let go while a panic is under way.
                     let made = std::panic::catch_unwind(|| form.picture(bytes, &place));
                     match made.unwrap_or_else(|_| Err("it breaks the decoder".into())) {
-                        Ok(picture) => put(picture, came),
-                        Err(error) => self.bad(&error),
+                        Ok(picture) => {
+                            useless.set(0);
+                            put(picture, came);
+                        }
+                        Err(error) => {
+                            useless.set(useless.get() + 1);
+                            self.bad(&error);
+                        }
                     }
                 }
                 Told::Broken => self.bad(&"the driver says that it is damaged"),
@@ -230,7 +255,9 @@ impl Capture {
                     self.metrics.frames_dropped.get_or_create(&of).inc();
                 }
             },
-        )
+        )?;
+        anyhow::ensure!(useless.get() < USELESS, "read the camera: {USELESS} pictures in a row cannot be used");
+        Ok(())
     }
 
     /// Reads on the runtime and decodes here, every unit: what follows refers to it.
@@ -291,7 +318,7 @@ impl Capture {
     }
 }
 
-/// A picture as it came. Stamped on receipt: decoding must not make it younger.
+/// A picture as it came. Stamped when it began to come: neither the way nor decoding must make it younger.
 #[derive(Debug, Clone, Default)]
 struct Jpeg {
     received: Uptime,
@@ -311,11 +338,16 @@ async fn read_mjpeg(
     let mut answer = answer.error_for_status().map_err(reqwest::Error::without_url).context("open MJPEG stream")?;
     let content_type = answer.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut parts = Parts::new(content_type).map_err(anyhow::Error::msg).context("open MJPEG stream")?;
+    let mut rate = Rate::new(MJPEG_PER_SECOND, MJPEG_PER_SECOND, clock::uptime());
     while let Some(bytes) = answer.chunk().await.map_err(reqwest::Error::without_url).context("read MJPEG")? {
-        let received = clock::uptime();
-        for part in parts.push(&bytes) {
+        let now = clock::uptime();
+        let early = rate.step(bytes.len(), now);
+        anyhow::ensure!(early <= EARLY, "read MJPEG: expected at most {MJPEG_PER_SECOND} bytes a second");
+        for part in parts.push(&bytes, now) {
             match part {
-                Ok(jpeg) => newest.send_modify(|slot| *slot = (slot.0 + 1, Jpeg { received, bytes: jpeg.into() })),
+                Ok(Part { received, body }) => {
+                    newest.send_modify(|slot| *slot = (slot.0 + 1, Jpeg { received, bytes: body.into() }));
+                }
                 Err(error) => bad(error),
             }
         }

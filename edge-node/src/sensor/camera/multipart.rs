@@ -1,12 +1,15 @@
 //! `multipart/x-mixed-replace` as cameras send it: bytes in, JPEG pictures out. Pure; limits before allocation.
 //!
-//! A part is found by its JPEG markers (SOI `FFD8`, EOI `FFD9` before the next boundary) where it has no
-//! Content-Length, since many cameras leave it out.
+//! A part without a Content-Length, which many cameras leave out, ends where the next boundary begins.
+
+use shared::units::Uptime;
 
 /// Largest part in bytes: a JPEG above this is not a camera picture.
 pub const PART_MAX: usize = 8 * 1024 * 1024;
 /// Longest header block of a part in bytes.
 const HEADER_MAX: usize = 8 * 1024;
+/// Ends the headers of a part.
+const END: &[u8] = b"\r\n\r\n";
 
 /// What is wrong with the stream; the parser goes on behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,11 +28,27 @@ pub enum PartError {
     },
 }
 
+/// A whole part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// When the first byte of its body came. Not of its headers: many servers send them with the part before.
+    pub received: Uptime,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
 /// The parser.
 #[derive(Debug)]
 pub struct Parts {
     boundary: Vec<u8>,
     buffer: Vec<u8>,
+    /// What of the buffer was taken; it goes once for all parts of a piece.
+    taken: usize,
+    /// Up to where what is looked for next is not: nothing is searched twice.
+    searched: usize,
+    /// Length of the headers of the part that has begun, and its own, if they say so.
+    head: Option<(usize, Option<usize>)>,
+    received: Option<Uptime>,
     consumed: u64,
 }
 
@@ -46,52 +65,54 @@ impl Parts {
         if !kind.trim().eq_ignore_ascii_case("multipart/x-mixed-replace") || boundary.is_empty() {
             return Err(wrong());
         }
-        Ok(Self { boundary: format!("--{boundary}").into_bytes(), buffer: Vec::new(), consumed: 0 })
+        Ok(Self {
+            boundary: format!("--{boundary}").into_bytes(),
+            buffer: Vec::new(),
+            taken: 0,
+            searched: 0,
+            head: None,
+            received: None,
+            consumed: 0,
+        })
     }
 
-    /// Takes the next bytes of the stream and gives every part they complete.
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<Result<Vec<u8>, PartError>> {
+    /// Takes the next bytes of the stream, which came now, and gives every part they complete.
+    pub fn push(&mut self, bytes: &[u8], now: Uptime) -> Vec<Result<Part, PartError>> {
         self.buffer.extend_from_slice(bytes);
         let mut parts = Vec::new();
-        while let Some(part) = self.next_part() {
+        while let Some(part) = self.next_part(now) {
             parts.push(part);
         }
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
         parts
     }
 
-    fn next_part(&mut self) -> Option<Result<Vec<u8>, PartError>> {
-        let Some(start) = find(&self.buffer, &self.boundary) else {
-            // Only a boundary cut in two can still matter.
-            let keep = self.boundary.len().min(self.buffer.len());
-            self.skip(self.buffer.len() - keep);
-            return None;
+    fn next_part(&mut self, now: Uptime) -> Option<Result<Part, PartError>> {
+        let (body, length) = match self.head {
+            Some(head) => head,
+            None => match self.next_head()? {
+                Ok(head) => *self.head.insert(head),
+                Err(error) => return Some(Err(error)),
+            },
         };
-        self.skip(start);
         let at = self.consumed;
-        let Some(headers) = find(&self.buffer, b"\r\n\r\n") else {
-            return (self.buffer.len() > HEADER_MAX).then(|| {
-                self.skip(self.boundary.len());
-                Err(PartError::Header { at })
-            });
-        };
-        let body = headers + 4;
-        let length = content_length(self.buffer.get(..headers).unwrap_or_default());
-        if length.is_some_and(|length| length > PART_MAX) {
-            self.skip(body);
-            return Some(Err(PartError::TooLarge { at }));
+        let there = self.rest().len() - body;
+        if there == 0 && length != Some(0) {
+            return None;
         }
-        let rest = self.buffer.get(body..).unwrap_or_default();
+        let received = *self.received.get_or_insert(now);
         let end = match length {
-            Some(length) => (rest.len() >= length).then_some(length),
-            None => find(rest, &self.boundary),
+            Some(length) => (there >= length).then_some(length),
+            None => self.find(body, false).map(|end| end - body),
         };
         match end {
             Some(end) => {
-                let part = rest.get(..end).unwrap_or_default().to_vec();
-                self.skip(body + end);
-                Some(Ok(part))
+                let body = self.rest().get(body..body + end).unwrap_or_default().to_vec();
+                self.skip(self.head.map_or(0, |(head, _)| head) + end);
+                Some(Ok(Part { received, body }))
             }
-            None if rest.len() > PART_MAX => {
+            None if there > PART_MAX => {
                 self.skip(body);
                 Some(Err(PartError::TooLarge { at }))
             }
@@ -99,8 +120,53 @@ impl Parts {
         }
     }
 
+    /// The headers of the next part, if they have come: their length from the boundary on, and the part's.
+    fn next_head(&mut self) -> Option<Result<(usize, Option<usize>), PartError>> {
+        if !self.rest().starts_with(&self.boundary) {
+            let Some(start) = self.find(0, false) else {
+                // Only a boundary cut in two can still matter.
+                let keep = self.boundary.len().min(self.rest().len());
+                self.skip(self.rest().len() - keep);
+                return None;
+            };
+            self.skip(start);
+        }
+        let at = self.consumed;
+        let Some(headers) = self.find(0, true).filter(|headers| *headers <= HEADER_MAX) else {
+            return (self.rest().len() > HEADER_MAX).then(|| {
+                self.skip(self.boundary.len());
+                Err(PartError::Header { at })
+            });
+        };
+        self.searched = 0;
+        let body = headers + END.len();
+        let length = content_length(self.rest().get(..headers).unwrap_or_default());
+        if length.is_some_and(|length| length > PART_MAX) {
+            self.skip(body);
+            return Some(Err(PartError::TooLarge { at }));
+        }
+        Some(Ok((body, length)))
+    }
+
+    /// What was not taken yet.
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.taken..).unwrap_or_default()
+    }
+
+    /// Where the end of headers, or else the next boundary, begins behind `from`.
+    fn find(&mut self, from: usize, headers: bool) -> Option<usize> {
+        let needle = if headers { END } else { &self.boundary };
+        let (rest, from) = (self.rest(), from.max(self.searched));
+        let found = rest.get(from..)?.windows(needle.len()).position(|window| window == needle);
+        let next = found.map_or((rest.len() + 1).saturating_sub(needle.len()).max(from), |found| from + found);
+        self.searched = next;
+        found.map(|found| from + found)
+    }
+
+    /// What is taken is not looked at again: another part begins.
     fn skip(&mut self, count: usize) {
-        self.buffer.drain(..count);
+        (self.head, self.received, self.searched) = (None, None, 0);
+        self.taken += count;
         self.consumed += count as u64;
     }
 }
@@ -111,8 +177,4 @@ fn content_length(headers: &[u8]) -> Option<usize> {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
     })
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }

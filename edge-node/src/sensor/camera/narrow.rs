@@ -8,7 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
+
+use super::rate::Rate;
+use crate::clock;
 
 /// What a camera may send in a second: four times a 4K stream of the highest quality.
 const PER_SECOND: u64 = 8 * 1024 * 1024;
@@ -37,17 +40,14 @@ pub async fn narrow(host: &str, port: u16, wait: Duration) -> anyhow::Result<Soc
             let _ = copy(&mut from_us, &mut to_camera).await;
         };
         let back = async {
-            let (begun, mut carried, mut chunk) = (Instant::now(), 0u64, vec![0; CHUNK]);
+            let (mut rate, mut chunk) = (Rate::new(PER_SECOND, BURST, clock::uptime()), vec![0; CHUNK]);
             while let Ok(read @ 1..) = from_camera.read(&mut chunk).await {
-                carried += read as u64;
-                let due = Duration::from_millis(carried.saturating_sub(BURST) * 1000 / PER_SECOND);
+                let early = rate.step(read, clock::uptime());
                 // Held back, pictures would come to us younger than they are: what sends more is no camera.
-                if due > begun.elapsed() + LATE {
+                if early > LATE {
                     break;
                 }
-                sleep_until(begun + due).await;
-                // Time that was not used is not saved.
-                carried = carried.max(spent(begun.elapsed()));
+                sleep(early).await;
                 if to_us.write_all(chunk.get(..read).unwrap_or_default()).await.is_err() {
                     break;
                 }
@@ -59,9 +59,4 @@ pub async fn narrow(host: &str, port: u16, wait: Duration) -> anyhow::Result<Soc
         }
     });
     Ok(address)
-}
-
-/// Bytes that could have been carried by now.
-fn spent(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_mul(PER_SECOND / 1000)
 }

@@ -56,8 +56,9 @@ pub struct V4l2Config {
 impl V4l2Config {
     /// Key and expectation of a value that would make no sense, if there is one.
     pub fn problem(&self) -> Option<(&'static str, String)> {
-        if self.size.is_some_and(|(width, height)| width.min(height) < 16 || width.max(height) > picture::SIDE_MAX) {
-            return Some(("v4l2.size", format!("expected 16 to {} pixels a side", picture::SIDE_MAX)));
+        if self.size.is_some_and(|(width, height)| width.min(height) < 16 || !picture::fits(width, height)) {
+            let (side, all) = (picture::SIDE_MAX, picture::PIXELS_MAX);
+            return Some(("v4l2.size", format!("expected 16 to {side} pixels a side and at most {all} in all")));
         }
         if self.fps.is_some_and(|fps| !(1..=240).contains(&fps)) {
             return Some(("v4l2.fps", "expected 1 to 240".into()));
@@ -105,6 +106,7 @@ pub fn choose(offers: &[Offer], wanted: &V4l2Config) -> Result<Offer, String> {
             // 29.97 is 30.
             && wanted.fps.is_none_or(|fps| offer.fps().is_none_or(|rate| rate >= f64::from(fps) * 0.98))
             && (offer.coding == Coding::Mjpeg || offer.width.is_multiple_of(2))
+            && picture::fits(offer.width, offer.height)
     };
     // How far it is from the usual; what is above it comes after everything below.
     let off = |value: f64, usual: f64| if value <= usual { usual - value } else { value + usual };

@@ -31,8 +31,9 @@ const PORT: u16 = 554;
 const SILENCE: Duration = Duration::from_secs(5);
 /// Largest access unit, in bytes: a key frame of 4K at the highest quality has 2 MiB.
 pub const UNIT_MAX: usize = 8 * 1024 * 1024;
-/// Time stamps that stand for this time are those of a camera that hangs.
-const STANDS: Duration = Duration::from_secs(1);
+/// Time stamps that stand for this time are those of a camera that hangs. Less than what makes a frozen view good again
+/// (`view.rs`): a new session of the same is no better.
+const STANDS: Duration = Duration::from_millis(750);
 /// Ticks of a second in H.264's RTP time stamps (RFC 6184, 8.2.1).
 pub const TICKS: u32 = 90_000;
 
@@ -46,6 +47,11 @@ pub enum Carrier {
     /// Datagrams: less delay; what is lost costs pictures until the next key frame.
     Udp,
 }
+
+/// Pictures come, and the camera's clock stands.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("read RTSP: time stamps stand still")]
+pub struct Frozen;
 
 /// Where a stream is and who asks for it.
 #[derive(Clone)]
@@ -133,7 +139,7 @@ pub async fn play(address: Address, mut take: impl FnMut(Unit)) -> anyhow::Resul
         }
         // Units that are shown before others that came earlier do not go on.
         let stands = newest.2 > parameters.reorder + 1 && clock::uptime().since(newest.1) >= STANDS;
-        ensure!(!stands, "read RTSP: time stamps stand still");
+        ensure!(!stands, Frozen);
         take(unit(frame, shown, parameters.clone()));
     }
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use re_mp4::{Mp4, StsdBoxContent, TrackKind};
 
-use super::h264::{Decoder, annex_b};
+use super::boxes::{Once, promises, shorten_cut_box};
+use super::h264::{Decoder, Parameters, annex_b};
 use crate::sensor::frame::Picture;
 
 /// Largest video file read into memory, in bytes.
@@ -77,21 +78,34 @@ impl Video {
     pub fn open(path: &Path) -> Result<Self, VideoError> {
         let file = path.display().to_string();
         let unread = |reason: String| VideoError::Read { file: file.clone(), reason };
-        let wrong = |reason: String| VideoError::Format { file: file.clone(), reason };
         let size = std::fs::metadata(path).map_err(|e| unread(e.to_string()))?.len();
         if size > FILE_MAX {
             return Err(unread(format!("{size} bytes, the limit is {FILE_MAX}")));
         }
-        let mut bytes = std::fs::read(path).map_err(|e| unread(e.to_string()))?;
+        let bytes = std::fs::read(path).map_err(|e| unread(e.to_string()))?;
+        Self::read(file, bytes)
+    }
+
+    /// Reads a file's bytes; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`VideoError`] naming what was expected.
+    pub fn read(file: String, mut bytes: Vec<u8>) -> Result<Self, VideoError> {
+        let wrong = |reason: String| VideoError::Format { file: file.clone(), reason };
         shorten_cut_box(&mut bytes);
+        promises(&bytes).map_err(wrong)?;
         // re_mp4 0.5 indexes and asserts on some broken boxes; a damaged file must be an error, not the end.
-        let parsed = std::panic::catch_unwind(|| Mp4::read_bytes(&bytes));
+        let parsed = std::panic::catch_unwind(|| Mp4::read(Once::new(&bytes), bytes.len() as u64));
         let mp4 = parsed.map_err(|_| wrong("broken box".into()))?.map_err(|e| wrong(e.to_string()))?;
         let track = mp4.tracks().values().find(|track| track.kind == Some(TrackKind::Video));
         let track = track.ok_or_else(|| wrong("no video track".into()))?;
         let StsdBoxContent::Avc1(avc1) = &track.trak(&mp4).mdia.minf.stbl.stsd.contents else {
             return Err(wrong(format!("codec is {}", track.codec_string(&mp4).unwrap_or_else(|| "unknown".into()))));
         };
+        for set in &avc1.avcc.sequence_parameter_sets {
+            // What asks for too much is not shown to the decoder.
+            Parameters::new(&set.bytes, &[]).map_err(wrong)?;
+        }
         let sets = avc1.avcc.sequence_parameter_sets.iter().chain(&avc1.avcc.picture_parameter_sets);
         let headers = sets.flat_map(|set| [0, 0, 0, 1].into_iter().chain(set.bytes.iter().copied())).collect();
         let length_size = usize::from(avc1.avcc.length_size_minus_one & 3) + 1;
@@ -152,34 +166,5 @@ impl Iterator for Video {
         }
         let picture = self.tail.as_mut()?.next()?;
         Some(Ok(self.shot(picture)))
-    }
-}
-
-/// A recording that was cut off ends inside its last top-level box, which the demuxer refuses as a whole. Its length
-/// is set to what is there: the samples before the cut are played, the first one behind it is told with its place.
-/// Box header: 32-bit length, type, and a 64-bit length where the first is 1 (ISO/IEC 14496-12, 4.2).
-fn shorten_cut_box(bytes: &mut [u8]) {
-    let mut at = 0usize;
-    while let Some(rest) = bytes.get_mut(at..) {
-        let there = rest.len();
-        let Some((&mut [a, b, c, d, _, _, _, _], behind)) = rest.split_first_chunk_mut::<8>() else { return };
-        let short = u32::from_be_bytes([a, b, c, d]);
-        let length = match (short, behind.first_chunk::<8>()) {
-            (1, Some(long)) => u64::from_be_bytes(*long),
-            (short, _) => u64::from(short),
-        };
-        if length < 8 {
-            return;
-        }
-        if length > there as u64 {
-            let fitting = (there as u64).to_be_bytes();
-            let target = if short == 1 { rest.get_mut(8..16) } else { rest.get_mut(..4) };
-            if let Some(target) = target {
-                let from = fitting.len() - target.len();
-                target.copy_from_slice(fitting.get(from..).unwrap_or(&fitting));
-            }
-            return;
-        }
-        at = at.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
     }
 }

@@ -230,6 +230,16 @@ impl View {
         (self.usual, self.doubt) = (None, None);
     }
 
+    /// Its pictures came with time stamps that stand still: whatever they show is not now. What it has become, if that is new.
+    pub fn freeze(&mut self, now: Uptime) -> Option<Option<Fault>> {
+        self.doubt = Some((Fault::Frozen, self.doubt.map_or(now, |(_, since)| since)));
+        self.good_since = None;
+        let next = Some(Fault::Frozen);
+        let turn = (next != self.fault).then_some(next);
+        self.fault = next;
+        turn
+    }
+
     /// A frame was looked at.
     pub fn saw(&mut self, config: &ViewConfig, look: &Look, captured: Uptime) -> Seen {
         let found = self.find(config, look, captured);

@@ -1,15 +1,16 @@
 //! YUYV 4:2:2 (Y0 U Y1 V), what cameras at USB send uncoded, to I420. Pure.
 
 use crate::sensor::frame::{Picture, Pixels};
-use crate::sensor::picture::SIDE_MAX;
+use crate::sensor::picture::{PIXELS_MAX, SIDE_MAX, fits};
 
 /// A picture of rows that are `stride` bytes apart; of two rows' chroma the mean.
 ///
 /// # Errors
 /// What was expected, where the sizes cannot be or bytes are missing: nothing is filled in.
 pub fn i420(bytes: &[u8], width: u32, height: u32, stride: u32) -> Result<Picture, String> {
-    if width < 2 || !width.is_multiple_of(2) || height == 0 || width.max(height) > SIDE_MAX {
-        return Err(format!("expected an even width and at most {SIDE_MAX} pixels a side, found {width}×{height}"));
+    if width < 2 || !width.is_multiple_of(2) || height == 0 || !fits(width, height) {
+        let most = format!("at most {SIDE_MAX} pixels a side and {PIXELS_MAX} in all");
+        return Err(format!("expected an even width and {most}, found {width}×{height}"));
     }
     let (across, down, stride) = (width as usize, height as usize, stride as usize);
     let row = across * 2;

@@ -1,0 +1,105 @@
+//! The boxes of MP4 files (ISO/IEC 14496-12, 4.2), before a demuxer sees them: what would make it go round for ever, or take
+//! memory without end, is refused.
+
+use std::io::{Cursor, Error, Read, Result, Seek, SeekFrom};
+
+/// Bytes that may be read besides twice what there is.
+const MORE: u64 = 64 * 1024;
+
+/// Gives bytes about once: re_mp4 0.5 reads the header of a box without length again and again.
+pub struct Once<'a> {
+    bytes: Cursor<&'a [u8]>,
+    left: u64,
+}
+
+impl<'a> Once<'a> {
+    /// At the beginning of these.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes: Cursor::new(bytes), left: bytes.len() as u64 * 2 + MORE }
+    }
+}
+
+impl Read for Once<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        let read = self.bytes.read(into)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| Error::other("boxes within themselves"))?;
+        Ok(read)
+    }
+}
+
+impl Seek for Once<'_> {
+    fn seek(&mut self, to: SeekFrom) -> Result<u64> {
+        self.bytes.seek(to)
+    }
+}
+
+/// Whether a file says of more samples than it can have: tables of them are made from two numbers (8.7.3, 8.8.8).
+///
+/// # Errors
+/// What it says.
+pub fn promises(bytes: &[u8]) -> std::result::Result<(), String> {
+    let mut at = 0usize;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let Some((kind, length)) = head(rest) else { return Ok(()) };
+        if kind == *b"moov" || kind == *b"moof" {
+            let inside = rest.get(..length.min(rest.len())).unwrap_or_default();
+            for (place, four) in inside.windows(4).enumerate() {
+                let word = |n: usize| {
+                    inside.get(place + n..place + n + 4).and_then(|w| Some(u32::from_be_bytes(w.try_into().ok()?)))
+                };
+                let said = match four {
+                    // Version and flags, size of all samples or zero, and how many.
+                    b"stsz" => word(8).zip(word(12)).map(|(size, count)| u64::from(size.max(1)) * u64::from(count)),
+                    b"trun" => word(8).map(u64::from),
+                    _ => None,
+                };
+                if let Some(said) = said.filter(|said| *said > bytes.len() as u64) {
+                    return Err(format!("it says that its samples have {said} bytes or more, it has {}", bytes.len()));
+                }
+            }
+        }
+        at = at.saturating_add(length);
+    }
+    Ok(())
+}
+
+/// Kind and length of the box at the beginning; none: it has none, or goes to the end.
+fn head(rest: &[u8]) -> Option<([u8; 4], usize)> {
+    let (&[a, b, c, d, e, f, g, h], behind) = rest.split_first_chunk::<8>()?;
+    let short = u32::from_be_bytes([a, b, c, d]);
+    let length = match (short, behind.first_chunk::<8>()) {
+        (1, Some(long)) => u64::from_be_bytes(*long),
+        (short, _) => u64::from(short),
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    (length >= 8).then_some(([e, f, g, h], length))
+}
+
+/// A recording that was cut off ends inside its last top-level box, which the demuxer refuses as a whole. Its length
+/// is set to what is there: the samples before the cut are played, the first one behind it is told with its place.
+/// Box header: 32-bit length, type, and a 64-bit length where the first is 1 (ISO/IEC 14496-12, 4.2).
+pub fn shorten_cut_box(bytes: &mut [u8]) {
+    let mut at = 0usize;
+    while let Some(rest) = bytes.get_mut(at..) {
+        let there = rest.len();
+        let Some((&mut [a, b, c, d, _, _, _, _], behind)) = rest.split_first_chunk_mut::<8>() else { return };
+        let short = u32::from_be_bytes([a, b, c, d]);
+        let length = match (short, behind.first_chunk::<8>()) {
+            (1, Some(long)) => u64::from_be_bytes(*long),
+            (short, _) => u64::from(short),
+        };
+        if length < 8 {
+            return;
+        }
+        if length > there as u64 {
+            let fitting = (there as u64).to_be_bytes();
+            let target = if short == 1 { rest.get_mut(8..16) } else { rest.get_mut(..4) };
+            if let Some(target) = target {
+                let from = fitting.len() - target.len();
+                target.copy_from_slice(fitting.get(from..).unwrap_or(&fitting));
+            }
+            return;
+        }
+        at = at.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+    }
+}
