@@ -1,11 +1,14 @@
 //! A camera that goes dark, end to end: a person is assumed, it is said, and it is good again when it can see.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hil::process::output;
-use hil::site::{Plan, Ports};
+use hil::drawn::render;
+use hil::process::{free_tcp_port, output};
+use hil::site::{Plan, Ports, Site};
 use serde_json::{Value, json};
 
+use crate::footage::{events, wait_for_events};
 use crate::interlock::{tripped, vehicle, wait_for_state};
 use crate::radio::{alone, link, pinned, simulated};
 
@@ -79,4 +82,128 @@ async fn a_camera_that_goes_dark_is_a_person_in_its_zone_until_it_sees_again() {
     assert_eq!((accept("yard", "ann").await, accept("yard", "").await, accept("gone", "ann").await), (202, 409, 404));
     let metrics = site.metrics().await.unwrap();
     assert!(metrics.contains("picket_camera_frames_doubted_total{name=\"yard\"}"), "{metrics}");
+}
+
+/// A camera of the simulator that shows a folder, ten pictures a second, and the node's of it.
+fn shown(name: &str, folder: &Path, more: &str) -> (String, String) {
+    let port = free_tcp_port().unwrap();
+    let sim = format!(
+        "\n[[camera]]\nname = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\nsource = \"{}\"\nfps = 10\n",
+        folder.display()
+    );
+    let node = format!("\n[[camera]]\nname = \"{name}\"\nsource = \"mjpeg:http://127.0.0.1:{port}/{name}\"\n{more}");
+    (sim, node)
+}
+
+/// A site of cameras that the simulator shows, looked at with our own model; it runs.
+fn site_of(cameras: &[(String, String)]) -> Site {
+    let (sim, node): (Vec<_>, Vec<_>) = cameras.iter().cloned().unzip();
+    let plan =
+        Plan { node: node.concat(), sim: sim.concat(), model: true, detector: Some("yard".into()), ..Plan::default() };
+    let mut site = alone(&plan, Ports::free().unwrap());
+    site.start_sim().unwrap();
+    site.start_node().unwrap();
+    site
+}
+
+/// Fills a folder with so many of each picture, one after the other.
+fn reel(folder: &Path, name: &str, parts: &[(&[u8], usize)]) -> PathBuf {
+    let reel = folder.join(name);
+    std::fs::create_dir(&reel).unwrap();
+    let pictures = parts.iter().flat_map(|(picture, count)| std::iter::repeat_n(*picture, *count));
+    for (number, picture) in pictures.enumerate() {
+        std::fs::write(reel.join(format!("{number:04}.jpg")), picture).unwrap();
+    }
+    reel
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cameras_that_freeze_blur_are_covered_or_turned_aside_are_named_and_good_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = folder.path().join("drawn");
+    render(&drawn, "42", 2, &[]).unwrap();
+    let picture = |number: usize| drawn.join(format!("images/{number:06}.jpg"));
+    let spoiled = |number: usize, filter: &str| {
+        let to = folder.path().join("spoiled.jpg");
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-nostdin", "-loglevel", "error", "-y", "-i"]).arg(picture(number)).args(["-vf", filter]);
+        output(ffmpeg.args(["-frames:v", "1"]).arg(&to)).unwrap();
+        std::fs::read(to).unwrap()
+    };
+    let usual = std::fs::read(picture(0)).unwrap();
+    let (blurred, covered) = (spoiled(0, "gblur=sigma=8"), spoiled(0, "drawbox=color=gray:t=fill"));
+    // Two that differ in noise alone, so that a still yard is not a frozen camera; and another place, as noisy.
+    let noisy = |number: usize, seed: &str| spoiled(number, &format!("noise=alls=12:allf=t:all_seed={seed}"));
+    let (one, two, other) = (noisy(0, "1"), noisy(0, "2"), noisy(1, "1"));
+    let alive = [(&one[..], 1), (&two[..], 1)].repeat(40);
+    let faults = [
+        ("blurred", [&alive[..], &[(&blurred, 40)]].concat()),
+        ("covered", [&alive[..], &[(&covered, 40)]].concat()),
+        ("frozen", [&alive[..], &[(&usual, 40)]].concat()),
+        ("moved", [&alive[..], &[(&other, 140)]].concat()),
+    ];
+    let cameras = faults.each_ref().map(|(fault, parts)| {
+        let still = if *fault == "frozen" { "" } else { "view = { frozen_after = \"0s\" }\n" };
+        shown(fault, &reel(folder.path(), fault, parts), still)
+    });
+    let site = site_of(&cameras);
+    let views = |found: &[Value], fault: &str| -> Vec<String> {
+        let of = found.iter().map(|event| &event["data"]).filter(|data| data["camera"] == fault);
+        of.map(|data| data["view"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = |found: &[Value]| faults.iter().all(|(fault, _)| views(found, fault).len() >= 2);
+    let found = wait_for_events(&site, "camera.view_changed", "each to be named, and good again", all).await;
+    for (fault, _) in &faults {
+        assert!(views(&found, fault).starts_with(&[(*fault).into(), "good".into()]), "{fault}: {found:?}");
+    }
+}
+
+/// A JPEG that says that it has another size: height and width are five bytes behind the start of the frame.
+fn claims(jpeg: &[u8], (width, height): (u16, u16)) -> Vec<u8> {
+    let mut jpeg = jpeg.to_vec();
+    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    jpeg[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
+    jpeg[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
+    jpeg
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_sends_garbage_bombs_and_other_sizes_costs_the_one_beside_it_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // The same yard, large and small; somebody is in it.
+    let [small, large] = ["640", "1280"].map(|width| {
+        let drawn = folder.path().join(width);
+        let height = if width == "640" { "360" } else { "720" };
+        render(&drawn, "5000000", 1, &["--width", width, "--height", height]).unwrap();
+        std::fs::read(drawn.join("images/000000.jpg")).unwrap()
+    });
+    let scan = small.windows(2).rposition(|pair| pair == [0xFF, 0xDA]).unwrap();
+    let (head, last) = small.split_at(scan);
+    let scans = [head, &last[..2 + 12].repeat(200), &last[14..]].concat();
+    let huge = claims(&small, (10_000, 10_000));
+    let bad: [&[u8]; 4] = [b"no picture at all", &huge, &scans, &small[..small.len() / 2]];
+    let bad: Vec<(&[u8], usize)> = bad.map(|bytes| (bytes, 5)).into();
+    let parts = [&[(&small[..], 20)][..], &bad, &[(&large[..], 20)], &bad].concat();
+    let still = "view = { frozen_after = \"0s\" }\nstale_after = \"1500ms\"\n";
+    let site = site_of(&[
+        shown("good", &reel(folder.path(), "good", &[(&small[..], 20)]), still),
+        shown("bad", &reel(folder.path(), "bad", &parts), still),
+    ]);
+    fn of<'a>(state: &'a Value, name: &str) -> &'a Value {
+        state["cameras"].as_array().unwrap().iter().find(|camera| camera["name"] == name).unwrap()
+    }
+    let seen = |state: &Value, name: &str| of(state, name)["boxes"].as_array().is_some_and(|boxes| !boxes.is_empty());
+    wait_for_state(&site, "both to be seen", |state| seen(state, "good") && seen(state, "bad")).await;
+    let before = events(&site, "camera.health_changed").iter().filter(|e| e["data"]["camera"] == "good").count();
+    for size in [[1280, 720], [640, 360], [1280, 720]] {
+        let now = |state: &Value| of(state, "bad")["size"] == json!(size) && seen(state, "bad");
+        wait_for_state(&site, "its pictures of the other size, and who is in them", now).await;
+    }
+    wait_for_state(&site, "it to be stale among bad ones", |state| of(state, "bad")["stale"] == true).await;
+    let metrics = site.metrics().await.unwrap();
+    let bad = |name: &str| metrics.contains(&format!("picket_camera_frames_bad_total{{name=\"{name}\"}}"));
+    assert!(bad("bad") && !bad("good"), "{metrics}");
+    let health = events(&site, "camera.health_changed");
+    let good = health.iter().filter(|event| event["data"]["camera"] == "good").count();
+    assert_eq!(good, before, "it was never without pictures");
 }

@@ -9,7 +9,7 @@ use hil::process::{free_tcp_port, output};
 use hil::rtsp::Cameras;
 use hil::site::{Plan, Ports, Site};
 use hil::wait::eventually;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::units::UtcMicros;
 
 use crate::interlock::wait_for_state;
@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(90);
 const PASSWORD: &str = "gate:s3cret/word";
 
 /// Events of a type, oldest first.
-fn events(site: &Site, kind: &str) -> Vec<Value> {
+pub fn events(site: &Site, kind: &str) -> Vec<Value> {
     let text = site.inspect(&["events", "--json", "--type", kind]).unwrap();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
@@ -33,7 +33,7 @@ pub async fn wait_for_events(site: &Site, kind: &str, what: &str, enough: impl F
 }
 
 /// The file of a `media.stored` event.
-fn file(site: &Site, event: &Value) -> PathBuf {
+pub fn file(site: &Site, event: &Value) -> PathBuf {
     let hash = event["data"]["hash"].as_str().unwrap();
     let folder = site.data().join("media");
     ["waiting", "sent"].map(|state| folder.join(state).join(hash)).into_iter().find(|file| file.exists()).unwrap()
@@ -108,12 +108,22 @@ async fn an_alert_of_a_camera_over_rtsp_leaves_a_clip_that_plays_and_two_picture
     let answer = hil::http::client(LONG).unwrap().get(url).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "video/mp4");
     assert_eq!(answer.bytes().await.unwrap(), std::fs::read(&path).unwrap());
-    // The camera loses its power and comes back.
+    // The camera loses its power, and another one with fewer pixels is put in its place.
+    let small = folder.path().join("small.mp4");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-nostdin", "-loglevel", "error", "-i"]).arg(&video).args(["-t", "10", "-vf", "scale=384:216", "-an"]);
+    output(ffmpeg.args(["-c:v", "libx264", "-bf", "0", "-g", "10"]).arg(&small)).unwrap();
     cameras.kill().unwrap();
     let stale = |state: &Value| state["cameras"][0]["stale"] == true;
-    wait_for_state(&site, "the camera to be stale", stale).await;
-    let _again = Cameras::start(port, &[("room", &video)], &login, folder.path()).unwrap();
-    wait_for_state(&site, "the camera to be back", |state| !stale(state)).await;
+    let why = |state: &Value| state["cameras"][0]["error"].as_str().is_some_and(|why| why.contains("RTSP"));
+    wait_for_state(&site, "the camera to be stale, and why", |state| stale(state) && why(state)).await;
+    let _again = Cameras::start(port, &[("room", &small)], &login, folder.path()).unwrap();
+    let back = |state: &Value| !stale(state) && !why(state) && state["cameras"][0]["size"] == json!([384, 216]);
+    wait_for_state(&site, "the camera to be back with its pixels", back).await;
+    let health = events(&site, "camera.health_changed");
+    let told = health.iter().filter(|event| event["data"]["state"] == "stale" && event["data"]["error"] != "");
+    assert_eq!(told.count(), 1, "why is written down once, however often it is tried again: {health:?}");
+    assert!(site.metrics().await.unwrap().contains("picket_camera_sessions_failed_total{name=\"room\"}"));
     let log = std::fs::read_to_string(site.folder().join("node.log")).unwrap();
     assert!(!log.contains(PASSWORD) && !log.contains("s3cret"), "no password in the log: {log}");
 }
