@@ -42,28 +42,32 @@ def yolo(folder, part):
     about = next((folder / name for name in ("names.yaml", "data.yaml", "dataset.yaml") if (folder / name).is_file()), None)
     if about is None:
         raise ValueError(f"{folder}: expected names.yaml or data.yaml (YOLO), or annotations (COCO)")
-    config = yaml.safe_load(about.read_text())
-    names = config.get("names") if isinstance(config, dict) else None
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict):
-        raise ValueError(f"{about}: expected names: a list, or a name for each number")
-    names = {int(number): str(name) for number, name in names.items()}
-    pictures = []
+    try:
+        # Every scalar as it is written: a class may be called `no`.
+        config = yaml.load(about.read_text(), yaml.BaseLoader)
+        names = config["names"]
+        names = {int(number): name for number, name in (names.items() if isinstance(names, dict) else enumerate(names))}
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{about}: expected names, a list or a name for each number: {error}") from None
+    # Of a pose the box comes first, then its points.
+    box_first, pictures, labelled = "kpt_shape" in config, [], 0
     for path in yolo_pictures(folder, config, part):
-        label, unsure = (beside(path, kind) for kind in ("labels", "unsure"))
-        pictures.append(Picture(path, yolo_lines(label, names), yolo_lines(unsure, names)))
+        label, unsure = beside(folder, path, "labels") or path.with_suffix(".txt"), beside(folder, path, "unsure")
+        labelled += label.is_file()
+        pictures.append(Picture(path, yolo_lines(label, names, box_first), yolo_lines(unsure, names, box_first)))
+    if pictures and not labelled:
+        raise ValueError(f"{folder}: expected labels beside {pictures[0].path}, found none of any picture")
     return pictures
 
 
 def yolo_pictures(folder, config, part):
     """What data.yaml says, or where they usually are."""
     said = next((config[name] for name in PARTS[part] if config.get(name)), None)
-    root = folder / str(config.get("path") or ".")
+    root = folder / (config.get("path") or ".")
     places = []
     for place in [said] if isinstance(said, str) else said or []:
-        # Roboflow writes `../train/images` of what is in the folder itself.
-        tries = [root / place, folder / place, folder / place.removeprefix("../")]
+        # Roboflow writes `../train/images` of what is in the folder itself; a neighbour may have one, too.
+        tries = [folder / place.removeprefix("../"), root / place, folder / place]
         places.append(next((one for one in tries if one.exists()), None))
         if places[-1] is None:
             raise ValueError(f"{folder}: expected {place}, as its data.yaml says")
@@ -80,23 +84,25 @@ def yolo_pictures(folder, config, part):
     return found
 
 
-def beside(path, kind):
-    """`.../images/x/0.jpg` -> `.../labels/x/0.txt`: the last `images` of the path is the other."""
-    parts = list(path.parts)
+def beside(folder, path, kind):
+    """`images/x/0.jpg` -> `labels/x/0.txt`, below the folder; None: it has no `images`."""
+    above, below = (folder, path.relative_to(folder)) if path.is_relative_to(folder) else (Path(path.anchor), path)
+    parts = [part for part in below.parts if part != path.anchor]
     for at in reversed(range(len(parts))):
         if parts[at] == "images":
-            parts[at] = kind
-            break
-    return Path(*parts).with_suffix(".txt")
+            return above.joinpath(*parts[:at], kind, *parts[at + 1 :]).with_suffix(".txt")
+    return None
 
 
-def yolo_lines(path, names):
+def yolo_lines(path, names, box_first):
     rows = []
-    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], 1):
+    for number, line in enumerate(path.read_text().splitlines() if path and path.is_file() else [], 1):
         if not line.strip():
             continue
         try:
             kind, *values = (float(word) for word in line.split())
+            if box_first:
+                values = values[:4]
             if len(values) != 4:
                 # A polygon: its box.
                 xs, ys = values[0::2], values[1::2]

@@ -163,7 +163,10 @@ def card(args, counts, result, seconds):
     """What whoever uses the weights must know of them, beside them."""
     weights = Path(args.out).read_bytes()
     rows = [f"| {name} | {result[name]['AP50']:.3f} | {result[name]['recall']:.3f} | {result[name]['real']} |" for name in CLASSES]
-    Path(args.out).with_suffix(".md").write_text("\n".join([
+    path = Path(args.out).with_suffix(".md")
+    # One that somebody has written is not written over.
+    path = path if not path.exists() else path.with_suffix(".card.md")
+    path.write_text("\n".join([
         f"# Model card: {Path(args.out).stem}", "",
         f"`{Path(args.out).name}`, {len(weights)} bytes, SHA-256 {hashlib.sha256(weights).hexdigest()}.",
         f"Classes: {', '.join(CLASSES)}.", "",
