@@ -54,17 +54,20 @@ impl Worker {
             }
             let age = now.since(camera.newest);
             let (stale, before) = (age > config.stale_after, camera.health.stale);
+            let said = trouble.is_some();
             let tell = camera.health.step(stale, trouble.map(|trouble| trouble.text));
             if stale != before {
                 (self.news)(News::Camera { camera: index, stale });
             }
-            if !tell {
+            if !tell && !said {
                 continue;
             }
-            let state = if stale { CameraState::Stale } else { CameraState::Fresh };
-            let (age_ms, error) = (millis(age), camera.health.error.clone());
-            let health = CameraHealth { camera: of.name.clone(), state, age_ms, error: error.clone() };
-            self.diary.keep(format!("camera/{}", of.name), Payload::CameraHealth(health));
+            let error = camera.health.error.clone();
+            if tell {
+                let state = if stale { CameraState::Stale } else { CameraState::Fresh };
+                let health = CameraHealth { camera: of.name.clone(), state, age_ms: millis(age), error: error.clone() };
+                self.diary.keep(format!("camera/{}", of.name), Payload::CameraHealth(health));
+            }
             self.view.send_modify(|views| {
                 if let Some(view) = views.get_mut(index) {
                     (view.stale, view.error, view.fault) = (stale, error, camera.view.fault());

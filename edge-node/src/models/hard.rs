@@ -27,7 +27,7 @@ const SELDOM: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Why {
-    /// A score hardly counts, or hardly does not.
+    /// A score hardly counts, or hardly does not; of classes that count from a higher score on, hardly counts.
     Margin,
     /// A followed thing was not found here, but before and after.
     Flicker,
@@ -106,7 +106,8 @@ impl Store {
         self.make_room(bytes.len() as u64)?;
         // The folder is of one file of weights: its classes do not change.
         if !folder.join("names.yaml").exists() {
-            let names = model.classes.iter().enumerate().map(|(n, name)| format!("  {n}: {name}\n"));
+            let names =
+                model.classes.iter().enumerate().map(|(n, name)| format!("  {n}: {}\n", serde_json::json!(name)));
             let text = format!("names:\n{}", names.collect::<String>());
             durable::write(&folder, "names.yaml", text.as_bytes(), 0o600)?;
         }
@@ -192,7 +193,7 @@ fn bytes_of(path: &Path) -> u64 {
 }
 
 /// A model's name as the name of a folder.
-fn plain(name: &str) -> String {
+pub fn plain(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' }).collect()
 }
 

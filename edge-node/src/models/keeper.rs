@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::change::Change;
 use super::choice::Pinned;
 use super::drift::{Histograms, MUCH, Psi, Thing, Unfinished, Watch, Window};
-use super::hard::{Hard, Store, Turns, Why, unsure};
+use super::hard::{Hard, Store, Turns, Why, plain, unsure};
 use super::shadow::Shown;
 use super::{Ask, UpkeepConfig, Word};
 use crate::clock;
@@ -96,6 +96,7 @@ struct Camera {
 struct State {
     cameras: Vec<Camera>,
     number: u64,
+    pinned: Pinned,
     turns: Turns,
     store: Store,
     /// Pictures that are kept, and their bytes.
@@ -112,8 +113,8 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         if let Err(error) = store.tidy() {
             warn!(%error, "what a power cut left of hard frames stays");
         }
-        let mut state =
-            State { cameras: Vec::new(), number: self.current.number(), turns: Turns::default(), store, kept: (0, 0) };
+        let (number, pinned) = (self.current.number(), self.pinned());
+        let mut state = State { cameras: Vec::new(), number, pinned, turns: Turns::default(), store, kept: (0, 0) };
         state.kept = state.store.size();
         state.cameras = self.begin();
         let (mut shown, mut written) = (clock::uptime(), clock::uptime());
@@ -131,22 +132,21 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
             self.change.judge(now);
             if state.number != self.current.number() {
                 // What is normal for another model is not for this one.
-                state.number = self.current.number();
+                self.write_normal(&state, now);
+                (state.number, state.pinned) = (self.current.number(), self.pinned());
                 state.cameras = self.begin();
                 shown = Uptime::default();
             }
             if now.since(written) >= WRITES {
                 written = now;
-                self.write_normal(&state.cameras, now);
+                self.write_normal(&state, now);
             }
             if now.since(shown) >= Duration::from_secs(1) {
                 shown = now;
                 self.show.send_replace(self.about(&state, now));
             }
         }
-        if state.number == self.current.number() {
-            self.write_normal(&state.cameras, clock::uptime());
-        }
+        self.write_normal(&state, clock::uptime());
     }
 
     /// The cameras, with what is normal for this model.
@@ -164,15 +164,15 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
     }
 
     /// Writes down what is normal for this model, and what came since: a node may start more often than a window is long.
-    fn write_normal(&self, cameras: &[Camera], now: Uptime) {
-        let (pinned, named) = (self.pinned(), || self.cameras.iter().map(Name::to_string).zip(cameras));
+    fn write_normal(&self, state: &State, now: Uptime) {
+        let (pinned, named) = (&state.pinned, || self.cameras.iter().map(Name::to_string).zip(&state.cameras));
         let normal = Normal {
             cameras: named().filter_map(|(name, camera)| Some((name, camera.drift.normal.clone()?))).collect(),
             windows: named().map(|(name, camera)| (name, camera.drift.unfinished(now))).collect(),
             model: Some(pinned.clone()),
         };
         let bytes = serde_json::to_vec(&normal).unwrap_or_default();
-        match durable::write(&self.folder, &normal_file(&pinned), &bytes, 0o600) {
+        match durable::write(&self.folder, &normal_file(pinned), &bytes, 0o600) {
             Ok(()) => info!("what is normal for the cameras is written down"),
             Err(error) => warn!(%error, "what is normal for the cameras is not written down"),
         }
@@ -257,7 +257,7 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
         let things: Vec<Thing> = looked.found.iter().filter(|d| d.score >= LIKELY).map(thing).collect();
         match camera.drift.step(length, brightness(picture), &things, now) {
             None => {}
-            Some(Window::Normal) => self.write_normal(&state.cameras, now),
+            Some(Window::Normal) => self.write_normal(state, now),
             Some(Window::Apart(psi)) => {
                 let before = camera.drifted.contains(&true);
                 // What cannot be told any more is as it was: nothing found at all is no way back.
@@ -353,5 +353,6 @@ fn brightness(picture: &Picture) -> f32 {
 
 /// What is normal for each camera, as one model sees it.
 fn normal_file(model: &Pinned) -> String {
-    format!("drift-{:.8}.json", model.sha256)
+    // Several models may have the same weights.
+    format!("drift-{}-{:.8}.json", plain(&model.name), model.sha256)
 }

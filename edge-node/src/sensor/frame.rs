@@ -207,10 +207,15 @@ impl Mailbox {
         }
     }
 
-    /// Says why a camera gives no frames for now; what was said before and not heard is worthless.
+    /// Says why a camera gives no frames for now. Of what was said before and not heard only that it froze is kept; the frame
+    /// of one that did is none.
     pub fn fail(&self, camera: usize, trouble: Trouble) {
         if let Some(slot) = self.turns.lock().unwrap_or_else(PoisonError::into_inner).slots.get_mut(camera) {
-            slot.trouble = Some(trouble);
+            if trouble.frozen && slot.frame.take().is_some() {
+                slot.replaced += 1;
+            }
+            let frozen = trouble.frozen || slot.trouble.as_ref().is_some_and(|before| before.frozen);
+            slot.trouble = Some(Trouble { frozen, ..trouble });
         }
     }
 

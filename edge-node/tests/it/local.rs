@@ -91,18 +91,35 @@ fn what_came_while_decoding_is_passed_over_and_a_camera_that_goes_is_an_error() 
                 Told::Broken => -1,
                 Told::Passed => 0,
             });
+            true
         },
     );
     assert_eq!(told, [1, 0, 0, 4, -1]);
     assert!(format!("{:#}", error.unwrap_err()).contains("os error 19"));
     let mut silent = Driver(Cell::new(0), VecDeque::new(), Vec::new());
     assert!(
-        play(&mut silent, Duration::from_millis(20), || false, |_| ())
+        play(&mut silent, Duration::from_millis(20), || false, |_| true)
             .unwrap_err()
             .to_string()
             .contains("no picture in 20ms")
     );
-    assert!(play(&mut silent, SILENCE, || true, |_| ()).is_ok());
+    assert!(play(&mut silent, SILENCE, || true, |_| true).is_ok());
+    // Pictures that cannot be used, thirty in a row: those the driver calls damaged, and those of another size.
+    for (broken, expected) in [(true, 30), (false, 32)] {
+        let list = (0..100).map(|n| (1, Ok((vec![u8::from(n == 1)], broken)))).collect();
+        let (mut count, mut driver) = (0, Driver(Cell::new(0), list, Vec::new()));
+        let played = play(
+            &mut driver,
+            SILENCE,
+            || false,
+            |what| {
+                count += 1;
+                matches!(what, Told::Shot([1], _))
+            },
+        );
+        assert!(played.unwrap_err().to_string().contains("30 pictures in a row"));
+        assert_eq!(count, expected, "a good one among them, and it begins anew");
+    }
 }
 
 /// 4×3, luma counts up, U 100 110 120 and V 200 210 220 by row; rows `stride` bytes apart, 0xEE between.
@@ -191,6 +208,7 @@ fn a_camera_that_is_here_gives_pictures() {
                 form.picture(bytes, "camera").unwrap();
                 good.set(good.get() + 1);
             }
+            true
         },
     );
     assert!(played.is_ok());

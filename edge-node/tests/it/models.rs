@@ -218,7 +218,7 @@ fn hard_frames_are_a_folder_that_training_reads_and_stay_within_their_quota() {
         std::fs::read_to_string(folder.join(format!("labels/{one}.txt"))).unwrap(),
         "1 0.500000 0.250000 0.500000 0.500000\n"
     );
-    assert_eq!(std::fs::read_to_string(folder.join("names.yaml")).unwrap(), "names:\n  0: person\n  1: car\n");
+    assert_eq!(std::fs::read_to_string(folder.join("names.yaml")).unwrap(), "names:\n  0: \"person\"\n  1: \"car\"\n");
     let about: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join(format!("about/{one}.json"))).unwrap()).unwrap();
     assert_eq!(

@@ -11,6 +11,7 @@ use edge_node::sensor::camera::h264::Parameters;
 use edge_node::sensor::camera::rtsp::{Address, Carrier, Unit, parse, play};
 
 use crate::sensing::Playing;
+use crate::stream::encoded;
 
 /// RFC 4648.
 fn base64(bytes: &[u8]) -> String {
@@ -258,22 +259,47 @@ fn a_stream_without_a_key_frame_gives_no_picture_and_is_counted() {
 }
 
 #[test]
-fn a_camera_whose_clock_stands_is_said_to_be_frozen_and_not_only_silent() {
-    let same_time = |stream: &mut TcpStream| {
-        for number in 0..u16::MAX {
-            if stream.write_all(&packet(number, 90_000, true, &[0x41, 0x9A, 0x02, 0x03, 0xFF])).is_err() {
+fn a_camera_whose_clock_stands_is_frozen_and_shows_nothing_until_its_clock_goes() {
+    let units = encoded("64x64", "baseline", "0");
+    let (sps, pps) = (units[0].parameters.sps.clone(), units[0].parameters.pps.clone());
+    let sets = format!("{},{}", base64(&sps), base64(&pps));
+    let sessions = AtomicU64::new(0);
+    // In the first two sessions the clock stands, then it goes.
+    let after = move |stream: &mut TcpStream| {
+        let session = sessions.fetch_add(1, Ordering::Relaxed);
+        for number in 0..600u16 {
+            let unit = &units[usize::from(number) % units.len()];
+            let time = if session < 2 { 90_000 } else { 90_000 + u32::from(number) * 3000 };
+            if stream.write_all(&packet(number, time, true, &unit.data[4..])).is_err() {
                 return;
             }
-            std::thread::park_timeout(Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(33));
         }
     };
-    let camera = Playing::start(&format!("rtsp://127.0.0.1:{}/x", serve(good(Box::new(same_time)))));
+    let port = serve(Bad { sets, session: "1;timeout=60", after: Box::new(after) });
+    let camera = Playing::start(&format!("rtsp://127.0.0.1:{port}/x"));
+    let (metrics, of) = (camera.metrics.clone(), Of::new("gate"));
+    let frames = || metrics.frames.get_or_create(&of).get();
     let mut told = Vec::new();
-    hil::wait::until("it to be told", Duration::from_secs(20), || {
-        told.extend(camera.mailbox.troubles().into_iter().flatten());
+    let mut before = Vec::new();
+    hil::wait::until("it to be told twice", Duration::from_secs(20), || {
+        for trouble in camera.mailbox.troubles().into_iter().flatten() {
+            told.push(trouble);
+            before.push(frames());
+            // What it showed last is not there to be looked at after that.
+            assert!(camera.mailbox.take(Duration::ZERO, edge_node::clock::uptime).is_none());
+        }
         if told.len() >= 2 { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .unwrap();
     assert!(told.iter().all(|trouble| trouble.frozen && trouble.text.contains("stand still")), "{told:?}");
+    assert!(before[0] > 0 && before[0] == before[1], "nothing is shown of the second session: {before:?}");
+    let dropped = metrics.frames_dropped.get_or_create(&of).get();
+    hil::wait::until("it to be seen again", Duration::from_secs(20), || {
+        if frames() > before[1] { Ok(()) } else { Err(frames().to_string()) }
+    })
+    .unwrap();
+    let held = metrics.frames_dropped.get_or_create(&of).get() - dropped;
+    assert!((20..=25).contains(&held), "three quarters of a second of its clock: {held}");
     camera.end();
 }

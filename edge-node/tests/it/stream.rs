@@ -13,7 +13,7 @@ use shared::units::Uptime;
 use crate::rtsp::claim;
 
 /// Thirty pictures of one grey each, darker to brighter by seven a picture, a key frame every tenth.
-fn encoded(size: &str, profile: &str, between: &str) -> Vec<Unit> {
+pub fn encoded(size: &str, profile: &str, between: &str) -> Vec<Unit> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stream.h264");
     let mut ffmpeg = Command::new("ffmpeg");
@@ -116,6 +116,8 @@ fn a_file_whose_boxes_have_no_length_or_too_many_samples_is_refused_at_once() {
     let file = folder.path().join("good.mp4");
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1"]);
+    // Words that are names of boxes elsewhere.
+    ffmpeg.args(["-metadata", "comment=truncated at noon, stsz"]);
     hil::process::output(ffmpeg.args(["-c:v", "libx264", "-pix_fmt", "yuv420p"]).arg(&file)).unwrap();
     let good = std::fs::read(&file).unwrap();
     let shots = |bytes: &[u8]| Video::read("x.mp4".into(), bytes.to_vec()).map(|video| video.flatten().count());
@@ -132,11 +134,12 @@ fn a_file_whose_boxes_have_no_length_or_too_many_samples_is_refused_at_once() {
     many[sizes + 8..sizes + 12].copy_from_slice(&1u32.to_be_bytes());
     many[sizes + 12..sizes + 16].fill(0xFF);
     many[times + 12..times + 16].fill(0xFF);
+    // A parameter set that the stream's reader refuses is not shown to the decoder.
     let mut large = good.clone();
     let sps = good.windows(2).position(|pair| pair == [0x67, 0x64]).unwrap();
     let claimed = claim(10_000, 10_000);
     large[sps..sps + claimed.len()].copy_from_slice(&claimed);
-    for (bytes, expected) in [(stuck, "x.mp4"), (many, "samples"), (large, "expected")] {
+    for (bytes, expected) in [(stuck, "x.mp4"), (many, "samples"), (large, "sequence parameter set")] {
         let error = shots(&bytes).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }

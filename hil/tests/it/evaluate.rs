@@ -36,11 +36,13 @@ fn annotations(drawn: &Path) -> Value {
         for (kind, crowd) in [("labels", 0), ("unsure", 1)] {
             let lines = fs::read_to_string(drawn.join(format!("{kind}/{scene:06}.txt"))).unwrap();
             for line in lines.lines() {
-                let [class, x, y, w, h] =
-                    line.split(' ').map(|v| v.parse().unwrap()).collect::<Vec<f64>>().try_into().unwrap();
+                let (class, place) = line.split_once(' ').unwrap();
+                let place: Vec<f64> = place.split(' ').map(|v| v.parse().unwrap()).collect();
+                let [x, y, w, h] = place.try_into().unwrap();
+                let class: u64 = class.parse().unwrap();
                 let (x, y, w, h) = (x * 640.0, y * 360.0, w * 640.0, h * 360.0);
                 annotations.push(json!({
-                    "id": annotations.len() + 1, "image_id": scene + 7, "category_id": class as u64 * 3 + 1,
+                    "id": annotations.len() + 1, "image_id": scene + 7, "category_id": class * 3 + 1,
                     "bbox": [x - w / 2.0, y - h / 2.0, w, h], "area": w * h, "iscrowd": crowd
                 }));
             }

@@ -54,7 +54,7 @@ fn complaints(file: &Path) -> String {
     String::from_utf8(done.unwrap().stderr).unwrap()
 }
 
-fn seconds(event: &Value) -> f64 {
+pub fn seconds(event: &Value) -> f64 {
     UtcMicros::parse_rfc3339(event["time"].as_str().unwrap()).unwrap().0 as f64 / 1e6
 }
 

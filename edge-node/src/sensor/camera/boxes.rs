@@ -33,34 +33,39 @@ impl Seek for Once<'_> {
     }
 }
 
-/// Whether a file says of more samples than it can have: tables of them are made from two numbers (8.7.3, 8.8.8).
+/// Whether a file says of more samples than it can have, four bytes each: tables of them are made from two numbers (8.7.3,
+/// 8.8.8).
 ///
 /// # Errors
 /// What it says.
 pub fn promises(bytes: &[u8]) -> std::result::Result<(), String> {
-    let mut at = 0usize;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let Some((kind, length)) = head(rest) else { return Ok(()) };
-        if kind == *b"moov" || kind == *b"moof" {
-            let inside = rest.get(..length.min(rest.len())).unwrap_or_default();
-            for (place, four) in inside.windows(4).enumerate() {
-                let word = |n: usize| {
-                    inside.get(place + n..place + n + 4).and_then(|w| Some(u32::from_be_bytes(w.try_into().ok()?)))
-                };
-                let said = match four {
-                    // Version and flags, size of all samples or zero, and how many.
-                    b"stsz" => word(8).zip(word(12)).map(|(size, count)| u64::from(size.max(1)) * u64::from(count)),
-                    b"trun" => word(8).map(u64::from),
-                    _ => None,
-                };
-                if let Some(said) = said.filter(|said| *said > bytes.len() as u64) {
-                    return Err(format!("it says that its samples have {said} bytes or more, it has {}", bytes.len()));
-                }
-            }
+    let (mut at, mut said) = (0usize, 0u64);
+    while let Some((kind, length)) = bytes.get(at..).and_then(head) {
+        let inside = bytes.get(at..at.saturating_add(length).min(bytes.len())).unwrap_or_default();
+        for (place, four) in inside.windows(4).enumerate() {
+            let word = |n: usize| {
+                let word = inside.get(place + n..)?.first_chunk::<4>()?;
+                Some(u64::from(u32::from_be_bytes(*word)))
+            };
+            // A box, and not a word of some text: the length before it fits.
+            let fits = |least: u64| {
+                let length = place.checked_sub(4).and_then(|at| inside.get(at..)?.first_chunk::<4>());
+                length.is_some_and(|length| (least..=inside.len() as u64).contains(&u32::from_be_bytes(*length).into()))
+            };
+            let more = match (&kind, four) {
+                // Version and flags, size of all samples or zero, and how many.
+                (b"moov", b"stsz") if fits(20) => word(8).zip(word(12)).map(|(size, count)| size.max(4) * count),
+                (b"moof", b"trun") if fits(16) => word(8).map(|count| count * 4),
+                _ => None,
+            };
+            said = said.saturating_add(more.unwrap_or(0));
         }
         at = at.saturating_add(length);
     }
-    Ok(())
+    match said <= bytes.len() as u64 {
+        true => Ok(()),
+        false => Err(format!("it says that its samples have {said} bytes or more, it has {}", bytes.len())),
+    }
 }
 
 /// Kind and length of the box at the beginning; none: it has none, or goes to the end.

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::multipart::{Part, PartError, Parts};
 use super::rate::Rate;
-use super::rtsp::{self, Frozen, Unit};
+use super::rtsp::{self, Frozen, GOES, Unit};
 use super::stream::{Pictures, Taken};
 use super::v4l2::{self, Told};
 use super::video::Video;
@@ -45,8 +45,8 @@ const TEXT_MAX: usize = 200;
 const MJPEG_PER_SECOND: u64 = 32 * 1024 * 1024;
 /// What comes earlier than this is no camera's.
 const EARLY: Duration = Duration::from_millis(200);
-/// A camera at this machine whose pictures cannot be used, so many in a row, is opened again: it may have another size now.
-const USELESS: u32 = 30;
+/// Parts of a stream in a second, and at once: the fastest cameras send half of it.
+const PARTS_PER_SECOND: u64 = 240;
 /// Longest nap of a paced source, so that a stop is noticed.
 const NAP: Duration = Duration::from_millis(50);
 
@@ -112,13 +112,14 @@ impl Capture {
             self.metrics.frames.get_or_create(&of).inc();
             self.mailbox.put(frame);
         };
+        let frozen = Cell::new(false);
         while !self.stopped() {
             // Decoders that others have written meet a stranger's bytes: what makes them panic is an error of this camera.
             let played = std::panic::catch_unwind(AssertUnwindSafe(|| match &self.config.source {
                 Source::File(path) => self.play_file(path, &mut put),
                 Source::Folder(path) => self.play_folder(path, &mut put),
                 Source::Mjpeg(url) => self.runtime.block_on(self.play_mjpeg(url, &mut put)),
-                Source::Rtsp(url) => self.play_rtsp(url, &mut put),
+                Source::Rtsp(url) => self.play_rtsp(url, &frozen, &mut put),
                 Source::V4l2(path) => self.play_v4l2(path, &mut put),
             }));
             let played =
@@ -131,6 +132,7 @@ impl Capture {
                     warn!(camera = %self.config.name, "{text}; trying again");
                     self.metrics.sessions_failed.get_or_create(&of).inc();
                     let shown = text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect();
+                    frozen.set(frozen.get() || error.is::<Frozen>());
                     self.mailbox.fail(self.index, Trouble { text: shown, frozen: error.is::<Frozen>() });
                     self.nap(REOPEN);
                 }
@@ -230,38 +232,38 @@ impl Capture {
     fn play_v4l2(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let (mut camera, form) = v4l2::open(path, &self.config.v4l2)?;
         let (of, place) = (Of::new(self.config.name.as_str()), format!("camera {}", self.config.name));
-        let useless = Cell::new(0);
         v4l2::play(
             &mut camera,
             SILENCE,
-            || self.stopped() || useless.get() >= USELESS,
+            || self.stopped(),
             |told| match told {
                 Told::Shot(bytes, came) => {
                     // Not beyond the camera's buffers, which must not be let go while a panic is under way.
                     let made = std::panic::catch_unwind(|| form.picture(bytes, &place));
                     match made.unwrap_or_else(|_| Err("it breaks the decoder".into())) {
                         Ok(picture) => {
-                            useless.set(0);
                             put(picture, came);
+                            return true;
                         }
-                        Err(error) => {
-                            useless.set(useless.get() + 1);
-                            self.bad(&error);
-                        }
+                        Err(error) => self.bad(&error),
                     }
+                    false
                 }
-                Told::Broken => self.bad(&"the driver says that it is damaged"),
+                Told::Broken => {
+                    self.bad(&"the driver says that it is damaged");
+                    false
+                }
                 Told::Passed => {
                     self.metrics.frames_dropped.get_or_create(&of).inc();
+                    true
                 }
             },
-        )?;
-        anyhow::ensure!(useless.get() < USELESS, "read the camera: {USELESS} pictures in a row cannot be used");
-        Ok(())
+        )
     }
 
-    /// Reads on the runtime and decodes here, every unit: what follows refers to it.
-    fn play_rtsp(&self, url: &Url, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+    /// Reads on the runtime and decodes here, every unit: what follows refers to it. `frozen`: its clock stood still, and it
+    /// must show that it goes before it is believed.
+    fn play_rtsp(&self, url: &Url, frozen: &Cell<bool>, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let address = self.config.address(url)?;
         // Clips are cut from this stream unless they have their own.
         let tap = self.tap.clone().filter(|_| self.config.clip.as_ref().is_some_and(|clip| clip.source.is_none()));
@@ -286,7 +288,7 @@ impl Capture {
                     metrics.frames_dropped.get_or_create(&dropped).inc();
                 }
             }));
-            let (mut pictures, mut shown) = (Pictures::default(), clock::uptime());
+            let (mut pictures, mut shown, mut first) = (Pictures::default(), clock::uptime(), None);
             while !self.stopped() {
                 let unit = match timeout(NAP, units.recv()).await {
                     Err(_) => continue,
@@ -295,9 +297,13 @@ impl Capture {
                 };
                 taken.fetch_sub(unit.data.len(), Ordering::Relaxed);
                 match pictures.take(&unit) {
-                    Ok(Taken::Picture(picture, captured, _)) => {
+                    Ok(Taken::Picture(picture, captured, at)) => {
                         shown = clock::uptime();
-                        put(picture, captured);
+                        frozen.set(frozen.get() && at.saturating_sub(*first.get_or_insert(at)) < GOES);
+                        match frozen.get() {
+                            true => drop(self.metrics.frames_dropped.get_or_create(&of).inc()),
+                            false => put(picture, captured),
+                        }
                     }
                     Ok(Taken::Held) => {}
                     Ok(Taken::Waiting) => {
@@ -339,11 +345,14 @@ async fn read_mjpeg(
     let content_type = answer.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut parts = Parts::new(content_type).map_err(anyhow::Error::msg).context("open MJPEG stream")?;
     let mut rate = Rate::new(MJPEG_PER_SECOND, MJPEG_PER_SECOND, clock::uptime());
+    let mut often = Rate::new(PARTS_PER_SECOND, PARTS_PER_SECOND, clock::uptime());
     while let Some(bytes) = answer.chunk().await.map_err(reqwest::Error::without_url).context("read MJPEG")? {
         let now = clock::uptime();
         let early = rate.step(bytes.len(), now);
         anyhow::ensure!(early <= EARLY, "read MJPEG: expected at most {MJPEG_PER_SECOND} bytes a second");
         for part in parts.push(&bytes, now) {
+            let early = often.step(1, now);
+            anyhow::ensure!(early <= EARLY, "read MJPEG: expected at most {PARTS_PER_SECOND} parts a second");
             match part {
                 Ok(Part { received, body }) => {
                     newest.send_modify(|slot| *slot = (slot.0 + 1, Jpeg { received, bytes: body.into() }));

@@ -7,6 +7,7 @@ pub mod v4l2;
 pub mod h264;
 pub mod boxes;
 pub mod video;
+pub mod markers;
 pub mod multipart;
 pub mod rate;
 pub mod narrow;
@@ -101,7 +102,7 @@ pub struct LiveConfig {
 
 impl Default for LiveConfig {
     fn default() -> Self {
-        Self { width: 960, fps: 10.0 }
+        Self { width: 960, fps: 5.0 }
     }
 }
 

@@ -1,8 +1,11 @@
 //! `multipart/x-mixed-replace` as cameras send it: bytes in, JPEG pictures out. Pure; limits before allocation.
 //!
-//! A part without a Content-Length, which many cameras leave out, ends where the next boundary begins.
+//! A part without a Content-Length, which many cameras leave out, ends where its JPEG does: the next boundary may come with the
+//! next picture only. One that is no JPEG ends there.
 
 use shared::units::Uptime;
+
+use super::markers::Walk;
 
 /// Largest part in bytes: a JPEG above this is not a camera picture.
 pub const PART_MAX: usize = 8 * 1024 * 1024;
@@ -49,6 +52,7 @@ pub struct Parts {
     /// Length of the headers of the part that has begun, and its own, if they say so.
     head: Option<(usize, Option<usize>)>,
     received: Option<Uptime>,
+    walk: Walk,
     consumed: u64,
 }
 
@@ -72,6 +76,7 @@ impl Parts {
             searched: 0,
             head: None,
             received: None,
+            walk: Walk::default(),
             consumed: 0,
         })
     }
@@ -104,7 +109,14 @@ impl Parts {
         let received = *self.received.get_or_insert(now);
         let end = match length {
             Some(length) => (there >= length).then_some(length),
-            None => self.find(body, false).map(|end| end - body),
+            None => {
+                let mut walk = self.walk;
+                let whole = walk.end(self.rest().get(body..).unwrap_or_default());
+                self.walk = walk;
+                let next = self.find(body, false).map(|end| end - body);
+                // A picture that was cut off ends at the boundary.
+                whole.into_iter().chain(next).min()
+            }
         };
         match end {
             Some(end) => {
@@ -132,9 +144,10 @@ impl Parts {
             self.skip(start);
         }
         let at = self.consumed;
-        let Some(headers) = self.find(0, true).filter(|headers| *headers <= HEADER_MAX) else {
-            return (self.rest().len() > HEADER_MAX).then(|| {
-                self.skip(self.boundary.len());
+        let Some(headers) = self.find(0, true) else {
+            return (self.rest().len() >= HEADER_MAX).then(|| {
+                // What was searched is not searched again, whatever boundaries are in it.
+                self.skip(HEADER_MAX - END.len());
                 Err(PartError::Header { at })
             });
         };
@@ -157,6 +170,7 @@ impl Parts {
     fn find(&mut self, from: usize, headers: bool) -> Option<usize> {
         let needle = if headers { END } else { &self.boundary };
         let (rest, from) = (self.rest(), from.max(self.searched));
+        let rest = if headers { rest.get(..HEADER_MAX).unwrap_or(rest) } else { rest };
         let found = rest.get(from..)?.windows(needle.len()).position(|window| window == needle);
         let next = found.map_or((rest.len() + 1).saturating_sub(needle.len()).max(from), |found| from + found);
         self.searched = next;
@@ -165,7 +179,7 @@ impl Parts {
 
     /// What is taken is not looked at again: another part begins.
     fn skip(&mut self, count: usize) {
-        (self.head, self.received, self.searched) = (None, None, 0);
+        (self.head, self.received, self.searched, self.walk) = (None, None, 0, Walk::default());
         self.taken += count;
         self.consumed += count as u64;
     }

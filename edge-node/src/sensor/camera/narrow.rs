@@ -47,7 +47,10 @@ pub async fn narrow(host: &str, port: u16, wait: Duration) -> anyhow::Result<Soc
                 if early > LATE {
                     break;
                 }
-                sleep(early).await;
+                // A sleep of no time is a turn of the timer.
+                if !early.is_zero() {
+                    sleep(early).await;
+                }
                 if to_us.write_all(chunk.get(..read).unwrap_or_default()).await.is_err() {
                     break;
                 }

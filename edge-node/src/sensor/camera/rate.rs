@@ -23,7 +23,7 @@ impl Rate {
     pub fn step(&mut self, bytes: usize, now: Uptime) -> Duration {
         let spent = now.since(self.begun);
         // Time that was not used is not saved.
-        let could = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX).saturating_mul(self.per_second / 1000);
+        let could = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX).saturating_mul(self.per_second) / 1000;
         self.carried = self.carried.max(could).saturating_add(bytes as u64);
         let beyond = self.carried.saturating_sub(self.burst);
         Duration::from_millis(beyond.saturating_mul(1000) / self.per_second.max(1)).saturating_sub(spent)

@@ -31,6 +31,8 @@ use crate::sensor::picture;
 const SILENCE: Duration = Duration::from_secs(5);
 /// Longest wait, so that a stop is noticed.
 const NAP: Duration = Duration::from_millis(50);
+/// So many pictures in a row that cannot be used are an error.
+const USELESS: u32 = 30;
 /// Buffers of the driver.
 const BUFFERS: u32 = 6;
 /// poll(2): there is something to read.
@@ -69,17 +71,17 @@ pub enum Told<'a> {
     Passed,
 }
 
-/// Plays a camera until stopped.
+/// Plays a camera until stopped; `told` says whether what it is told of can be used.
 ///
 /// # Errors
-/// When it is gone, or gives nothing for `silence`.
+/// When it is gone, gives nothing for `silence`, or nothing that can be used: it may have another size now.
 pub fn play(
     shots: &mut impl Shots,
     silence: Duration,
     stopped: impl Fn() -> bool,
-    mut told: impl FnMut(Told<'_>),
+    mut told: impl FnMut(Told<'_>) -> bool,
 ) -> anyhow::Result<()> {
-    let mut heard = clock::uptime();
+    let (mut heard, mut useless) = (clock::uptime(), 0);
     while !stopped() {
         while shots.ready(Duration::ZERO).context("wait for the camera")? && !stopped() {
             shots.take().context("read the camera")?;
@@ -93,7 +95,9 @@ pub fn play(
         let came = clock::uptime();
         let shot = shots.take().context("read the camera")?;
         heard = came;
-        told(if shot.broken { Told::Broken } else { Told::Shot(shot.bytes, came) });
+        let good = told(if shot.broken { Told::Broken } else { Told::Shot(shot.bytes, came) });
+        useless = if good { 0 } else { useless + 1 };
+        ensure!(useless < USELESS, "read the camera: {USELESS} pictures in a row cannot be used");
     }
     Ok(())
 }
