@@ -199,6 +199,7 @@ impl Seeing {
             let Some(live) = self.live.get(index) else { continue };
             self.camera(index, camera, mailbox.clone(), live.clone(), &footage)?;
         }
+        let newest = self.live.iter().map(watch::Sender::subscribe).collect();
         let Self { model: first, choice, chains, accepted, news, view, asks, words, models, .. } = self;
         let current = Current::new(first);
         let (answering, stopped) = (current.clone(), stop.clone());
@@ -240,8 +241,7 @@ impl Seeing {
             };
             stages.spawn(&format!("detect-{n}"), move || worker.run())?;
         }
-        let keeper =
-            upkeep(config, model, (current, choice), (looks, words), (view.subscribe(), models), journal, metrics);
+        let keeper = upkeep(config, model, (current, choice), (looks, words), (newest, models), journal, metrics);
         stages.spawn("models", move || keeper.run(|| stop.load(Ordering::Relaxed)))
     }
 
@@ -289,7 +289,7 @@ fn upkeep(
     model: &ModelConfig,
     (current, choice): (Current, Option<Choice>),
     (looks, words): (Receiver<Looked>, Receiver<Word>),
-    (views, show): (watch::Receiver<Vec<CameraView>>, watch::Sender<Value>),
+    (views, show): (Vec<watch::Receiver<Option<Frame>>>, watch::Sender<Value>),
     journal: Journal,
     metrics: Metrics,
 ) -> Keeper<impl Fn(&str) -> anyhow::Result<Model> + Send + use<>> {

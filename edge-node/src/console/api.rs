@@ -173,7 +173,7 @@ pub async fn accept(
         return problem(StatusCode::CONFLICT, "authority: only a supervisor accepts a camera's view", &[]);
     }
     // What nobody sees now cannot be said to be right.
-    let fresh = |view: &CameraView| view.picture.is_some() && clock::uptime().since(view.captured) < FRESH;
+    let fresh = |view: &CameraView| view.size.is_some() && clock::uptime().since(view.captured) < FRESH;
     if !camera.is_some_and(|camera| console.camera_views.borrow().get(camera).is_some_and(fresh)) {
         return problem(StatusCode::CONFLICT, "it shows nothing now", &[]);
     }

@@ -97,7 +97,7 @@ fn snapshot(console: &Console) -> Value {
         .zip(console.camera_views.borrow().iter())
         .zip(console.shown.iter().map(Shown::fps))
         .map(|((name, view), live_fps)| {
-            let size = view.picture.as_ref().map(|picture| [picture.width, picture.height]);
+            let size = view.size.map(|(width, height)| [width, height]);
             let boxes = view
                 .boxes
                 .iter()

@@ -109,7 +109,7 @@ pub fn router(console: Console) -> Router {
     let taking = media_http::Taking { media, journal, metrics };
     let history = history::History { node: console.node.clone(), folder: console.folder.clone() };
     let (pictures, journal) = (console.pictures.clone(), console.journal.clone());
-    let (wishes, cameras, views) = (console.models.clone(), console.cameras.clone(), console.camera_views.clone());
+    let (wishes, cameras, views) = (console.models.clone(), console.cameras.clone(), console.newest.clone());
     let console: Shared = Arc::new(console);
     Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))

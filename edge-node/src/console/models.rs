@@ -12,16 +12,16 @@ use shared::ids::Name;
 use tokio::sync::watch;
 
 use super::api::problem;
-use crate::detect::worker::CameraView;
 use crate::models::{Models, Refusal, Want};
+use crate::sensor::frame::Frame;
 
 /// Longest name of a person, bytes.
 const NAME_MAX: usize = 128;
 
-type Of = (Models, Vec<Name>, watch::Receiver<Vec<CameraView>>);
+type Of = (Models, Vec<Name>, Vec<watch::Receiver<Option<Frame>>>);
 
 /// The routes.
-pub fn router(models: Models, cameras: Vec<Name>, views: watch::Receiver<Vec<CameraView>>) -> Router {
+pub fn router(models: Models, cameras: Vec<Name>, views: Vec<watch::Receiver<Option<Frame>>>) -> Router {
     Router::new()
         .route("/api/v1/models", get(about))
         .route("/api/v1/models/use", post(change))
@@ -100,7 +100,7 @@ async fn correct(
         return problem(StatusCode::NOT_FOUND, &format!("{camera:?} is no camera of this site"), &[]);
     };
     // What whoever asks has seen, not what is there when its turn comes.
-    let Some(picture) = views.borrow().get(index).and_then(|view| view.picture.clone()) else {
+    let Some(picture) = views.get(index).and_then(|view| Some(view.borrow().as_ref()?.picture.clone())) else {
         return problem(StatusCode::CONFLICT, "the camera has shown nothing yet", &[]);
     };
     match read(body, |body| &body.by) {

@@ -26,7 +26,7 @@ use crate::ground::people::People;
 use crate::health::{Metrics, Of};
 use crate::sensor::camera::CameraConfig;
 use crate::sensor::camera::view::{self, Fault, View, ViewConfig};
-use crate::sensor::frame::{Frame, Mailbox, Picture};
+use crate::sensor::frame::{Frame, Mailbox};
 
 /// How long a take waits before cameras are looked at for staleness.
 const WAIT: Duration = Duration::from_millis(100);
@@ -49,8 +49,8 @@ pub struct ShownBox {
 /// A camera as shown on the console.
 #[derive(Debug, Clone, Default)]
 pub struct CameraView {
-    /// Newest looked-at picture.
-    pub picture: Option<Arc<Picture>>,
+    /// Width and height of the newest looked-at picture, in pixels.
+    pub size: Option<(u32, u32)>,
     /// Frame number.
     pub frame: u64,
     /// When it was captured.
@@ -319,9 +319,8 @@ impl Worker {
         let latency_ms = millis(now.since(frame.captured));
         self.view.send_modify(|views| {
             if let Some(view) = views.get_mut(frame.camera) {
-                let picture = Some(frame.picture.clone());
                 *view = CameraView {
-                    picture,
+                    size: Some((frame.picture.width, frame.picture.height)),
                     frame: frame.number,
                     captured: frame.captured,
                     stale: camera.health.stale,

@@ -25,13 +25,12 @@ use super::{Ask, UpkeepConfig, Word};
 use crate::clock;
 use crate::detect::current::Current;
 use crate::detect::model::Model;
-use crate::detect::worker::CameraView;
 use crate::detect::zone::LIKELY;
 use crate::detect::{Detection, Looked};
 use crate::durable;
 use crate::health::{Metrics, Of};
 use crate::journal::Journal;
-use crate::sensor::frame::Picture;
+use crate::sensor::frame::{Frame, Picture};
 use crate::sensor::picture;
 
 /// How long it waits for a look before it sees what else is wanted.
@@ -60,7 +59,7 @@ pub struct Keeper<L> {
     /// Bytes that the disk should have left when a picture is kept.
     pub headroom: u64,
     /// Newest pictures.
-    pub views: watch::Receiver<Vec<CameraView>>,
+    pub views: Vec<watch::Receiver<Option<Frame>>>,
     /// Looks of the detector.
     pub looks: Receiver<Looked>,
     /// What people want.
@@ -334,10 +333,9 @@ impl<L: Fn(&str) -> anyhow::Result<Model>> Keeper<L> {
 }
 
 /// What a candidate is tried on, one after the other: what the cameras show now, and kept pictures that can be read.
-fn tried(views: &watch::Receiver<Vec<CameraView>>, store: &Store) -> impl Iterator<Item = Shown> + use<> {
-    let views = views.borrow().clone();
-    let shown = views.into_iter().enumerate();
-    let shown = shown.filter_map(|(camera, view)| Some((Some(camera), view.picture?.as_ref().clone())));
+fn tried(views: &[watch::Receiver<Option<Frame>>], store: &Store) -> impl Iterator<Item = Shown> + use<> {
+    let newest: Vec<Option<Frame>> = views.iter().map(|view| view.borrow().clone()).collect();
+    let shown = newest.into_iter().flatten().map(|frame| (Some(frame.camera), frame.picture.as_ref().clone()));
     let kept = store.newest(TRIED).into_iter().filter_map(|path| Some((None, picture::read(&path).ok()?)));
     shown.chain(kept).map(Ok)
 }
