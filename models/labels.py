@@ -15,6 +15,8 @@ import yaml
 from PIL import Image
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+# What YAML calls nothing.
+NULLS = ("", "~", "null", "Null", "NULL")
 # What collections call the part to learn from, and the part to measure with.
 PARTS = {"train": ["train"], "val": ["val", "valid", "validation", "test"]}
 
@@ -45,9 +47,12 @@ def yolo(folder, part):
     try:
         # Every scalar as it is written: a class may be called `no`.
         config = yaml.load(about.read_text(), yaml.BaseLoader)
+        config = {key: value for key, value in config.items() if value not in NULLS}
         names = config["names"]
+        if isinstance(names, str):
+            raise TypeError(f"found {names!r}")
         names = {int(number): name for number, name in (names.items() if isinstance(names, dict) else enumerate(names))}
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{about}: expected names, a list or a name for each number: {error}") from None
     # Of a pose the box comes first, then its points.
     box_first, pictures, labelled = "kpt_shape" in config, [], 0
@@ -67,7 +72,8 @@ def yolo_pictures(folder, config, part):
     places = []
     for place in [said] if isinstance(said, str) else said or []:
         # Roboflow writes `../train/images` of what is in the folder itself; a neighbour may have one, too.
-        tries = [folder / place.removeprefix("../"), root / place, folder / place]
+        own = [folder / place.removeprefix("../")] if place.startswith("../") else []
+        tries = [*own, root / place, folder / place]
         places.append(next((one for one in tries if one.exists()), None))
         if places[-1] is None:
             raise ValueError(f"{folder}: expected {place}, as its data.yaml says")

@@ -165,7 +165,8 @@ def card(args, counts, result, seconds):
     rows = [f"| {name} | {result[name]['AP50']:.3f} | {result[name]['recall']:.3f} | {result[name]['real']} |" for name in CLASSES]
     path = Path(args.out).with_suffix(".md")
     # One that somebody has written is not written over.
-    path = path if not path.exists() else path.with_suffix(".card.md")
+    if path.exists() and "by this script and not by pycocotools" not in path.read_text():
+        path = path.with_suffix(".card.md")
     path.write_text("\n".join([
         f"# Model card: {Path(args.out).stem}", "",
         f"`{Path(args.out).name}`, {len(weights)} bytes, SHA-256 {hashlib.sha256(weights).hexdigest()}.",

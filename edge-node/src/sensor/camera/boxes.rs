@@ -33,13 +33,17 @@ impl Seek for Once<'_> {
     }
 }
 
-/// Whether a file says of more samples than it can have, four bytes each: tables of them are made from two numbers (8.7.3,
-/// 8.8.8).
+/// Most samples of all tracks: the demuxer takes 64 bytes for each, also where two numbers stand for all of them. A quarter of
+/// an hour of telephone audio, or days of video.
+const SAMPLES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Whether a file says of more samples than it can have: tables of them are made from two numbers (8.7.3, 8.8.8). Samples
+/// of one size have at least its bytes, others four in the table of their sizes.
 ///
 /// # Errors
 /// What it says.
 pub fn promises(bytes: &[u8]) -> std::result::Result<(), String> {
-    let (mut at, mut said) = (0usize, 0u64);
+    let (mut at, mut said, mut samples) = (0usize, 0u64, 0u64);
     while let Some((kind, length)) = bytes.get(at..).and_then(head) {
         let inside = bytes.get(at..at.saturating_add(length).min(bytes.len())).unwrap_or_default();
         for (place, four) in inside.windows(4).enumerate() {
@@ -54,17 +58,21 @@ pub fn promises(bytes: &[u8]) -> std::result::Result<(), String> {
             };
             let more = match (&kind, four) {
                 // Version and flags, size of all samples or zero, and how many.
-                (b"moov", b"stsz") if fits(20) => word(8).zip(word(12)).map(|(size, count)| size.max(4) * count),
-                (b"moof", b"trun") if fits(16) => word(8).map(|count| count * 4),
+                (b"moov", b"stsz") if fits(20) => {
+                    word(8).zip(word(12)).map(|(size, count)| (count, if size == 0 { 4 } else { size }))
+                }
+                (b"moof", b"trun") if fits(16) => word(8).map(|count| (count, 4)),
                 _ => None,
             };
-            said = said.saturating_add(more.unwrap_or(0));
+            let (count, size) = more.unwrap_or_default();
+            (samples, said) = (samples.saturating_add(count), said.saturating_add(count * size));
         }
         at = at.saturating_add(length);
     }
-    match said <= bytes.len() as u64 {
-        true => Ok(()),
-        false => Err(format!("it says that its samples have {said} bytes or more, it has {}", bytes.len())),
+    match () {
+        () if samples > SAMPLES_MAX => Err(format!("it has {samples} samples, the limit is {SAMPLES_MAX}")),
+        () if said <= bytes.len() as u64 => Ok(()),
+        () => Err(format!("it says that its samples have {said} bytes or more, it has {}", bytes.len())),
     }
 }
 

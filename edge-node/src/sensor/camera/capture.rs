@@ -17,7 +17,7 @@ use url::Url;
 
 use super::multipart::{Part, PartError, Parts};
 use super::rate::Rate;
-use super::rtsp::{self, Frozen, GOES, Unit};
+use super::rtsp::{self, Frozen, GOES, STANDS, Unit};
 use super::stream::{Pictures, Taken};
 use super::v4l2::{self, Told};
 use super::video::Video;
@@ -299,7 +299,11 @@ impl Capture {
                 match pictures.take(&unit) {
                     Ok(Taken::Picture(picture, captured, at)) => {
                         shown = clock::uptime();
-                        frozen.set(frozen.get() && at.saturating_sub(*first.get_or_insert(at)) < GOES);
+                        // By its own clock and by ours: it may send a second at once. One whose clock is slow is believed at last.
+                        let (began, then) = *first.get_or_insert((at, captured));
+                        let time = captured.max(then).since(then);
+                        let goes = at.saturating_sub(began) >= GOES && time >= STANDS;
+                        frozen.set(frozen.get() && !goes && time < SILENCE);
                         match frozen.get() {
                             true => drop(self.metrics.frames_dropped.get_or_create(&of).inc()),
                             false => put(picture, captured),

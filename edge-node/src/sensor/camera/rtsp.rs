@@ -32,7 +32,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Largest access unit, in bytes: a key frame of 4K at the highest quality has 2 MiB.
 pub const UNIT_MAX: usize = 8 * 1024 * 1024;
 /// Time stamps that stand for this time are those of a camera that hangs.
-const STANDS: Duration = Duration::from_millis(750);
+pub const STANDS: Duration = Duration::from_millis(750);
 /// So far, in [`TICKS`], they must have gone in the session after that, before it is believed.
 pub const GOES: i64 = 67_500;
 /// Ticks of a second in H.264's RTP time stamps (RFC 6184, 8.2.1).
