@@ -1,10 +1,11 @@
 //! Child processes that never outlive their owner, with their output in a file.
 
 use std::fs::File;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -160,12 +161,27 @@ pub fn cpu(process: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis(sum * 10))
 }
 
+/// Below those that outgoing sockets get by themselves (from 32768 on, Linux): nobody takes one of them by chance between its
+/// choice and its use.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A port that can be bound; each is given once in this process, and others begin elsewhere.
+fn free_port<T>(bind: impl Fn((Ipv4Addr, u16)) -> std::io::Result<T>) -> anyhow::Result<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    let mut tries = (0..count).map(|_| {
+        let place = std::process::id().wrapping_mul(613).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        PORTS.start + u16::try_from(place).unwrap_or(0)
+    });
+    tries.find(|port| bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).context("find a free port")
+}
+
 /// A TCP port that was free a moment ago.
 ///
 /// # Errors
 /// When loopback has none.
 pub fn free_tcp_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("find a free port")?.local_addr()?.port())
+    free_port(TcpListener::bind)
 }
 
 /// A UDP port that was free a moment ago.
@@ -173,7 +189,7 @@ pub fn free_tcp_port() -> anyhow::Result<u16> {
 /// # Errors
 /// When loopback has none.
 pub fn free_udp_port() -> anyhow::Result<u16> {
-    Ok(UdpSocket::bind("127.0.0.1:0").context("find a free port")?.local_addr()?.port())
+    free_port(UdpSocket::bind)
 }
 
 /// Runs a command to its end and gives its standard output.

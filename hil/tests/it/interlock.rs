@@ -72,7 +72,10 @@ pub async fn go(site: &Site, names: &[&str]) {
         site.patrol(name).await.unwrap();
         let sent = async || match site.command_vehicle(name, "resume").await {
             Ok(true) => Ok(()),
-            other => Err(format!("{other:?}")),
+            other => {
+                let why = site.readiness(name).await.map_err(|error| format!("{error:#}"))?;
+                Err(format!("{other:?}: {why}"))
+            }
         };
         eventually(&format!("{name} to be let go"), Duration::from_secs(20), sent).await.unwrap();
     }
