@@ -20,6 +20,16 @@ pub fn video() -> Option<PathBuf> {
     folder().map(|folder| folder.join("one-by-one-person-detection.mp4")).filter(|path| path.exists())
 }
 
+/// A JPEG that says that it has another size, as one that is to fill the memory does: height and width are five bytes behind
+/// the start of its frame; `None`: it has none.
+pub fn claims(mut jpeg: Vec<u8>, (width, height): (u16, u16)) -> Option<Vec<u8>> {
+    let frame = jpeg.windows(2).position(|pair| matches!(pair, [0xFF, 0xC0 | 0xC2]))?;
+    let [h0, h1] = height.to_be_bytes();
+    let [w0, w1] = width.to_be_bytes();
+    jpeg.get_mut(frame + 5..frame + 9)?.copy_from_slice(&[h0, h1, w0, w1]);
+    Some(jpeg)
+}
+
 /// The media folder for a test; without it the test's name goes to the runner's list of skipped tests.
 pub fn or_skip(test: &str) -> Option<PathBuf> {
     let found = folder();

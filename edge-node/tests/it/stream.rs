@@ -65,7 +65,7 @@ pub fn encoded(size: &str, profile: &str, between: &str) -> Vec<Unit> {
 }
 
 /// Which of the thirty a picture is.
-fn number(picture: &Picture) -> i64 {
+pub fn number(picture: &Picture) -> i64 {
     (i64::from(picture.planes().unwrap()[0][0]) - 20 + 3).div_euclid(7)
 }
 

@@ -1,9 +1,11 @@
-//! A camera that goes dark, end to end: a person is assumed, it is said, and it is good again when it can see.
+//! Cameras that see no more, end to end: dark, blurred, covered, frozen, moved, or full of garbage. It is said, where a zone
+//! hangs on it a person is assumed, and it is good again when it can see.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hil::drawn::render;
+use hil::media::claims;
 use hil::process::{free_tcp_port, output};
 use hil::site::{Plan, Ports, Site};
 use serde_json::{Value, json};
@@ -132,7 +134,8 @@ async fn cameras_that_freeze_blur_are_covered_or_turned_aside_are_named_and_good
     };
     let usual = std::fs::read(picture(0)).unwrap();
     let (blurred, covered) = (spoiled(0, "gblur=sigma=8"), spoiled(0, "drawbox=color=gray:t=fill"));
-    // Long enough to be learned, though the node comes to it in the middle. Two that differ in noise alone, so that a still yard is not a frozen camera; and another place, as noisy.
+    // Long enough to be learned, though the node comes to it in the middle. Two that differ in noise alone, so that a still
+    // yard is not a frozen camera; and another place, as noisy.
     let noisy = |number: usize, seed: &str| spoiled(number, &format!("noise=alls=12:allf=t:all_seed={seed}"));
     let (one, two, other) = (noisy(0, "1"), noisy(0, "2"), noisy(1, "1"));
     let alive = [(&one[..], 1), (&two[..], 1)].repeat(90);
@@ -158,15 +161,6 @@ async fn cameras_that_freeze_blur_are_covered_or_turned_aside_are_named_and_good
     }
 }
 
-/// A JPEG that says that it has another size: height and width are five bytes behind the start of the frame.
-fn claims(jpeg: &[u8], (width, height): (u16, u16)) -> Vec<u8> {
-    let mut jpeg = jpeg.to_vec();
-    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
-    jpeg[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
-    jpeg[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
-    jpeg
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_that_sends_garbage_bombs_and_other_sizes_costs_the_one_beside_it_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -177,7 +171,7 @@ async fn a_camera_that_sends_garbage_bombs_and_other_sizes_costs_the_one_beside_
         render(&drawn, "5000000", 1, &["--width", width, "--height", height]).unwrap();
         std::fs::read(drawn.join("images/000000.jpg")).unwrap()
     });
-    let huge = claims(&small, (10_000, 10_000));
+    let huge = claims(small.clone(), (10_000, 10_000)).unwrap();
     let bad: [&[u8]; 3] = [b"no picture at all", &huge, &small[..small.len() / 2]];
     let bad: Vec<(&[u8], usize)> = bad.map(|bytes| (bytes, 8)).into();
     let parts = [&[(&small[..], 20)][..], &bad, &[(&large[..], 20)], &bad].concat();
