@@ -33,10 +33,7 @@ impl Worker {
         let names = |index: &usize| self.zones.get(*index).map(|zone| zone.name.to_string());
         for track in camera.tracker.confirmed().filter(|track| track.seen == now) {
             let label = self.finder.model.label(track.class);
-            let within = zones.iter().filter(|(_, zone)| {
-                let wanted = zone.labels.iter().any(|wanted| wanted == label) && track.score() >= zone.min_score;
-                wanted && zone.holds(&track.box_xyxy_px, size)
-            });
+            let within = zones.iter().filter(|(_, zone)| zone.counts(label, track.score(), &track.box_xyxy_px, size));
             let within: Vec<_> = within.map(|(index, zone)| (*index, zone.dwell)).collect();
             let lines = self.lines.iter().enumerate();
             let lines = lines.filter(|(_, line)| {

@@ -260,10 +260,7 @@ impl Worker {
             (self.looked)(Looked { number, frame, found, took, whole, missed, back });
         }
         let here = zones.iter().map(|(index, zone)| {
-            let counts = |d: &&Detection| {
-                let label = self.finder.model.label(d.class);
-                zone.labels.iter().any(|l| l == label) && d.score >= zone.min_score && zone.holds(&d.box_xyxy_px, size)
-            };
+            let counts = |d: &&Detection| zone.counts(self.finder.model.label(d.class), d.score, &d.box_xyxy_px, size);
             let best = found.iter().filter(counts).map(|d| d.score).fold(0.0, f32::max);
             let mut people = People::default();
             let ground = self.ground.get(frame.camera).and_then(Option::as_ref);

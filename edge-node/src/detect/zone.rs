@@ -72,6 +72,11 @@ impl ZoneConfig {
         (bottom - top) / size.1.max(1) as f32 >= self.min_height && self.polygon.holds(edges, size)
     }
 
+    /// Whether a thing counts in it: of a label that is watched for, sure enough, and standing there.
+    pub fn counts(&self, label: &str, score: f32, edges: &[f32; 4], size: (u32, u32)) -> bool {
+        score >= self.min_score && self.labels.iter().any(|wanted| wanted == label) && self.holds(edges, size)
+    }
+
     /// Where it is on the ground; `None`: it reaches the horizon.
     pub fn on_ground(&self, calibration: &Calibration) -> Option<Polygon> {
         let place = |[x, y]: &[f32; 2]| calibration.place([f64::from(*x), f64::from(*y)]);
