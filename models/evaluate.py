@@ -99,16 +99,22 @@ def recall_at(evaluation, category, count, wrong_a_picture=0.1):
     return best, threshold, asked
 
 
+def loaded(real, labels, results):
+    """What was found, as pycocotools has it: it cannot load nothing."""
+    if results:
+        return real.loadRes(results)
+    nothing = COCO()
+    nothing.dataset = {**labels, "annotations": []}
+    nothing.createIndex()
+    return nothing
+
+
 def score(labels, results, classes):
     with contextlib.redirect_stdout(io.StringIO()):
         real = COCO()
         real.dataset = labels
         real.createIndex()
-        found = COCO()
-        found.dataset = {**labels, "annotations": []}
-        found.createIndex()
-        # Where nothing is found there is nothing to load.
-        evaluation = COCOeval(real, real.loadRes(results) if results else found, "bbox")
+        evaluation = COCOeval(real, loaded(real, labels, results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

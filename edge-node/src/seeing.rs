@@ -1,5 +1,6 @@
 //! Wires what sees: cameras, the detector, clips and snapshots.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -299,6 +300,8 @@ fn upkeep(
     // What is only a little less sure than what counts is there all the same: scores are judged by the comparison.
     let sizes = |class: &ClassConfig| ClassConfig { min_score: 0.0, ..*class };
     let classes = model.classes.iter().map(|(label, class)| (label.clone(), sizes(class))).collect();
+    let sure: HashMap<String, f32> =
+        model.classes.iter().map(|(label, class)| (label.clone(), class.min_score)).collect();
     let masks: Vec<Vec<Outline>> = config.cameras.iter().map(|camera| camera.masks.clone()).collect();
     let parts = Parts {
         config: model.upkeep.clone(),
@@ -306,7 +309,7 @@ fn upkeep(
         folder: config.data.clone(),
         labels: watched.flatten().cloned().collect(),
         heeded: heeded.flat_map(|zone| &zone.labels).cloned().collect(),
-        sure: model.classes.iter().map(|(label, class)| (label.clone(), class.min_score)).collect(),
+        sure: sure.clone(),
         current: current.clone(),
         load: move |name: &str| load(&site, &from, name),
         sift: Box::new(move |model, camera, size, found| {
@@ -320,7 +323,7 @@ fn upkeep(
         change: Change::new(parts, clock::uptime()),
         current,
         cameras: config.cameras.iter().map(|camera| camera.name.clone()).collect(),
-        sure: model.classes.iter().map(|(label, class)| (label.clone(), class.min_score)).collect(),
+        sure,
         folder: config.data.clone(),
         headroom: config.interlock.headroom_bytes(),
         views,

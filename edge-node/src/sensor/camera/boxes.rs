@@ -45,29 +45,28 @@ const SAMPLES_MAX: u64 = 8 * 1024 * 1024;
 pub fn promises(bytes: &[u8]) -> std::result::Result<(), String> {
     let (mut at, mut said, mut samples) = (0usize, 0u64, 0u64);
     while let Some((kind, length)) = bytes.get(at..).and_then(head) {
-        let inside = bytes.get(at..at.saturating_add(length).min(bytes.len())).unwrap_or_default();
+        let inside = match &kind {
+            b"moov" | b"moof" => bytes.get(at..at.saturating_add(length).min(bytes.len())).unwrap_or_default(),
+            _ => &[],
+        };
+        at = at.saturating_add(length);
         for (place, four) in inside.windows(4).enumerate() {
-            let word = |n: usize| {
-                let word = inside.get(place + n..)?.first_chunk::<4>()?;
-                Some(u64::from(u32::from_be_bytes(*word)))
-            };
+            let word = |at: Option<usize>| Some(u64::from(u32::from_be_bytes(*inside.get(at?..)?.first_chunk()?)));
+            let behind = |n: usize| word(Some(place + n));
             // A box, and not a word of some text: the length before it fits.
-            let fits = |least: u64| {
-                let length = place.checked_sub(4).and_then(|at| inside.get(at..)?.first_chunk::<4>());
-                length.is_some_and(|length| (least..=inside.len() as u64).contains(&u32::from_be_bytes(*length).into()))
-            };
+            let fits =
+                |least: u64| word(place.checked_sub(4)).is_some_and(|n| (least..=inside.len() as u64).contains(&n));
             let more = match (&kind, four) {
                 // Version and flags, size of all samples or zero, and how many.
                 (b"moov", b"stsz") if fits(20) => {
-                    word(8).zip(word(12)).map(|(size, count)| (count, if size == 0 { 4 } else { size }))
+                    behind(8).zip(behind(12)).map(|(size, count)| (count, if size == 0 { 4 } else { size }))
                 }
-                (b"moof", b"trun") if fits(16) => word(8).map(|count| (count, 4)),
+                (b"moof", b"trun") if fits(16) => behind(8).map(|count| (count, 4)),
                 _ => None,
             };
             let (count, size) = more.unwrap_or_default();
             (samples, said) = (samples.saturating_add(count), said.saturating_add(count * size));
         }
-        at = at.saturating_add(length);
     }
     match () {
         () if samples > SAMPLES_MAX => Err(format!("it has {samples} samples, the limit is {SAMPLES_MAX}")),
@@ -76,7 +75,8 @@ pub fn promises(bytes: &[u8]) -> std::result::Result<(), String> {
     }
 }
 
-/// Kind and length of the box at the beginning; none: it has none, or goes to the end.
+/// Kind and length of the box at the beginning (32 bits, kind, and a length of 64 bits where the first is 1); none: it has
+/// none, or goes to the end.
 fn head(rest: &[u8]) -> Option<([u8; 4], usize)> {
     let (&[a, b, c, d, e, f, g, h], behind) = rest.split_first_chunk::<8>()?;
     let short = u32::from_be_bytes([a, b, c, d]);
@@ -90,29 +90,18 @@ fn head(rest: &[u8]) -> Option<([u8; 4], usize)> {
 
 /// A recording that was cut off ends inside its last top-level box, which the demuxer refuses as a whole. Its length
 /// is set to what is there: the samples before the cut are played, the first one behind it is told with its place.
-/// Box header: 32-bit length, type, and a 64-bit length where the first is 1 (ISO/IEC 14496-12, 4.2).
 pub fn shorten_cut_box(bytes: &mut [u8]) {
     let mut at = 0usize;
-    while let Some(rest) = bytes.get_mut(at..) {
-        let there = rest.len();
-        let Some((&mut [a, b, c, d, _, _, _, _], behind)) = rest.split_first_chunk_mut::<8>() else { return };
-        let short = u32::from_be_bytes([a, b, c, d]);
-        let length = match (short, behind.first_chunk::<8>()) {
-            (1, Some(long)) => u64::from_be_bytes(*long),
-            (short, _) => u64::from(short),
+    while let Some((_, length)) = bytes.get(at..).and_then(head) {
+        let Some(rest) = bytes.get_mut(at..).filter(|rest| rest.len() < length) else {
+            at = at.saturating_add(length);
+            continue;
         };
-        if length < 8 {
-            return;
-        }
-        if length > there as u64 {
-            let fitting = (there as u64).to_be_bytes();
-            let target = if short == 1 { rest.get_mut(8..16) } else { rest.get_mut(..4) };
-            if let Some(target) = target {
-                let from = fitting.len() - target.len();
-                target.copy_from_slice(fitting.get(from..).unwrap_or(&fitting));
-            }
-            return;
-        }
-        at = at.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+        let fitting = (rest.len() as u64).to_be_bytes();
+        let long = rest.first_chunk() == Some(&1u32.to_be_bytes());
+        let (place, [_, _, _, _, short @ ..]) = (if long { 8..16 } else { 0..4 }, &fitting);
+        let length: &[u8] = if long { &fitting } else { short };
+        rest.get_mut(place).into_iter().for_each(|place| place.copy_from_slice(length));
+        return;
     }
 }

@@ -110,9 +110,7 @@ impl Parts {
         let end = match length {
             Some(length) => (there >= length).then_some(length),
             None => {
-                let mut walk = self.walk;
-                let whole = walk.end(self.rest().get(body..).unwrap_or_default());
-                self.walk = walk;
+                let whole = self.walk.end(self.buffer.get(self.taken + body..).unwrap_or_default());
                 let next = self.find(body, false).map(|end| end - body);
                 // A picture that was cut off ends at the boundary.
                 whole.into_iter().chain(next).min()
@@ -120,9 +118,9 @@ impl Parts {
         };
         match end {
             Some(end) => {
-                let body = self.rest().get(body..body + end).unwrap_or_default().to_vec();
-                self.skip(self.head.map_or(0, |(head, _)| head) + end);
-                Some(Ok(Part { received, body }))
+                let part = self.rest().get(body..body + end).unwrap_or_default().to_vec();
+                self.skip(body + end);
+                Some(Ok(Part { received, body: part }))
             }
             None if there > PART_MAX => {
                 self.skip(body);

@@ -33,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub const UNIT_MAX: usize = 8 * 1024 * 1024;
 /// Time stamps that stand for this time are those of a camera that hangs.
 pub const STANDS: Duration = Duration::from_millis(750);
-/// So far, in [`TICKS`], they must have gone in the session after that, before it is believed.
+/// The same in [`TICKS`]: so far they must have gone in the session after that, before it is believed.
 pub const GOES: i64 = 67_500;
 /// Ticks of a second in H.264's RTP time stamps (RFC 6184, 8.2.1).
 pub const TICKS: u32 = 90_000;
@@ -115,7 +115,6 @@ pub async fn play(address: Address, mut take: impl FnMut(Unit)) -> anyhow::Resul
     let (mut stream, index) = open(address).await?;
     let (mut deadline, mut parameters, mut newest) =
         (clock::uptime().plus(SILENCE), None, (i64::MIN, clock::uptime(), 0));
-    let (mut last, mut same) = (i64::MIN, 0);
     loop {
         // Looked at by hand: a flood of other packets would hide the deadline.
         let left = deadline.since(clock::uptime());
@@ -139,11 +138,10 @@ pub async fn play(address: Address, mut take: impl FnMut(Unit)) -> anyhow::Resul
         } else {
             newest.2 += 1;
         }
-        (last, same) = (shown, if shown == last { same + 1 } else { 0 });
         // Units that are shown before others that came earlier do not go on.
         let stands = newest.2 > parameters.reorder + 1 && clock::uptime().since(newest.1) >= STANDS;
-        // Only the same again and again is a clock that stands; another time is another recording, or a clock set back.
-        ensure!(!stands || same <= parameters.reorder, Frozen);
+        // The newest again and again is a clock that stands; another time is another recording, or a clock set back.
+        ensure!(!stands || shown != newest.0, Frozen);
         ensure!(!stands, "read RTSP: time stamps go back");
         take(unit(frame, shown, parameters.clone()));
     }
