@@ -18,7 +18,7 @@ use tract_onnx::tract_core::ops::nn::{DataFormat, Sigmoid, Silu};
 use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_core::{rule_if, rule_if_let, rule_if_some};
 
-use super::manifest::{Entry, Head, Layout, STRIDES};
+use super::manifest::{Entry, Head, Layout};
 use super::ops::{DepthwiseSilu, SquareMax};
 
 /// A network, ready to be optimised.
@@ -121,10 +121,10 @@ fn raw_heads(model: &TypedModel, entry: &Entry) -> Option<Vec<[OutletId; 3]>> {
         Some([boxes, objectness, before_sigmoid(scores, classes, stride)?])
     };
     let levels = &joined(model, output)?.inputs;
-    if levels.len() != STRIDES.len() {
+    if levels.len() != entry.strides.len() {
         return None;
     }
-    levels.iter().zip(STRIDES).map(level).collect()
+    levels.iter().zip(entry.strides.iter().copied()).map(level).collect()
 }
 
 /// Leaves out the four slices of every second row and column before the first convolution; whether they were there.

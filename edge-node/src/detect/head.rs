@@ -7,7 +7,7 @@
 
 use super::Detection;
 use super::letterbox::Fit;
-use super::manifest::{Entry, Head, STRIDES};
+use super::manifest::{Entry, Head};
 
 /// Boxes of one class that overlap by more than this are one object (as the reference detections).
 pub const NMS_IOU: f32 = 0.45;
@@ -36,7 +36,7 @@ pub fn decode_maps(entry: &Entry, maps: &[&[f32]], fit: Fit, min_score: f32) -> 
     let least = (min_score.max(0.0) / (1.0 - min_score).max(f32::EPSILON)).ln();
     let sigmoid = |value: f32| 1.0 / (1.0 + (-value).exp());
     let mut found = Vec::new();
-    for (level, stride) in maps.chunks(3).zip(STRIDES) {
+    for (level, &stride) in maps.chunks(3).zip(&entry.strides) {
         let [boxes, likely, scores] = level else { continue };
         let (columns, cells) = ((entry.input.width / stride) as usize, likely.len());
         if columns == 0 || boxes.len() != 4 * cells || scores.len() != entry.classes.len() * cells {
@@ -73,15 +73,15 @@ fn placed(found: Vec<Detection>, fit: Fit) -> Vec<Detection> {
 }
 
 /// The cells of all grids in order: column, row, stride.
-fn cells(width: u32, height: u32) -> impl Iterator<Item = (f32, f32, f32)> {
-    STRIDES.into_iter().flat_map(move |stride| {
-        let (columns, rows) = (width / stride, height / stride);
+fn cells(entry: &Entry) -> impl Iterator<Item = (f32, f32, f32)> {
+    entry.strides.iter().flat_map(|&stride| {
+        let (columns, rows) = (entry.input.width / stride, entry.input.height / stride);
         (0..rows).flat_map(move |y| (0..columns).map(move |x| (x as f32, y as f32, stride as f32)))
     })
 }
 
 fn yolox(entry: &Entry, output: &[f32], least: f32) -> Vec<Detection> {
-    let rows = output.chunks_exact(5 + entry.classes.len()).zip(cells(entry.input.width, entry.input.height));
+    let rows = output.chunks_exact(5 + entry.classes.len()).zip(cells(entry));
     let read = |(row, (cell_x, cell_y, stride)): (&[f32], (f32, f32, f32))| {
         let (&[x, y, w, h, objectness], scores) = row.split_first_chunk::<5>()?;
         let (class, score) = best(objectness, scores, least)?;

@@ -35,6 +35,9 @@ pub struct Entry {
     pub letterbox: Letterbox,
     /// Its output tensor, 1 × rows × columns.
     pub output: Output,
+    /// Pixels of a cell, of each of its grids, in the order of its output; of heads that have grids.
+    #[serde(default = "usual_strides")]
+    pub strides: Vec<u32>,
     /// Class labels in output order.
     pub classes: Vec<String>,
     /// Licence of the weights.
@@ -47,7 +50,7 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
-    /// 1 × cells × (5 + classes): cx, cy, w, h, objectness, class scores; undecoded grids of strides 8, 16, 32.
+    /// 1 × cells × (5 + classes): cx, cy, w, h, objectness, class scores; undecoded grids.
     Yolox,
     /// 1 × (4 + classes) × cells: cx, cy, w, h in input pixels, class scores; also of its successors 9 and 11.
     Yolov8,
@@ -58,9 +61,9 @@ pub enum Head {
 }
 
 impl Head {
-    /// Rows and columns of the output for an input and so many classes.
-    pub fn shape(self, input: &Input, classes: usize) -> (usize, usize) {
-        let cells: u32 = STRIDES.iter().map(|stride| (input.width / stride) * (input.height / stride)).sum();
+    /// Rows and columns of the output for an input, grids of these strides (none of them zero), and so many classes.
+    pub fn shape(self, input: &Input, strides: &[u32], classes: usize) -> (usize, usize) {
+        let cells: u32 = strides.iter().map(|stride| (input.width / stride) * (input.height / stride)).sum();
         match self {
             Self::Yolox => (cells as usize, 5 + classes),
             Self::Yolov8 => (4 + classes, cells as usize),
@@ -70,8 +73,14 @@ impl Head {
     }
 }
 
-/// Pixels of a cell, in each of the three grids.
-pub const STRIDES: [u32; 3] = [8, 16, 32];
+/// Those of YOLOX, YOLOv5 and YOLOv8 as they come.
+fn usual_strides() -> Vec<u32> {
+    vec![8, 16, 32]
+}
+
+/// What a stride may be: a finer grid than the finest has more cells than a box can look at; sides are multiples of the
+/// coarsest.
+const STRIDES: [u32; 4] = [4, 8, 16, 32];
 
 /// How input pixels lie in the tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -281,13 +290,19 @@ impl Manifest {
                 let text = format!("expected a factor above zero, found {scale}");
                 return Err(ConfigError::new(&file, key("input.scale"), text));
             }
-            let (rows, columns) = entry.head.shape(&entry.input, entry.classes.len());
+            let strides = &entry.strides;
+            let known = strides.iter().all(|stride| STRIDES.contains(stride));
+            if strides.is_empty() || !known || !strides.is_sorted_by(|a, b| a < b) {
+                let text = format!("expected some of {STRIDES:?}, finest first, found {strides:?}");
+                return Err(ConfigError::new(&file, key("strides"), text));
+            }
+            let (rows, columns) = entry.head.shape(&entry.input, strides, entry.classes.len());
             for (side, expected, found) in
                 [("rows", rows, entry.output.rows), ("columns", columns, entry.output.columns)]
             {
                 if expected != found {
                     let of = format!("of head {:?} with {} classes", entry.head, entry.classes.len());
-                    let text = format!("expected {expected} ({of}, grids of strides 8, 16, 32), found {found}");
+                    let text = format!("expected {expected} ({of}, grids of strides {strides:?}), found {found}");
                     return Err(ConfigError::new(&file, key(&format!("output.{side}")), text));
                 }
             }

@@ -310,6 +310,8 @@ fn a_model_that_disagrees_with_its_manifest_is_refused() {
     // Of the first entry.
     let text = text.split("[[model]]").take(2).collect::<Vec<_>>().join("[[model]]");
     let picture = path(&media.join("images/000000001268.jpg"));
+    let with_strides =
+        |strides: &str| text.replace("head = \"yolox\"", &format!("head = \"yolox\"\nstrides = {strides}"));
     let cases = [
         (
             text.replace("695e750a", "00000000"),
@@ -323,6 +325,10 @@ fn a_model_that_disagrees_with_its_manifest_is_refused() {
         ),
         (text.replace("rows = 3549", "rows = 3548"), 2, vec!["model[0].output.rows", "3549"]),
         (text.replace("head = \"yolox\"", "head = \"yoloz\""), 2, vec!["model[0].head", "yoloz"]),
+        (with_strides("[8, 16, 16]"), 2, vec!["model[0].strides", "finest first", "[8, 16, 16]"]),
+        (with_strides("[0, 8]"), 2, vec!["model[0].strides", "[4, 8, 16, 32]", "[0, 8]"]),
+        (with_strides("[]"), 2, vec!["model[0].strides", "found []"]),
+        (with_strides("[4, 8, 16, 32]"), 2, vec!["model[0].output.rows", "expected 14365", "found 3549"]),
         (text.replace(&weights, "gone.onnx"), 1, vec!["gone.onnx", "YOLOX"]),
     ];
     for (n, (text, code, words)) in cases.into_iter().enumerate() {

@@ -31,6 +31,7 @@ fn entry() -> Entry {
         input: Input { width, height, channels: Channels::Rgb, scale: 1.0, layout: Layout::Planes },
         letterbox: Letterbox { anchor: Anchor::TopLeft, fill: 114, shrink: Shrink::Bilinear },
         output: Output { rows: 1, columns: 1 },
+        strides: vec![8, 16, 32],
         classes: vec!["person".into()],
         licence: String::new(),
         source: String::new(),
