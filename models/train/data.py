@@ -115,15 +115,14 @@ def nn_grid(theta, shape):
 
 
 def stacked(pictures, labels, height):
-    """Pairs of pictures above each other: B/2 x 3 x height x W, so that square inputs are met, too."""
+    """Pictures above their neighbours: B x 3 x height x W, so that square inputs are met, too."""
     half = height // 2
-    upper, lower = pictures[0::2, :, :half], pictures[1::2, :, :half]
-    both = torch.cat((upper, lower), 2)
-    moved = labels[1::2].clone()
+    both = torch.cat((pictures[:, :, :half], pictures.roll(1, 0)[:, :, :half]), 2)
+    moved = labels.roll(1, 0)
     moved[..., 2] += half
     moved[..., 4] += half
     parts = []
-    for part, top in ((labels[0::2].clone(), 0), (moved, half)):
+    for part, top in ((labels.clone(), 0), (moved, half)):
         whole = part[..., 4] - part[..., 2]
         part[..., 4] = part[..., 4].clamp(max=top + half)
         left = part[..., 4] - part[..., 2]

@@ -15,32 +15,52 @@ def ious(a, b):
     return common / (areas(a) + areas(b) - common).clamp(min=1e-6)
 
 
+def candidates(wanted, strides, grids):
+    """The three by three cells of each grid around the middle of each box: numbers and whether they exist, B x M x 9 a grid."""
+    numbers, real, first = [], [], 0
+    aside = torch.tensor([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    middle = (wanted[..., :2] + wanted[..., 2:]) / 2
+    for stride, (rows, columns) in zip(strides, grids):
+        at = (middle / stride).floor().long()[:, :, None] + aside
+        inside = (at >= 0).all(-1) & (at[..., 0] < columns) & (at[..., 1] < rows)
+        numbers.append((first + at[..., 1] * columns + at[..., 0]).where(inside, torch.zeros_like(at[..., 0])))
+        real.append(inside)
+        first += rows * columns
+    return torch.cat(numbers, -1), torch.cat(real, -1)
+
+
 @torch.no_grad()
 def assign(raw, found, labels, corners, strides):
-    """Which label each cell is responsible for: B x N, -1 for none; and its IoU."""
+    """Which label each cell is responsible for: B x N, -1 for none; and its IoU. Only cells near a label's middle may be, as
+    in YOLOX from 0.3 on."""
     kinds, wanted = labels[..., 0], labels[..., 1:]
-    real = kinds >= 0
-    centres = (corners + 0.5) * strides[:, None]
-    x, y = centres[:, 0], centres[:, 1]
-    left, top, right, bottom = (wanted[..., i, None] for i in range(4))
-    inside = (x > left) & (x < right) & (y > top) & (y < bottom)
-    reach = 1.5 * strides
-    near = ((x - (left + right) / 2).abs() < reach) & ((y - (top + bottom) / 2).abs() < reach)
-    may = (inside | near) & real[..., None]
-    overlap = ious(wanted[:, :, None], found[:, None]) * may
-    scores = (raw[..., 5:].sigmoid() * raw[..., 4:5].sigmoid()).sqrt().clamp(1e-6, 1 - 1e-6)
-    score = scores.gather(2, kinds.clamp(min=0).long()[:, None].expand(-1, scores.shape[1], -1)).transpose(1, 2)
-    others = -(1 - scores).log().sum(-1)[:, None]
+    (count, number), most = raw.shape[:2], labels.shape[1]
+    sizes = strides.unique_consecutive()
+    ends = [corners[strides == size].amax(0) + 1 for size in sizes]
+    cell, may = candidates(wanted, sizes, [(int(end[1]), int(end[0])) for end in ends])
+    may = may & (kinds >= 0)[..., None]
+    flat = cell.flatten(1)
+    of_cells = lambda values: values.gather(1, flat[..., None].expand(-1, -1, values.shape[-1])).unflatten(1, (most, -1))
+    overlap = ious(wanted[:, :, None], of_cells(found)) * may
+    centre = ((corners + 0.5) * strides[:, None])[cell]
+    inside = ((centre > wanted[:, :, None, :2]) & (centre < wanted[:, :, None, 2:])).all(-1)
+    logits = of_cells(raw[..., 4:])
+    scores = (logits[..., 1:].sigmoid() * logits[..., :1].sigmoid()).sqrt().clamp(1e-6, 1 - 1e-6)
+    score = scores.gather(3, kinds.clamp(min=0).long()[..., None, None].expand(-1, -1, scores.shape[2], 1))[..., 0]
+    others = -(1 - scores).log().sum(-1)
     cost = -score.log() + others + (1 - score).log() - 3 * overlap.clamp(min=1e-8).log()
-    cost = cost + 1e5 * ~(inside & near) + 1e9 * ~may
-    count = overlap.topk(min(10, overlap.shape[-1]), -1).values.sum(-1).int().clamp(min=1, max=10)
+    cost = cost + 1e5 * ~inside + 1e9 * ~may
+    wish = overlap.topk(10, -1).values.sum(-1).int().clamp(min=1, max=10)
     best = cost.topk(10, -1, largest=False)
-    taken = (torch.arange(10)[None, None] < count[..., None]) & (best.values < 1e8)
-    chosen = torch.zeros_like(may).scatter(2, best.indices, taken)
-    cost = torch.where(chosen, cost, torch.full_like(cost, 1e10))
-    least = cost.min(1)
-    whose = torch.where(least.values < 1e9, least.indices, torch.full_like(least.indices, -1))
-    overlap = overlap.gather(1, least.indices[:, None])[:, 0]
+    taken = (torch.arange(10) < wish[..., None]) & (best.values < 1e8)
+    # Of several labels that want a cell the cheapest has it.
+    cells, price = cell.gather(2, best.indices).flatten(1), best.values.where(taken, torch.tensor(1e10)).flatten(1)
+    least = torch.full((count, number), 1e10).scatter_reduce(1, cells, price, "amin")
+    wins = taken.flatten(1) & (price <= least.gather(1, cells))
+    label = torch.arange(most)[:, None].expand(-1, 10).flatten().expand(count, -1)
+    whose = torch.full((count, number), -1).scatter_reduce(1, cells, label.where(wins, torch.tensor(-1)), "amax")
+    overlaps = overlap.gather(2, best.indices).flatten(1)
+    overlap = torch.zeros(count, number).scatter_reduce(1, cells, overlaps.where(wins, torch.zeros(())), "amax")
     return whose, overlap
 
 

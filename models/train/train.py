@@ -12,10 +12,14 @@ import copy
 import hashlib
 import json
 import math
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
+# Two threads that each do half of a batch get half as much done again as one whose every layer is shared out.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import torch  # noqa: E402
 
 from data import HEIGHT, WIDTH, Pictures, spoil, stacked
 from loss import ious, loss
@@ -82,26 +86,82 @@ def check(model, pictures, size=256):
     return result
 
 
+class Workers:
+    """A batch shared out among threads: twins of the model have its weights, and gradients of their own."""
+
+    def __init__(self, model, count, seed):
+        self.models = [model] + [twin(model) for _ in range(count - 1)]
+        self.randoms = [torch.Generator().manual_seed(seed + n) for n in range(count)]
+        self.pool = ThreadPoolExecutor(count)
+        self.grids = {height: cells(height, WIDTH) for height in (HEIGHT, WIDTH)}
+
+    def step(self, images, labels, spoilt, flipped, square):
+        """Mean gradients in the model, and the mean of the losses."""
+        count = len(self.models)
+        jobs = zip(self.models, self.randoms, images.chunk(count), labels.chunk(count))
+        parts = list(self.pool.map(lambda job: self.part(*job, spoilt, flipped, square), jobs))
+        with torch.no_grad():
+            for mine, *others in zip(*(model.parameters() for model in self.models)):
+                for other in others:
+                    mine.grad.add_(other.grad)
+                mine.grad.div_(count)
+            for values in zip(*(model.buffers() for model in self.models)):
+                if values[0].dtype.is_floating_point:
+                    mean = torch.stack(values).mean(0)
+                    for value in values:
+                        value.copy_(mean)
+        return torch.stack(parts).mean(0)
+
+    def part(self, model, random, images, labels, spoilt, flipped, square):
+        if spoilt:
+            images, labels = spoil(images, labels, random)
+        elif flipped:
+            images = images.flip(3)
+            left = labels[..., 1].clone()
+            labels[..., 1], labels[..., 3] = WIDTH - labels[..., 3], WIDTH - left
+        if square:
+            images, labels = stacked(images, labels, WIDTH)
+        corners, strides = self.grids[images.shape[2]]
+        raw = model.raw(planes(images).contiguous(memory_format=torch.channels_last)).float()
+        parts = loss(raw, boxes(raw, corners, strides), labels, corners, strides)
+        model.zero_grad(set_to_none=True)
+        (5 * parts[0] + sum(parts[1:])).backward()
+        return torch.stack(parts).detach()
+
+
+def twin(model):
+    """A copy with the same weights in memory, but gradients and normalisation of its own."""
+    other = copy.deepcopy(model)
+    for mine, theirs in zip(other.parameters(), model.parameters()):
+        mine.data = theirs.data
+    return other.train()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True)
     parser.add_argument("--check", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=32, help="multiples of 16 a thread: others take four times as long")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", help="weights (.pt), or a file that this wrote (.onnx), to go on from")
+    parser.add_argument("--threads", type=int, default=2, help="parts of a batch that are worked on at once")
     parser.add_argument("--deeper", type=int, nargs=3, default=[0, 0, 0], help="blocks added at strides 8, 16 and 32")
     args = parser.parse_args()
+    if args.batch % args.threads:
+        parser.error(f"expected a batch that {args.threads} threads can share, found {args.batch}")
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
     data, held = Pictures(args.data), Pictures([args.check], "val")
     print(f"{len(data)} pictures, {len(held)} to check with", flush=True)
+    if len(data) < args.batch:
+        parser.error(f"expected at least a batch of {args.batch} pictures (--batch), found {len(data)}")
     model = Yard(deeper=args.deeper)
     if args.start and args.start.endswith(".onnx"):
-        start_from(model, args.start, planes(data.batch(torch.arange(min(64, len(data))))[0]))
-        print(json.dumps({"start": check(model, held)}), flush=True)
+        others = start_from(model, args.start, planes(data.batch(torch.arange(min(64, len(data))))[0]))
+        print(json.dumps({"start": check(model, held), "not taken": others}), flush=True)
     elif args.start:
         model.load_state_dict(torch.load(args.start))
     model = model.to(memory_format=torch.channels_last)
@@ -112,7 +172,7 @@ def main():
     groups = [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=args.rate)
     steps = args.epochs * (len(data) // args.batch)
-    grids = {height: cells(height, WIDTH) for height in (HEIGHT, WIDTH)}
+    workers = Workers(model, args.threads, args.seed)
     step, begun = 0, time.time()
     for epoch in range(args.epochs):
         order, sums = torch.randperm(len(data), generator=random), torch.zeros(4)
@@ -124,31 +184,18 @@ def main():
                 group["lr"] = rate
             images, labels = data.batch(order[at : at + args.batch])
             # The last tenth meets pictures as they are.
-            if share < 0.9:
-                images, labels = spoil(images, labels, random)
-            elif step % 2:
-                images = images.flip(3)
-                left = labels[..., 1].clone()
-                labels[..., 1], labels[..., 3] = WIDTH - labels[..., 3], WIDTH - left
-            if step % 6 == 5:
-                images, labels = stacked(images, labels, WIDTH)
-            corners, strides = grids[images.shape[2]]
-            raw = model.raw(planes(images).contiguous(memory_format=torch.channels_last)).float()
-            parts = loss(raw, boxes(raw, corners, strides), labels, corners, strides)
-            total = 5 * parts[0] + sum(parts[1:])
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()
+            parts = workers.step(images, labels, spoilt=share < 0.9, flipped=bool(step % 2), square=step % 6 == 5)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
             optimiser.step()
             step += 1
-            keep = 0.9995 * (1 - math.exp(-step / 1000))
+            keep = 0.999 * (1 - math.exp(-step / 500))
             with torch.no_grad():
                 for ours, theirs in zip(mean.state_dict().values(), model.state_dict().values()):
                     if ours.dtype.is_floating_point:
                         ours.mul_(keep).add_(theirs, alpha=1 - keep)
                     else:
                         ours.copy_(theirs)
-            sums += torch.tensor([float(part) for part in parts])
+            sums += parts
             if step % 100 == 0:
                 print(f"step {step}/{steps} {time.time() - begun:.0f} s", *(round(float(p), 3) for p in parts), flush=True)
         mean_loss = (sums / max(1, len(data) // args.batch)).tolist()
