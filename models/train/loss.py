@@ -59,6 +59,8 @@ def assign(raw, found, labels, corners, strides):
     wins = taken.flatten(1) & (price <= least.gather(1, cells))
     label = torch.arange(most)[:, None].expand(-1, 10).flatten().expand(count, -1)
     whose = torch.full((count, number), -1).scatter_reduce(1, cells, label.where(wins, torch.tensor(-1)), "amax")
+    # Of two that are as cheap, too: the overlap of the one that has it.
+    wins = wins & (label == whose.gather(1, cells))
     overlaps = overlap.gather(2, best.indices).flatten(1)
     overlap = torch.zeros(count, number).scatter_reduce(1, cells, overlaps.where(wins, torch.zeros(())), "amax")
     return whose, overlap

@@ -50,7 +50,7 @@ def separable(channels):
 
 
 def straight(channels):
-    """Separable, with nothing between its halves (Chollet, 2017, found that better, too)."""
+    """Separable, with nothing between its halves (Chollet, 2017, 4.7: better than with)."""
     return nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, groups=channels), conv(channels, channels, 1))
 
 
@@ -132,8 +132,8 @@ def path_of(node):
 
 @torch.no_grad()
 def start_from(model, path, pictures):
-    """Goes on from an ONNX file that `train.py` wrote, be it of a network that had other layers besides: gives the names of
-    those. Its convolutions hold their normalisation; what that was is made anew from what `pictures` (B x 12 x H/2 x W/2)
+    """Goes on from an ONNX file that `train.py` wrote, be it of a network of partly other layers: gives the names of those that
+    only the file has, and of those that only this network has, which have still to learn everything. Its convolutions hold their normalisation; what that was is made anew from what `pictures` (B x 12 x H/2 x W/2)
     give."""
     import onnx
     from onnx import numpy_helper
@@ -141,6 +141,7 @@ def start_from(model, path, pictures):
     graph = onnx.load(path).graph
     values = {value.name: torch.tensor(numpy_helper.to_array(value)) for value in graph.initializer}
     modules, hooks, others = dict(model.named_modules()), [], []
+    fresh = {name for name, module in modules.items() if isinstance(module, nn.Conv2d)}
     for node in graph.node:
         if node.op_type != "Conv":
             continue
@@ -149,6 +150,7 @@ def start_from(model, path, pictures):
         if layer is None or layer.weight.shape != weight.shape:
             others.append(place)
             continue
+        fresh.discard(place)
         layer.weight.copy_(weight)
         if layer.bias is not None:
             layer.bias.copy_(bias)
@@ -168,7 +170,7 @@ def start_from(model, path, pictures):
     model.raw(pictures)
     for hook in hooks:
         hook.remove()
-    return others
+    return others, sorted(fresh)
 
 
 def planes(pictures):

@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# Two threads that each do half of a batch get half as much done again as one whose every layer is shared out.
+# Threads that each have a part of the batch get more done than layers that are shared out.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch  # noqa: E402
 
@@ -96,7 +96,7 @@ class Workers:
         self.grids = {height: cells(height, WIDTH) for height in (HEIGHT, WIDTH)}
 
     def step(self, images, labels, spoilt, flipped, square):
-        """Mean gradients in the model, and the mean of the losses."""
+        """Mean gradients in the model, and the mean of the losses. A part's is over its own responsible cells."""
         count = len(self.models)
         jobs = zip(self.models, self.randoms, images.chunk(count), labels.chunk(count))
         parts = list(self.pool.map(lambda job: self.part(*job, spoilt, flipped, square), jobs))
@@ -150,8 +150,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2, help="parts of a batch that are worked on at once")
     parser.add_argument("--deeper", type=int, nargs=3, default=[0, 0, 0], help="blocks added at strides 8, 16 and 32")
     args = parser.parse_args()
-    if args.batch % args.threads:
-        parser.error(f"expected a batch that {args.threads} threads can share, found {args.batch}")
+    if args.threads < 1 or args.batch < 1 or args.batch % args.threads:
+        parser.error(f"expected a batch that one thread or more can share evenly, found {args.batch} for {args.threads}")
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
     data, held = Pictures(args.data), Pictures([args.check], "val")
@@ -160,8 +160,8 @@ def main():
         parser.error(f"expected at least a batch of {args.batch} pictures (--batch), found {len(data)}")
     model = Yard(deeper=args.deeper)
     if args.start and args.start.endswith(".onnx"):
-        others = start_from(model, args.start, planes(data.batch(torch.arange(min(64, len(data))))[0]))
-        print(json.dumps({"start": check(model, held), "not taken": others}), flush=True)
+        others, fresh = start_from(model, args.start, planes(data.batch(torch.arange(min(64, len(data))))[0]))
+        print(json.dumps({"start": check(model, held), "not taken": others, "new": fresh}), flush=True)
     elif args.start:
         model.load_state_dict(torch.load(args.start))
     model = model.to(memory_format=torch.channels_last)
@@ -220,7 +220,7 @@ def card(args, counts, result, seconds):
         f"Classes: {', '.join(CLASSES)}.", "",
         f"**Trained on** {counts[0]} pictures of {', '.join(args.data)}"
         + (f", from {args.start}" if args.start else ", from scratch") + ". "
-        f"`train.py --epochs {args.epochs} --batch {args.batch} --rate {args.rate} --seed {args.seed} "
+        f"`train.py --epochs {args.epochs} --batch {args.batch} --rate {args.rate} --seed {args.seed} --threads {args.threads} "
         f"--deeper {' '.join(map(str, args.deeper))}`, torch {torch.__version__}, {seconds / 60:.0f} minutes.", "",
         f"**Measured** on {counts[1]} pictures of {args.check} at {WIDTH} x {HEIGHT}, by this script and not by "
         f"pycocotools, things of at least {LEAST_PX:.0f} pixels:", "",
