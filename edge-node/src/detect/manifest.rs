@@ -296,6 +296,10 @@ impl Manifest {
                 let text = format!("expected some of {STRIDES:?}, finest first, found {strides:?}");
                 return Err(ConfigError::new(&file, key("strides"), text));
             }
+            if entry.head == Head::Classes && *strides != usual_strides() {
+                let text = format!("expected none, since a classifier has no grids, found {strides:?}");
+                return Err(ConfigError::new(&file, key("strides"), text));
+            }
             let (rows, columns) = entry.head.shape(&entry.input, strides, entry.classes.len());
             for (side, expected, found) in
                 [("rows", rows, entry.output.rows), ("columns", columns, entry.output.columns)]

@@ -327,6 +327,11 @@ fn a_model_that_disagrees_with_its_manifest_is_refused() {
         (text.replace("head = \"yolox\"", "head = \"yoloz\""), 2, vec!["model[0].head", "yoloz"]),
         (with_strides("[8, 16, 16]"), 2, vec!["model[0].strides", "finest first", "[8, 16, 16]"]),
         (with_strides("[0, 8]"), 2, vec!["model[0].strides", "[4, 8, 16, 32]", "[0, 8]"]),
+        (
+            with_strides("[4]").replace("yolox\"\n", "classes\"\n"),
+            2,
+            vec!["model[0].strides", "a classifier has no grids"],
+        ),
         (with_strides("[]"), 2, vec!["model[0].strides", "found []"]),
         (with_strides("[4, 8, 16, 32]"), 2, vec!["model[0].output.rows", "expected 14365", "found 3549"]),
         (text.replace(&weights, "gone.onnx"), 1, vec!["gone.onnx", "YOLOX"]),

@@ -6,6 +6,7 @@ use edge_node::detect::Detection;
 use edge_node::detect::chain::{Votes, part};
 use edge_node::detect::head::{decode, decode_maps};
 use edge_node::detect::letterbox::Fit;
+use edge_node::detect::manifest::Entry;
 use kernels::{Place, colour, convolve, largest, rgb, rgb_planes, yuv_planes};
 use shared::units::Uptime;
 
@@ -94,15 +95,43 @@ fn slices(maps: &[Vec<f32>]) -> Vec<&[f32]> {
     maps.iter().map(Vec::as_slice).collect()
 }
 
+/// The things of [`outputs`] in a head with a grid of stride 4 besides, and somebody of 3 × 9 pixels in it at (13, 22): the
+/// fourth column and the sixth row of sixteen.
+fn finer() -> (Entry, Vec<f32>) {
+    let [(_, mut entry, output), ..] = outputs();
+    let (mut fine, cell) = (vec![0.0; 16 * 8 * 7], (5 * 16 + 3) * 7);
+    fine[cell..cell + 6].copy_from_slice(&[0.25, 0.5, (3.0f32 / 4.0).ln(), (9.0f32 / 4.0).ln(), 0.9, 0.9]);
+    fine.extend(output);
+    entry.strides = vec![4, 8, 16, 32];
+    (entry, fine)
+}
+
+#[test]
+fn a_grid_of_stride_four_comes_before_the_others() {
+    let (entry, output) = finer();
+    let found = decode(&entry, &output, Fit { ratio: 1.0, left: 0.0, top: 0.0 }, 0.3);
+    let boxes: Vec<[f32; 4]> = found.iter().map(|d| d.box_xyxy_px.map(f32::round)).collect();
+    let coarser = [[20.0, 7.0, 40.0, 17.0], [48.0, 14.0, 54.0, 26.0]];
+    assert_eq!((found.len(), found[0].class, boxes[0]), (3, 0, [12.0, 18.0, 15.0, 27.0]), "{found:?}");
+    assert_eq!(boxes[1..], coarser);
+}
+
 #[test]
 fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
     let [(_, entry, output), ..] = outputs();
+    for ((entry, output), things) in [((entry, output), 2), (finer(), 3)] {
+        says_the_same(&entry, &output, things);
+    }
+}
+
+/// Whether rows and their planes before the sigmoids give the same, so many things of score 0.35 and more.
+fn says_the_same(entry: &Entry, output: &[f32], things: usize) {
     let (classes, cells) = (entry.classes.len(), output.len() / (5 + entry.classes.len()));
     let logit = |value: f32| (value / (1.0 - value)).ln();
     let mut maps = Vec::new();
     let mut first = 0;
     // Planes of boxes, objectness, classes of each grid, out of rows of one cell each.
-    for count in [8 * 4, 4 * 2, 2] {
+    for count in entry.strides.iter().map(|stride| (64 / stride * (32 / stride)) as usize) {
         let plane = |column: usize| (first..first + count).map(move |cell| (cell, column));
         let value = |(cell, column): (usize, usize)| output[cell * (5 + classes) + column];
         maps.push((0..4).flat_map(plane).map(value).collect::<Vec<f32>>());
@@ -113,7 +142,8 @@ fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
     assert_eq!(first, cells);
     let fit = Fit { ratio: 0.5, left: 0.0, top: 4.0 };
     for least in [0.0, 0.01, 0.35, 0.7, 1.0] {
-        let (rows, planes) = (decode(&entry, &output, fit, least), decode_maps(&entry, &slices(&maps), fit, least));
+        let (rows, planes) = (decode(entry, output, fit, least), decode_maps(entry, &slices(&maps), fit, least));
+        assert!(least != 0.35 || rows.len() == things, "{rows:?}");
         let sure = |found: &[Detection]| found.iter().filter(|d| d.score > 0.005).copied().collect::<Vec<_>>();
         let (rows, planes) = (sure(&rows), sure(&planes));
         assert_eq!(rows.len(), planes.len(), "{least}: {rows:?} {planes:?}");
@@ -128,11 +158,11 @@ fn a_head_before_its_sigmoids_says_what_it_says_behind_them() {
     }
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
         let broken: Vec<Vec<f32>> = maps.iter().map(|map| vec![bad; map.len()]).collect();
-        let found = decode_maps(&entry, &slices(&broken), fit, 0.3);
+        let found = decode_maps(entry, &slices(&broken), fit, 0.3);
         assert!(found.iter().all(|d| d.score.is_finite() && d.box_xyxy_px.iter().all(|v| v.is_finite())), "{bad}");
     }
     assert!(
-        decode_maps(&entry, &[], fit, 0.3).is_empty() && decode_maps(&entry, &slices(&maps[1..4]), fit, 0.3).is_empty()
+        decode_maps(entry, &[], fit, 0.3).is_empty() && decode_maps(entry, &slices(&maps[1..4]), fit, 0.3).is_empty()
     );
 }
 

@@ -177,22 +177,6 @@ fn three_heads_say_the_same_of_the_same_things() {
 }
 
 #[test]
-fn a_grid_of_stride_four_comes_before_the_others() {
-    let (_, mut entry, output) = outputs().into_iter().next().unwrap();
-    // Somebody of 3 × 9 pixels at (13, 22), whose middle is in the fourth column and the sixth row of sixteen.
-    let mut fine = vec![0.0; 16 * 8 * 7];
-    let cell = (5 * 16 + 3) * 7;
-    fine[cell..cell + 6].copy_from_slice(&[0.25, 0.5, (3.0f32 / 4.0).ln(), (9.0f32 / 4.0).ln(), 0.9, 0.9]);
-    fine.extend(output);
-    entry.strides = vec![4, 8, 16, 32];
-    let found = decode(&entry, &fine, Fit { ratio: 1.0, left: 0.0, top: 0.0 }, 0.3);
-    let boxes: Vec<[f32; 4]> = found.iter().map(|d| d.box_xyxy_px.map(f32::round)).collect();
-    let coarser = [[20.0, 7.0, 40.0, 17.0], [48.0, 14.0, 54.0, 26.0]];
-    assert_eq!((found.len(), found[0].class, boxes[0]), (3, 0, [12.0, 18.0, 15.0, 27.0]), "{found:?}");
-    assert_eq!(boxes[1..], coarser);
-}
-
-#[test]
 fn what_a_broken_network_gives_is_no_detection_and_no_end_of_work() {
     let fit = Fit { ratio: 1.0, left: 0.0, top: 0.0 };
     for (head, entry, output) in outputs() {
