@@ -31,8 +31,8 @@ def candidates(wanted, strides, grids):
 
 @torch.no_grad()
 def assign(raw, found, labels, corners, strides):
-    """Which label each cell is responsible for: B x N, -1 for none; and its IoU. Only cells near a label's middle may be, as
-    in YOLOX from 0.3 on."""
+    """Which label each cell is responsible for: B x N, -1 for none. Only cells near a label's middle may be, as in YOLOX
+    from 0.3 on."""
     kinds, wanted = labels[..., 0], labels[..., 1:]
     (count, number), most = raw.shape[:2], labels.shape[1]
     sizes = strides.unique_consecutive()
@@ -58,17 +58,12 @@ def assign(raw, found, labels, corners, strides):
     least = torch.full((count, number), 1e10).scatter_reduce(1, cells, price, "amin")
     wins = taken.flatten(1) & (price <= least.gather(1, cells))
     label = torch.arange(most)[:, None].expand(-1, 10).flatten().expand(count, -1)
-    whose = torch.full((count, number), -1).scatter_reduce(1, cells, label.where(wins, torch.tensor(-1)), "amax")
-    # Of two that are as cheap, too: the overlap of the one that has it.
-    wins = wins & (label == whose.gather(1, cells))
-    overlaps = overlap.gather(2, best.indices).flatten(1)
-    overlap = torch.zeros(count, number).scatter_reduce(1, cells, overlaps.where(wins, torch.zeros(())), "amax")
-    return whose, overlap
+    return torch.full((count, number), -1).scatter_reduce(1, cells, label.where(wins, torch.tensor(-1)), "amax")
 
 
 def loss(raw, found, labels, corners, strides):
     """Box, distance, objectness and class losses, each over the number of responsible cells."""
-    whose, overlap = assign(raw.detach(), found.detach(), labels, corners, strides)
+    whose = assign(raw.detach(), found.detach(), labels, corners, strides)
     mine = whose >= 0
     number = mine.sum().clamp(min=1)
     index = whose.clamp(min=0)
@@ -82,7 +77,8 @@ def loss(raw, found, labels, corners, strides):
     unasked = ((labels[..., 0, None] == -2) & (x > left) & (x < right) & (y > top) & (y < bottom)).any(1) & ~mine
     objectness = F.binary_cross_entropy_with_logits(raw[..., 4], mine.float(), reduction="none")
     objectness = (objectness * ~unasked).sum() / number
-    target = F.one_hot(kinds[mine], raw.shape[-1] - 5).float() * overlap[mine][:, None].clamp(min=0.05)
+    overlap = ious(found[mine], wanted[mine]).detach()
+    target = F.one_hot(kinds[mine], raw.shape[-1] - 5).float() * overlap[:, None].clamp(min=0.05)
     classes = F.binary_cross_entropy_with_logits(raw[..., 5:][mine], target, reduction="sum") / number
     return box, distance, objectness, classes
 

@@ -132,9 +132,9 @@ def path_of(node):
 
 @torch.no_grad()
 def start_from(model, path, pictures):
-    """Goes on from an ONNX file that `train.py` wrote, be it of a network of partly other layers: gives the names of those that
-    only the file has, and of those that only this network has, which have still to learn everything. Its convolutions hold their normalisation; what that was is made anew from what `pictures` (B x 12 x H/2 x W/2)
-    give."""
+    """Goes on from an ONNX file that `train.py` wrote, be it of a network of partly other layers: gives the names of those
+    that only the file has, and of those that only this network has, which have still to learn everything. The file's
+    convolutions hold their normalisation; what that was is made anew from what `pictures` (B x 12 x H/2 x W/2) give."""
     import onnx
     from onnx import numpy_helper
 
