@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod kafka;
 pub mod python;
 pub mod rtsp;
+pub mod machine;
 pub mod peer;
 pub mod witness;
 pub mod servers;

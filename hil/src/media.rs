@@ -34,12 +34,17 @@ pub fn claims(mut jpeg: Vec<u8>, (width, height): (u16, u16)) -> Option<Vec<u8>>
 pub fn or_skip(test: &str) -> Option<PathBuf> {
     let found = folder();
     if found.is_none() {
-        eprintln!("{test} is skipped: no ../shared/media and no PICKET_MEDIA");
-        if let Some(list) = std::env::var_os("PICKET_SKIPPED") {
-            let file = std::fs::File::options().create(true).append(true).open(list);
-            // The runner counts lines: one that cannot be written shows as passed, which stderr contradicts.
-            let _ = file.and_then(|mut file| writeln!(file, "{test}"));
-        }
+        skip(test, "no ../shared/media and no PICKET_MEDIA");
     }
     found
+}
+
+/// Says that a test is skipped, and why: on stderr and in the runner's list.
+pub fn skip(test: &str, why: &str) {
+    eprintln!("{test} is skipped: {why}");
+    if let Some(list) = std::env::var_os("PICKET_SKIPPED") {
+        let file = std::fs::File::options().create(true).append(true).open(list);
+        // The runner counts lines: one that cannot be written shows as passed, which stderr contradicts.
+        let _ = file.and_then(|mut file| writeln!(file, "{test}: {why}"));
+    }
 }

@@ -46,8 +46,13 @@ fn the_nearest_offer_is_chosen() {
     let raw = V4l2Config { format: Some(Coding::Yuyv), fps: Some(30), ..any.clone() };
     assert_eq!(chosen(raw).unwrap(), "Yuyv 640×480 at 30.0000/s");
     let error = chosen(V4l2Config { size: Some((800, 600)), ..any.clone() }).unwrap_err();
-    assert!(error.contains("Mjpeg 1920×1080 at 30.0000/s"), "{error}");
-    assert!(choose(&[], &any).is_err());
+    assert!(error.starts_with("expected what the camera has, found YUYV or MJPEG 800×600: it has Yuyv"), "{error}");
+    assert!(error.contains("Mjpeg 1920×1080 up to 30/s"), "{error}");
+    // Each size once, however many rates it has.
+    assert_eq!(error.matches("1280×720").count(), 2, "{error}");
+    let none = "expected what the camera has, found Yuyv at 5/s: it has no YUYV and no MJPEG";
+    let raw = V4l2Config { format: Some(Coding::Yuyv), fps: Some(5), ..any };
+    assert_eq!(choose(&[], &raw).unwrap_err(), none);
 }
 
 #[test]

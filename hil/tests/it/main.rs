@@ -19,6 +19,7 @@ mod damage;
 mod disk;
 mod downlink;
 mod drawn;
+mod driver;
 mod evaluate;
 mod fleet;
 mod footage;

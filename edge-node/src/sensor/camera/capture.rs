@@ -32,6 +32,8 @@ use crate::tls;
 
 /// Wait before a failed source is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
+/// A session that lasted longer is a story of its own: that it failed is logged, though the last one failed in the same way.
+const AGAIN: Duration = Duration::from_secs(10);
 /// A camera that sends nothing for this time is opened again.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Units of a stream that wait for the decoder: two seconds of a camera. Full: it is too slow, and goes on with the next
@@ -113,7 +115,9 @@ impl Capture {
             self.mailbox.put(frame);
         };
         let frozen = Cell::new(false);
+        let mut said = String::new();
         while !self.stopped() {
+            let begun = clock::uptime();
             // Decoders that others have written meet a stranger's bytes: what makes them panic is an error of this camera.
             let played = std::panic::catch_unwind(AssertUnwindSafe(|| match &self.config.source {
                 Source::File(path) => self.play_file(path, &mut put),
@@ -129,7 +133,11 @@ impl Capture {
                 Ok(()) => {}
                 Err(error) => {
                     let text = format!("failed to {error:#}");
-                    warn!(camera = %self.config.name, "{text}; trying again");
+                    // Once a second for as long as a camera is away would fill the log.
+                    if text != said || clock::uptime().since(begun) > AGAIN {
+                        warn!(camera = %self.config.name, "{text}; trying again, and silent while it fails so");
+                    }
+                    said.clone_from(&text);
                     self.metrics.sessions_failed.get_or_create(&of).inc();
                     let shown = text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect();
                     frozen.set(frozen.get() || error.is::<Frozen>());

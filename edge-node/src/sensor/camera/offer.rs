@@ -122,10 +122,31 @@ pub fn choose(offers: &[Offer], wanted: &V4l2Config) -> Result<Offer, String> {
         let ((a, a_rate, a_coding), (b, b_rate, b_coding)) = (rank(a), rank(b));
         a.total_cmp(&b).then(a_rate.total_cmp(&b_rate)).then(a_coding.cmp(&b_coding))
     };
-    offers.iter().filter(fits).min_by(nearer).copied().ok_or_else(|| {
-        let list = offers.iter().map(Offer::to_string).collect::<Vec<_>>().join(", ");
-        format!("expected a format that the camera has (YUYV or MJPEG: {list})")
-    })
+    offers.iter().filter(fits).min_by(nearer).copied().ok_or_else(|| refusal(offers, wanted))
+}
+
+/// What was wanted, and each size that is offered, with its fastest rate.
+fn refusal(offers: &[Offer], wanted: &V4l2Config) -> String {
+    let asked = [
+        Some(wanted.format.map_or("YUYV or MJPEG".into(), |coding| format!("{coding:?}"))),
+        wanted.size.map(|(width, height)| format!("{width}×{height}")),
+        wanted.fps.map(|fps| format!("at {fps}/s")),
+    ];
+    let asked = asked.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let mut fastest = BTreeMap::new();
+    for offer in offers {
+        let rate = fastest.entry((offer.coding, offer.width, offer.height)).or_insert(0.0_f64);
+        *rate = rate.max(offer.fps().unwrap_or(0.0));
+    }
+    let list = fastest.into_iter().map(|((coding, width, height), rate)| match rate > 0.0 {
+        true => format!("{coding:?} {width}×{height} up to {rate:.0}/s"),
+        false => format!("{coding:?} {width}×{height}"),
+    });
+    let list = list.collect::<Vec<_>>().join(", ");
+    format!(
+        "expected what the camera has, found {asked}: it has {}",
+        if list.is_empty() { "no YUYV and no MJPEG" } else { &list }
+    )
 }
 
 /// The nearest value of a range, on a step.
