@@ -1,5 +1,5 @@
 //! Cameras at this machine, without one: which of their offers is taken, and what becomes of a driver's buffers. Where
-//! there is one (`PICKET_V4L2=/dev/video0`; the virtual one of the kernel's `vivid` will do) it is opened, too.
+//! there is one (`PICKET_V4L2=/dev/video0`) it is opened, too; the rig meets a driver in a virtual machine.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
