@@ -178,7 +178,11 @@ impl Site {
         let mut command = self.program(program);
         command.args(["run", if program == "sim" { "--scenario" } else { "--config" }]).arg(self.folder().join(config));
         // Readiness is read from the log, so its level is not the caller's; memory as README says.
-        command.envs([("PICKET_LOG", "info,tract=warn"), ("MALLOC_ARENA_MAX", "2")]);
+        command.envs([
+            ("PICKET_LOG", "info,tract=warn"),
+            ("MALLOC_ARENA_MAX", "2"),
+            ("MALLOC_MMAP_THRESHOLD_", "2000000"),
+        ]);
         command
     }
 
