@@ -14,6 +14,9 @@ use rustix::process::{Pid, kill_process, kill_process_group};
 
 use crate::wait::until;
 
+/// What keeps glibc from holding memory that is free: as README says that the node is run.
+pub const MEMORY: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "2000000")];
+
 /// A running child; killed when dropped.
 #[derive(Debug)]
 pub struct Process {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::binaries::built;
 use crate::media::root;
-use crate::process::{Process, free_tcp_port, free_udp_port, output};
+use crate::process::{MEMORY, Process, free_tcp_port, free_udp_port, output};
 use crate::servers::Place;
 use crate::wait::eventually;
 use crate::witness;
@@ -178,11 +178,7 @@ impl Site {
         let mut command = self.program(program);
         command.args(["run", if program == "sim" { "--scenario" } else { "--config" }]).arg(self.folder().join(config));
         // Readiness is read from the log, so its level is not the caller's; memory as README says.
-        command.envs([
-            ("PICKET_LOG", "info,tract=warn"),
-            ("MALLOC_ARENA_MAX", "2"),
-            ("MALLOC_MMAP_THRESHOLD_", "2000000"),
-        ]);
+        command.env("PICKET_LOG", "info,tract=warn").envs(MEMORY);
         command
     }
 

@@ -32,8 +32,6 @@ use crate::tls;
 
 /// Wait before a failed source is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
-/// A session that lasted longer is a story of its own: that it failed is logged, though the last one failed in the same way.
-const AGAIN: Duration = Duration::from_secs(10);
 /// A camera that sends nothing for this time is opened again.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Units of a stream that wait for the decoder: two seconds of a camera. Full: it is too slow, and goes on with the next
@@ -98,12 +96,12 @@ impl Capture {
     /// Plays the source until stopped, or until a source without `repeat` has ended.
     pub fn run(self) {
         let of = Of::new(self.config.name.as_str());
-        let (mut number, mut last) = (0, None);
+        let (number, mut last) = (Cell::new(0), None);
         // A hair earlier: cameras are not clocks.
         let apart = self.config.detect_fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f32(0.9 / fps.max(0.1)));
         let mut put = |picture: Picture, captured: Uptime| {
-            let frame = Frame { camera: self.index, number, captured, picture: Arc::new(picture) };
-            number += 1;
+            let frame = Frame { camera: self.index, number: number.get(), captured, picture: Arc::new(picture) };
+            number.set(number.get() + 1);
             self.live.send_replace(Some(frame.clone()));
             // With pictures that are shown in another order than they come in, stamps go back and forth.
             if last.is_some_and(|last| captured.max(last).since(last) < apart) {
@@ -117,7 +115,7 @@ impl Capture {
         let frozen = Cell::new(false);
         let mut said = String::new();
         while !self.stopped() {
-            let begun = clock::uptime();
+            let before = number.get();
             // Decoders that others have written meet a stranger's bytes: what makes them panic is an error of this camera.
             let played = std::panic::catch_unwind(AssertUnwindSafe(|| match &self.config.source {
                 Source::File(path) => self.play_file(path, &mut put),
@@ -133,9 +131,10 @@ impl Capture {
                 Ok(()) => {}
                 Err(error) => {
                     let text = format!("failed to {error:#}");
-                    // Once a second for as long as a camera is away would fill the log.
-                    if text != said || clock::uptime().since(begun) > AGAIN {
-                        warn!(camera = %self.config.name, "{text}; trying again, and silent while it fails so");
+                    // Once a second for as long as a camera is away would fill the log: only what is new, and what ended
+                    // a session that had pictures.
+                    if text != said || number.get() != before {
+                        warn!(camera = %self.config.name, "{text}; trying again");
                     }
                     said.clone_from(&text);
                     self.metrics.sessions_failed.get_or_create(&of).inc();
