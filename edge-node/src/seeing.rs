@@ -36,6 +36,7 @@ use crate::models::keeper::Keeper;
 use crate::models::{self, Word};
 use crate::policy;
 use crate::sensor::camera::capture::{Capture, Tap, follow};
+use crate::sensor::camera::view_store::{self, ViewStore};
 use crate::sensor::camera::{CameraConfig, Source};
 use crate::sensor::frame::{Frame, Mailbox};
 use crate::sensor::outline::Outline;
@@ -208,6 +209,9 @@ impl Seeing {
             asks.run(|bytes, score| ondemand::look(&answering, bytes, score), || stopped.load(Ordering::Relaxed));
         })?;
         let (look, looks) = sync_channel(models::LOOKS);
+        let (views, changes) = ViewStore::open(&config.data, &config.cameras);
+        let folder = config.data.clone();
+        stages.spawn("views", move || view_store::keep(&folder, &changes))?;
         for (n, mailbox) in mailboxes.iter().enumerate() {
             let (own, number) = current.get();
             let (look, lost) = (look.clone(), metrics.looks_lost.clone());
@@ -234,6 +238,7 @@ impl Seeing {
                 chains: chains.iter().map(|(chain, model)| (chain.clone(), model.again())).collect(),
                 mailbox: mailbox.clone(),
                 accepted: accepted.clone(),
+                views: views.clone(),
                 news: news.clone(),
                 view: view.clone(),
                 diary: Diary { journal: journal.clone(), footage: footage.clone(), kept: metrics.frame_kept.clone() },

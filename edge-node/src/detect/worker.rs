@@ -26,6 +26,7 @@ use crate::ground::people::People;
 use crate::health::{Metrics, Of};
 use crate::sensor::camera::CameraConfig;
 use crate::sensor::camera::view::{self, Fault, View, ViewConfig};
+use crate::sensor::camera::view_store::{ViewStore, WRITES};
 use crate::sensor::frame::{Frame, Mailbox};
 
 /// How long a take waits before cameras are looked at for staleness.
@@ -141,6 +142,8 @@ pub struct Worker {
     pub view: watch::Sender<Vec<CameraView>>,
     /// By camera: somebody has said that what it shows now is what it should show.
     pub accepted: Arc<[AtomicBool]>,
+    /// What was usual for each camera before the node was started; keeps what is usual now.
+    pub views: ViewStore,
     /// Writes down what has happened.
     pub diary: Diary,
     /// Counters.
@@ -162,6 +165,10 @@ pub(super) struct Camera {
     pub(super) last: (u64, (u32, u32)),
     pub(super) health: Health,
     pub(super) view: View,
+    /// When what is usual was kept last.
+    kept: Option<Uptime>,
+    /// What was kept holds no more.
+    forget: bool,
 }
 
 /// Who is in one zone.
@@ -180,8 +187,9 @@ impl Worker {
             warn!(%error, "inference thread keeps its priority");
         }
         let begun = clock::uptime();
-        let mut cameras: Vec<Camera> =
-            self.cameras.iter().map(|_| Camera { newest: begun, ..Camera::default() }).collect();
+        let view = |index| View::remembering(self.views.usual(index));
+        let camera = |index| Camera { newest: begun, view: view(index), ..Camera::default() };
+        let mut cameras: Vec<Camera> = (0..self.cameras.len()).map(camera).collect();
         while !self.stop.load(Ordering::Relaxed) {
             if self.number != self.current.number() {
                 self.take_over(&mut cameras);
@@ -199,6 +207,11 @@ impl Worker {
             }
             self.judge_health(&mut cameras);
         }
+        for (index, camera) in cameras.iter().enumerate().skip(self.part.0).step_by(self.part.1) {
+            if let Some(usual) = camera.view.usual() {
+                self.views.offer(index, Some(usual.clone()));
+            }
+        }
         info!("detection has ended");
     }
 
@@ -212,13 +225,27 @@ impl Worker {
         let accepted = self.accepted.get(frame.camera).is_some_and(|accepted| accepted.swap(false, Ordering::Relaxed));
         if accepted {
             camera.view.accept();
+            (camera.kept, camera.forget) = (None, true);
         }
         let seen = camera.view.saw(config, &look, frame.captured);
         self.tell_view(frame.camera, camera.view.fault(), seen.turn, of);
+        self.keep_view(camera, frame);
         if !seen.evidence {
             self.metrics.frames_doubted.get_or_create(of).inc();
         }
         seen.evidence
+    }
+
+    /// Keeps what is usual once it is known and then every few minutes; what is not taken is offered again.
+    fn keep_view(&self, camera: &mut Camera, frame: &Frame) {
+        if camera.forget {
+            camera.forget = !self.views.offer(frame.camera, None);
+        } else if let Some(usual) = camera.view.usual()
+            && camera.kept.is_none_or(|kept| frame.captured.since(kept) >= WRITES)
+            && self.views.offer(frame.camera, Some(usual.clone()))
+        {
+            camera.kept = Some(frame.captured);
+        }
     }
 
     fn look(&mut self, camera: &mut Camera, frame: &Frame, evidence: bool, of: &Of) {

@@ -1,11 +1,14 @@
 //! Whether a camera's pictures can be believed: real pictures, and the same spoiled in each way.
 
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use edge_node::sensor::camera::video::{Shot, Video};
 use edge_node::sensor::camera::view::{Fault, Seen, View, ViewConfig, look};
+use edge_node::sensor::camera::view_store::{keep, read};
 use edge_node::sensor::frame::Picture;
 use hil::media;
+use shared::ids::Name;
 use shared::units::Uptime;
 
 /// Pictures a second.
@@ -274,4 +277,59 @@ fn people_who_walk_through_a_room_leave_every_frame_of_it_good() {
         frames += 1;
     }
     assert!(frames > 1300, "{frames}");
+}
+
+#[test]
+fn what_was_usual_before_a_restart_is_held_against_the_first_picture_after_it() {
+    let (room, other) = (room(), scene(2));
+    let folder = tempfile::tempdir().unwrap();
+    let name: Name = "yard".parse().unwrap();
+    let mut camera = Camera::new();
+    camera.shows(&room, 5);
+    assert!(camera.view.usual().is_none(), "it is not known before fifty looks");
+    camera.shows(&room, 20);
+    let (change, changes) = sync_channel(1);
+    change.send((name.clone(), camera.view.usual().cloned())).unwrap();
+    drop(change);
+    keep(folder.path(), &changes);
+    let again = || Camera { view: View::remembering(read(folder.path(), &name)), ..Camera::new() };
+    // The same yard in the evening is what it was, and another is none, from the first picture on.
+    assert_eq!(again().shows(&dimmer(&room, 50), 20), (vec![], 100));
+    assert_eq!(again().shows(&other, 20), (vec![Some(Fault::Moved)], 0));
+    assert_eq!(again().shows(&blurred(&room, 6), 20), (vec![Some(Fault::Blurred)], 0));
+    let mut accepted = again();
+    accepted.shows(&other, 20);
+    accepted.view.accept();
+    assert_eq!((accepted.shows(&other, 20).0, accepted.view.usual().is_some()), (vec![None], true));
+    assert_eq!(read(folder.path(), &"gate".parse().unwrap()), None, "each camera has its own");
+}
+
+#[test]
+fn a_kept_view_that_is_none_is_learned_anew_and_what_is_forgotten_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let name: Name = "yard".parse().unwrap();
+    let path = folder.path().join("view-yard.json");
+    let cells = |cell: &str, count: usize| vec![cell; count].join(",");
+    let written = |cells: &str, sharpness: &str| format!("{{\"cells\":[{cells}],\"sharpness\":{sharpness}}}");
+    let good = written(&cells("90", 576), "4");
+    std::fs::write(&path, &good).unwrap();
+    assert!(read(folder.path(), &name).is_some());
+    let bad = [
+        String::new(),
+        good[..good.len() / 2].to_owned(),
+        written(&cells("90", 575), "4"),
+        written(&cells("256", 576), "4"),
+        written(&cells("-1", 576), "4"),
+        written(&cells("90", 576), "-4"),
+        written(&cells("90", 576), "1e99"),
+    ];
+    for bad in bad {
+        std::fs::write(&path, &bad).unwrap();
+        assert_eq!(read(folder.path(), &name), None, "{bad}");
+    }
+    let (change, changes) = sync_channel(1);
+    change.send((name, None)).unwrap();
+    drop(change);
+    keep(folder.path(), &changes);
+    assert!(!path.exists());
 }

@@ -8,9 +8,10 @@ use hil::drawn::render;
 use hil::media::claims;
 use hil::process::{free_tcp_port, output};
 use hil::site::{Plan, Ports, Site};
+use hil::wait::eventually;
 use serde_json::{Value, json};
 
-use crate::footage::{events, wait_for_events};
+use crate::footage::{LONG, events, wait_for_events};
 use crate::interlock::{tripped, vehicle, wait_for_state};
 use crate::radio::{alone, link, pinned, simulated};
 
@@ -159,6 +160,47 @@ async fn cameras_that_freeze_blur_are_covered_or_turned_aside_are_named_and_good
     for (fault, _) in &faults {
         assert!(views(&found, fault).starts_with(&[(*fault).into(), "good".into()]), "{fault}: {found:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_was_turned_while_the_power_was_off_is_told_until_somebody_accepts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = folder.path().join("drawn");
+    render(&drawn, "42", 2, &[]).unwrap();
+    // Two of each place, that differ in noise alone.
+    let show = |number: usize, reel: &Path| {
+        for seed in [1, 2] {
+            let mut ffmpeg = Command::new("ffmpeg");
+            ffmpeg
+                .args(["-nostdin", "-loglevel", "error", "-y", "-i"])
+                .arg(drawn.join(format!("images/{number:06}.jpg")));
+            ffmpeg.args(["-vf", &format!("noise=alls=12:allf=t:all_seed={seed}"), "-frames:v", "1"]);
+            output(ffmpeg.arg(reel.join(format!("{seed}.jpg")))).unwrap();
+        }
+    };
+    let reel = reel(folder.path(), "reel", &[]);
+    show(0, &reel);
+    let mut site = site_of(&[shown("yard", &reel, "view = { frozen_after = \"0s\" }\n")]);
+    let kept = site.data().join("view-yard.json");
+    let is_kept = async || kept.exists().then_some(()).ok_or_else(|| "no file".into());
+    eventually("its usual view to be kept", LONG, is_kept).await.unwrap();
+    // A power cut; and it looks elsewhere when it is back.
+    site.node.take().unwrap().kill().unwrap();
+    site.sim.take().unwrap().kill().unwrap();
+    show(1, &reel);
+    site.start_sim().unwrap();
+    site.start_node().unwrap();
+    wait_for_state(&site, "it to be told", |state| view(state) == "moved" && alert(state)).await;
+    let accept = site.post("/api/v1/cameras/yard/accept", &json!({ "by": "ann" })).await.unwrap();
+    assert_eq!(accept.0, 202, "{accept:?}");
+    wait_for_state(&site, "it to be good", |state| view(state) == "good" && !alert(state)).await;
+    // What was accepted outlasts the next one.
+    eventually("what is usual now to be kept", LONG, is_kept).await.unwrap();
+    site.node.take().unwrap().kill().unwrap();
+    site.start_node().unwrap();
+    wait_for_state(&site, "its pictures", |state| state["cameras"][0]["frame"].as_u64() > Some(30)).await;
+    let metrics = site.metrics().await.unwrap();
+    assert!(!metrics.contains("picket_camera_frames_doubted_total{"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,8 @@ use shared::units::UtcMicros;
 use crate::interlock::wait_for_state;
 use crate::radio::alone;
 
-const LONG: Duration = Duration::from_secs(90);
+/// How long a wait may last.
+pub const LONG: Duration = Duration::from_secs(90);
 const PASSWORD: &str = "gate:s3cret/word";
 
 /// Events of a type, oldest first.

@@ -17,6 +17,7 @@ pub mod clip;
 pub mod gate;
 pub mod capture;
 pub mod view;
+pub mod view_store;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -107,10 +108,14 @@ impl Default for LiveConfig {
 }
 
 impl CameraConfig {
+    /// Whether it shows what is now; files and folders begin anew with each start.
+    pub const fn live(&self) -> bool {
+        matches!(self.source, Source::Mjpeg(_) | Source::Rtsp(_) | Source::V4l2(_))
+    }
+
     /// Thresholds of its view: files and folders repeat themselves and are not frozen.
     pub fn view(&self) -> ViewConfig {
-        let live = matches!(self.source, Source::Mjpeg(_) | Source::Rtsp(_) | Source::V4l2(_));
-        ViewConfig { frozen_after: if live { self.view.frozen_after } else { Duration::ZERO }, ..self.view }
+        ViewConfig { frozen_after: if self.live() { self.view.frozen_after } else { Duration::ZERO }, ..self.view }
     }
 
     /// How one of its streams is asked for.

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::units::Uptime;
 
 use crate::sensor::frame::Picture;
@@ -190,12 +190,39 @@ fn likeness(usual: &[f32; CELLS], now: &[f32; CELLS]) -> f32 {
 }
 
 /// The usual view.
-#[derive(Debug, Clone, PartialEq)]
-struct Usual {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct Usual {
     cells: [f32; CELLS],
     sharpness: f32,
     looks: u32,
     at: Uptime,
+}
+
+/// A known view as it is written down. That a year has passed since, or a night, is told by what the camera shows.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    cells: Vec<f32>,
+    sharpness: f32,
+}
+
+impl From<Usual> for Written {
+    fn from(usual: Usual) -> Self {
+        Self { cells: usual.cells.into(), sharpness: usual.sharpness }
+    }
+}
+
+impl TryFrom<Written> for Usual {
+    type Error = String;
+    fn try_from(Written { cells, sharpness }: Written) -> Result<Self, String> {
+        let bright = |cell: &f32| (0.0..=255.0).contains(cell);
+        let cells = <[f32; CELLS]>::try_from(cells).ok().filter(|cells| cells.iter().all(bright));
+        match cells.filter(|_| sharpness.is_finite() && sharpness >= 0.0) {
+            Some(cells) => Ok(Self { cells, sharpness, looks: KNOWN, at: Uptime::default() }),
+            None => Err(format!("expected {CELLS} cells of 0 to 255 and a sharpness from 0 on")),
+        }
+    }
 }
 
 /// What became of a frame.
@@ -220,6 +247,16 @@ pub struct View {
 }
 
 impl View {
+    /// What was usual before the node was started; `None`: it has to be learned.
+    pub fn remembering(usual: Option<Usual>) -> Self {
+        Self { usual, ..Self::default() }
+    }
+
+    /// What is usual, once that is known.
+    pub fn usual(&self) -> Option<&Usual> {
+        self.usual.as_ref().filter(|usual| usual.looks >= KNOWN)
+    }
+
     /// What is wrong with it, if it counts as blind.
     pub const fn fault(&self) -> Option<Fault> {
         self.fault
@@ -289,7 +326,7 @@ impl View {
         if look.share(|_, cell| (cell - median).abs() < config.flat) >= FLAT {
             return Some(Fault::Covered);
         }
-        let usual = self.usual.as_ref().filter(|usual| usual.looks >= KNOWN)?;
+        let usual = self.usual()?;
         let more = if self.doubt.is_some() || self.fault.is_some() { BETTER } else { 0.0 };
         if look.sharpness < (config.blurred + more) * usual.sharpness {
             return Some(Fault::Blurred);
