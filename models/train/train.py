@@ -148,6 +148,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", help="weights (.pt), or a file that this wrote (.onnx), to go on from")
     parser.add_argument("--threads", type=int, default=2, help="parts of a batch that are worked on at once")
+    parser.add_argument("--plain", type=float, default=0.1, help="share of the steps, the last ones, that meet pictures as they are")
     parser.add_argument("--deeper", type=int, nargs=3, default=[0, 0, 0], help="blocks added at strides 8, 16 and 32")
     args = parser.parse_args()
     if args.threads < 1 or args.batch < 1 or args.batch % args.threads:
@@ -183,8 +184,7 @@ def main():
             for group in optimiser.param_groups:
                 group["lr"] = rate
             images, labels = data.batch(order[at : at + args.batch])
-            # The last tenth meets pictures as they are.
-            parts = workers.step(images, labels, spoilt=share < 0.9, flipped=bool(step % 2), square=step % 6 == 5)
+            parts = workers.step(images, labels, spoilt=share < 1 - args.plain, flipped=bool(step % 2), square=step % 6 == 5)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
             optimiser.step()
             step += 1
@@ -220,7 +220,7 @@ def card(args, counts, result, seconds):
         f"Classes: {', '.join(CLASSES)}.", "",
         f"**Trained on** {counts[0]} pictures of {', '.join(args.data)}"
         + (f", from {args.start}" if args.start else ", from scratch") + ". "
-        f"`train.py --epochs {args.epochs} --batch {args.batch} --rate {args.rate} --seed {args.seed} --threads {args.threads} "
+        f"`train.py --epochs {args.epochs} --batch {args.batch} --rate {args.rate} --seed {args.seed} --threads {args.threads} --plain {args.plain} "
         f"--deeper {' '.join(map(str, args.deeper))}`, torch {torch.__version__}, {seconds / 60:.0f} minutes.", "",
         f"**Measured** on {counts[1]} pictures of {args.check} at {WIDTH} x {HEIGHT}, by this script and not by "
         f"pycocotools, things of at least {LEAST_PX:.0f} pixels:", "",
