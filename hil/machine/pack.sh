@@ -7,6 +7,11 @@ kernel=$1
 shift
 version=$(ls "$kernel/lib/modules")
 modules=lib/modules/$version
+# It is alone there: it must need no library.
+if ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'; then
+    echo "expected busybox without libraries (package busybox-static), found $(command -v busybox)" >&2
+    exit 1
+fi
 mkdir -p bin "$modules"
 cp "$(command -v busybox)" bin/busybox
 cp "$here/init.sh" init

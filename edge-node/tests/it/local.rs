@@ -7,13 +7,16 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use edge_node::health::{Metrics, Of};
 use edge_node::sensor::camera::Source;
+use edge_node::sensor::camera::complaints::{Bad, Failures};
 use edge_node::sensor::camera::offer::{Coding, Offer, V4l2Config, choose, step, within};
 use edge_node::sensor::camera::tables::complete;
 use edge_node::sensor::camera::v4l2::{Form, Shot, Shots, Told, open, play};
 use edge_node::sensor::camera::yuyv::i420;
 use edge_node::sensor::frame::Pixels;
 use edge_node::sensor::picture;
+use shared::units::Uptime;
 
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -46,13 +49,19 @@ fn the_nearest_offer_is_chosen() {
     let raw = V4l2Config { format: Some(Coding::Yuyv), fps: Some(30), ..any.clone() };
     assert_eq!(chosen(raw).unwrap(), "Yuyv 640×480 at 30.0000/s");
     let error = chosen(V4l2Config { size: Some((800, 600)), ..any.clone() }).unwrap_err();
-    assert!(error.starts_with("expected what the camera has, found YUYV or MJPEG 800×600: it has Yuyv"), "{error}");
-    assert!(error.contains("Mjpeg 1920×1080 up to 30/s"), "{error}");
+    assert!(error.starts_with("expected what the camera has, found YUYV or MJPEG 800×600: it has "), "{error}");
+    // What is cut off where there is little room is the smallest.
+    assert!(error.contains("it has Mjpeg 1920×1080 up to 30/s, "), "{error}");
     // Each size once, however many rates it has.
     assert_eq!(error.matches("1280×720").count(), 2, "{error}");
-    let none = "expected what the camera has, found Yuyv at 5/s: it has no YUYV and no MJPEG";
+    let coded =
+        choose(&webcam(), &V4l2Config { format: Some(Coding::Mjpeg), fps: Some(200), ..any.clone() }).unwrap_err();
+    assert!(!coded.contains("Yuyv"), "what is not wanted is not listed: {coded}");
     let raw = V4l2Config { format: Some(Coding::Yuyv), fps: Some(5), ..any };
-    assert_eq!(choose(&[], &raw).unwrap_err(), none);
+    for offers in [vec![], vec![Offer { coding: Coding::Yuyv, width: 8192, height: 6144, interval: None }]] {
+        let error = choose(&offers, &raw).unwrap_err();
+        assert!(error.starts_with("expected what the camera has, found Yuyv at 5/s: it has nothing of"), "{error}");
+    }
 }
 
 #[test]
@@ -84,7 +93,8 @@ impl Shots for Driver {
 fn what_came_while_decoding_is_passed_over_and_a_camera_that_goes_is_an_error() {
     let good = |after, byte: u8| (after, Ok((vec![byte], false)));
     let gone = io::Error::from_raw_os_error(19);
-    let list = vec![good(1, 1), good(0, 2), good(0, 3), good(1, 4), (1, Ok((vec![5], true))), (1, Err(gone))];
+    let damaged = |after| (after, Ok((vec![5], true)));
+    let list = vec![good(1, 1), good(0, 2), damaged(0), good(0, 3), good(1, 4), damaged(1), (1, Err(gone))];
     let (mut told, mut driver) = (Vec::new(), Driver(Cell::new(0), list.into(), Vec::new()));
     let error = play(
         &mut driver,
@@ -99,7 +109,7 @@ fn what_came_while_decoding_is_passed_over_and_a_camera_that_goes_is_an_error() 
             true
         },
     );
-    assert_eq!(told, [1, 0, 0, 4, -1]);
+    assert_eq!(told, [1, 0, -1, 0, 4, -1]);
     assert!(format!("{:#}", error.unwrap_err()).contains("os error 19"));
     let mut silent = Driver(Cell::new(0), VecDeque::new(), Vec::new());
     assert!(
@@ -240,4 +250,23 @@ fn a_jpeg_without_tables_is_read_with_those_of_the_standard() {
     for whole in [&jpeg[..], b"", b"\xFF\xD8", b"\xFF\xD8\xFF\xC4\xFF\xFF", b"nothing of the kind"] {
         assert_eq!(*complete(whole), *whole);
     }
+}
+
+#[test]
+fn a_failure_is_told_when_it_is_another_or_pictures_came_between() {
+    let mut failures = Failures::default();
+    let told = [("gone", 0), ("gone", 0), ("dark", 0), ("gone", 0), ("gone", 0), ("gone", 700), ("gone", 700)];
+    assert_eq!(
+        told.map(|(text, pictures)| failures.is_new(text, pictures)),
+        [true, false, true, true, false, true, false]
+    );
+}
+
+#[test]
+fn pictures_that_cannot_be_used_are_all_counted_and_told_of_once_a_minute() {
+    let metrics = Metrics::default();
+    let bad = Bad::new("yard", metrics.clone());
+    let at = [5, 5_033, 60_004, 60_005, 60_038].map(|ms| bad.picture(&"it is none", Uptime::from_millis(ms)));
+    assert_eq!(at, [true, false, false, true, false]);
+    assert_eq!(metrics.frames_bad.get_or_create(&Of::new("yard")).get(), 5);
 }

@@ -50,14 +50,14 @@ impl Rig {
             .replace("rows = 5100", "rows = 510");
         let small = format!("[[model]]\n{}", small.trim_end_matches("[[model]]\n"));
         let config = format!(
-            "node = \"gate-1\"\ndata = \"/mnt/data\"\nlisten = \"127.0.0.1:8080\"\n\n[model]\nname = \"yard\"\n\
-             manifest = \"/mnt/share/models.toml\"\n{cameras}"
+            "node = \"gate-1\"\ndata = \"/run/data\"\nlisten = \"127.0.0.1:8080\"\n\n[model]\nname = \"yard\"\n\
+             manifest = \"/run/share/models.toml\"\n{cameras}"
         );
         for (name, text) in [("models.toml", small), ("node.toml", config)] {
             std::fs::write(self.machine.share().join(name), text).unwrap();
         }
         let node = self.node.clone();
-        self.run(&format!("{node} run --config /mnt/share/node.toml > /mnt/share/node.log 2>&1 & echo $! > /mnt/node"));
+        self.run(&format!("{node} run --config /run/share/node.toml > /run/share/node.log 2>&1 & echo $! > /run/node"));
     }
 
     fn get(&mut self, path: &str) -> Result<String, String> {
@@ -79,16 +79,16 @@ impl Rig {
     }
 
     /// A counter of a camera.
-    fn count(&mut self, name: &str) -> u64 {
+    fn count(&mut self, name: &str, camera: &str) -> u64 {
         let metrics = self.get("/metrics").unwrap();
-        let line = format!("picket_camera_{name}_total{{name=\"yard\"}} ");
+        let line = format!("picket_camera_{name}_total{{name=\"{camera}\"}} ");
         metrics.lines().find_map(|each| each.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
     }
 
     /// Each thing that the journal has of a camera: type and what is said.
     fn said(&mut self, kind: &str, field: &str) -> Vec<String> {
         let node = self.node.clone();
-        let events = self.run(&format!("{node} events --config /mnt/share/node.toml --json --type {kind}"));
+        let events = self.run(&format!("{node} events --config /run/share/node.toml --json --type {kind}"));
         let events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let yard = events.filter(|event| event["subject"] == "camera/yard");
         yard.map(|event| event["data"][field].as_str().unwrap().to_owned()).collect()
@@ -154,16 +154,20 @@ fn a_driver_of_the_kernel_is_listed_read_and_outlived() {
     bars(&mut rig);
     dark_and_still(&mut rig);
     damaged_and_broken(&mut rig);
-    unplugged(&mut rig);
-
-    rig.run("kill $(cat /mnt/node); while kill -0 $(cat /mnt/node); do sleep 0.1; done 2> /mnt/ended");
     let views = rig.said("camera.view_changed", "view");
     assert_eq!(views, ["dark", "good", "frozen", "good"], "what the journal has of its view");
+    // The odd one has failed each second, always in the same way.
+    assert!(rig.count("sessions_failed", "odd") > 5);
+    let log = std::fs::read_to_string(rig.machine.share().join("node.log")).unwrap();
+    let said = log.lines().filter(|line| line.contains("trying again") && line.ends_with("camera=odd"));
+    assert_eq!(said.count(), 1, "{log}");
+    unplugged(&mut rig);
+    rig.run("kill $(cat /run/node); while kill -0 $(cat /run/node); do sleep 0.1; done 2> /run/ended");
 }
 
 /// The driver's colours come out as they are: eight bars, and nothing but them.
 fn bars(rig: &mut Rig) {
-    rig.run("curl -sSf -m 10 -o /mnt/share/bars.jpg http://127.0.0.1:8080/api/v1/cameras/yard/frame.jpg");
+    rig.run("curl -sSf -m 10 -o /run/share/bars.jpg http://127.0.0.1:8080/api/v1/cameras/yard/frame.jpg");
     let picture = image::open(rig.machine.share().join("bars.jpg")).unwrap().into_rgb8();
     let (width, height) = picture.dimensions();
     assert_eq!((width, height), (640, 360));
@@ -191,21 +195,24 @@ fn dark_and_still(rig: &mut Rig) {
 
 /// A buffer that the driver calls damaged is passed over and counted; a driver that gives up is opened again.
 fn damaged_and_broken(rig: &mut Rig) {
-    let (bad, failed) = (rig.count("frames_bad"), rig.count("sessions_failed"));
+    let (bad, failed) = (rig.count("frames_bad", "yard"), rig.count("sessions_failed", "yard"));
     rig.set("inject_v4l2_buf_flag_error=1");
-    until("the damaged picture to be counted", NOTICED, || match rig.count("frames_bad") {
+    until("the damaged picture to be counted", NOTICED, || match rig.count("frames_bad", "yard") {
         count if count == bad + 1 => Ok(()),
         count => Err(format!("{count}")),
     })
     .unwrap();
-    assert_eq!(rig.count("sessions_failed"), failed);
+    assert_eq!(rig.count("sessions_failed", "yard"), failed);
     rig.set("inject_fatal_streaming_error=1");
-    until("the session to be ended", NOTICED, || match rig.count("sessions_failed") {
+    until("the session to be ended", NOTICED, || match rig.count("sessions_failed", "yard") {
         count if count == failed + 1 => Ok(()),
         count => Err(format!("{count}")),
     })
     .unwrap();
-    rig.wait("pictures of the next session", 0, fresh);
+    let state: Value = serde_json::from_str(&rig.get("/api/v1/state").unwrap()).unwrap();
+    // Those that were still on their way are of the last one.
+    let old = state["cameras"][0]["frame"].as_u64().unwrap() + 5;
+    rig.wait("pictures of the next session", 0, |camera| fresh(camera) && camera["frame"].as_u64() > Some(old));
 }
 
 /// Pulled out, it is stale and says why; plugged in, it is read again.

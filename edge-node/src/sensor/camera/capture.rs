@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
 
-use super::multipart::{Part, PartError, Parts};
+use super::complaints::{Bad, Failures};
+use super::multipart::{Part, Parts};
 use super::rate::Rate;
 use super::rtsp::{self, Frozen, GOES, STANDS, Unit};
 use super::stream::{Pictures, Taken};
@@ -55,18 +56,26 @@ pub type Tap = Arc<dyn Fn(Unit) + Send + Sync>;
 
 /// Plays the stream of a camera's clips until stopped.
 pub async fn follow(camera: CameraConfig, url: Url, tap: Tap, metrics: Metrics, stop: Arc<AtomicBool>) {
+    let (units, mut failures) = (Arc::new(AtomicU64::new(0)), Failures::default());
     while !stop.load(Ordering::Relaxed) {
-        let tap = tap.clone();
+        let (tap, count) = (tap.clone(), units.clone());
         // In a task of its own: the library may panic on what no camera should send.
         let played = match camera.address(&url) {
             Ok(address) => {
-                tokio::spawn(rtsp::play(address, move |unit| tap(unit))).await.context("read RTSP").flatten()
+                let take = move |unit| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    tap(unit);
+                };
+                tokio::spawn(rtsp::play(address, take)).await.context("read RTSP").flatten()
             }
             Err(error) => Err(error),
         };
         if let Err(error) = played {
             metrics.sessions_failed.get_or_create(&Of::new(camera.name.as_str())).inc();
-            warn!(camera = %camera.name, "failed to {error:#}; no clips until it is back");
+            let text = format!("failed to {error:#}");
+            if failures.is_new(&text, units.load(Ordering::Relaxed)) {
+                warn!(camera = %camera.name, "{text}; no clips until it is back");
+            }
         }
         tokio::time::sleep(REOPEN).await;
     }
@@ -113,16 +122,16 @@ impl Capture {
             self.mailbox.put(frame);
         };
         let frozen = Cell::new(false);
-        let mut said = String::new();
+        let mut failures = Failures::default();
+        let bad = Arc::new(Bad::new(&of.name, self.metrics.clone()));
         while !self.stopped() {
-            let before = number.get();
             // Decoders that others have written meet a stranger's bytes: what makes them panic is an error of this camera.
             let played = std::panic::catch_unwind(AssertUnwindSafe(|| match &self.config.source {
-                Source::File(path) => self.play_file(path, &mut put),
-                Source::Folder(path) => self.play_folder(path, &mut put),
-                Source::Mjpeg(url) => self.runtime.block_on(self.play_mjpeg(url, &mut put)),
-                Source::Rtsp(url) => self.play_rtsp(url, &frozen, &mut put),
-                Source::V4l2(path) => self.play_v4l2(path, &mut put),
+                Source::File(path) => self.play_file(path, &bad, &mut put),
+                Source::Folder(path) => self.play_folder(path, &bad, &mut put),
+                Source::Mjpeg(url) => self.runtime.block_on(self.play_mjpeg(url, &bad, &mut put)),
+                Source::Rtsp(url) => self.play_rtsp(url, &bad, &frozen, &mut put),
+                Source::V4l2(path) => self.play_v4l2(path, &bad, &mut put),
             }));
             let played =
                 played.unwrap_or_else(|_| Err(anyhow::anyhow!("play the source: what it sends breaks the decoder")));
@@ -131,12 +140,9 @@ impl Capture {
                 Ok(()) => {}
                 Err(error) => {
                     let text = format!("failed to {error:#}");
-                    // Once a second for as long as a camera is away would fill the log: only what is new, and what ended
-                    // a session that had pictures.
-                    if text != said || number.get() != before {
+                    if failures.is_new(&text, number.get()) {
                         warn!(camera = %self.config.name, "{text}; trying again");
                     }
-                    said.clone_from(&text);
                     self.metrics.sessions_failed.get_or_create(&of).inc();
                     let shown = text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect();
                     frozen.set(frozen.get() || error.is::<Frozen>());
@@ -164,12 +170,7 @@ impl Capture {
         }
     }
 
-    fn bad(&self, error: &dyn std::fmt::Display) {
-        self.metrics.frames_bad.get_or_create(&Of::new(self.config.name.as_str())).inc();
-        warn!(camera = %self.config.name, %error, "picture is passed over");
-    }
-
-    fn play_file(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+    fn play_file(&self, path: &Path, bad: &Bad, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let video = Video::open(path).context("open video")?;
         let begun = clock::uptime();
         let mut shown = 0u64;
@@ -184,14 +185,16 @@ impl Capture {
                     put(shot.picture, clock::uptime());
                     shown += 1;
                 }
-                Err(error) => self.bad(&error),
+                Err(error) => {
+                    bad.picture(&error, clock::uptime());
+                }
             }
         }
         anyhow::ensure!(shown > 0, "play {}: it has no picture", path.display());
         Ok(())
     }
 
-    fn play_folder(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+    fn play_folder(&self, path: &Path, bad: &Bad, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let entries = std::fs::read_dir(path).with_context(|| format!("read folder {}", path.display()))?;
         let mut files: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| picture::is_picture(p)).collect();
         files.sort();
@@ -202,7 +205,9 @@ impl Capture {
             }
             match picture::read(&file) {
                 Ok(picture) => put(picture, clock::uptime()),
-                Err(error) => self.bad(&error),
+                Err(error) => {
+                    bad.picture(&error, clock::uptime());
+                }
             }
             self.nap(self.config.period);
         }
@@ -210,15 +215,10 @@ impl Capture {
     }
 
     /// Reads on the runtime and decodes here: a decoder slower than the camera sees the newest picture, not a backlog.
-    async fn play_mjpeg(&self, url: &str, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+    async fn play_mjpeg(&self, url: &str, bad: &Arc<Bad>, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let (newest, mut pictures) = watch::channel((0, Jpeg::default()));
-        let (of, metrics) = (Of::new(self.config.name.as_str()), self.metrics.clone());
-        let bad = move |error| {
-            metrics.frames_bad.get_or_create(&of).inc();
-            warn!(camera = of.name, %error, "picture is passed over");
-        };
         let mut reader = JoinSet::new();
-        reader.spawn(read_mjpeg(url.to_owned(), newest, bad));
+        reader.spawn(read_mjpeg(url.to_owned(), newest, bad.clone()));
         let mut decoded = 0;
         while !self.stopped() && pictures.changed().await.is_ok() {
             let (number, jpeg) = pictures.borrow_and_update().clone();
@@ -227,7 +227,9 @@ impl Capture {
             decoded = number;
             match picture::decode(&jpeg.bytes, &format!("camera {}", self.config.name)) {
                 Ok(picture) => put(picture, jpeg.received),
-                Err(error) => self.bad(&error),
+                Err(error) => {
+                    bad.picture(&error, clock::uptime());
+                }
             }
         }
         if self.stopped() {
@@ -236,7 +238,7 @@ impl Capture {
         reader.join_next().await.context("read MJPEG")?.context("read MJPEG")?
     }
 
-    fn play_v4l2(&self, path: &Path, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+    fn play_v4l2(&self, path: &Path, bad: &Bad, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
         let (mut camera, form) = v4l2::open(path, &self.config.v4l2)?;
         let (of, place) = (Of::new(self.config.name.as_str()), format!("camera {}", self.config.name));
         v4l2::play(
@@ -252,12 +254,14 @@ impl Capture {
                             put(picture, came);
                             return true;
                         }
-                        Err(error) => self.bad(&error),
+                        Err(error) => {
+                            bad.picture(&error, clock::uptime());
+                        }
                     }
                     false
                 }
                 Told::Broken => {
-                    self.bad(&"the driver says that it is damaged");
+                    bad.picture(&"the driver says that it is damaged", clock::uptime());
                     false
                 }
                 Told::Passed => {
@@ -270,7 +274,13 @@ impl Capture {
 
     /// Reads on the runtime and decodes here, every unit: what follows refers to it. `frozen`: its clock stood still, and it
     /// must show that it goes before it is believed.
-    fn play_rtsp(&self, url: &Url, frozen: &Cell<bool>, put: &mut impl FnMut(Picture, Uptime)) -> anyhow::Result<()> {
+    fn play_rtsp(
+        &self,
+        url: &Url,
+        bad: &Bad,
+        frozen: &Cell<bool>,
+        put: &mut impl FnMut(Picture, Uptime),
+    ) -> anyhow::Result<()> {
         let address = self.config.address(url)?;
         // Clips are cut from this stream unless they have their own.
         let tap = self.tap.clone().filter(|_| self.config.clip.as_ref().is_some_and(|clip| clip.source.is_none()));
@@ -323,7 +333,9 @@ impl Capture {
                         let long = clock::uptime().since(shown) > SILENCE;
                         anyhow::ensure!(!long, "read RTSP: no key frame in {SILENCE:?}");
                     }
-                    Err(error) => self.bad(&error),
+                    Err(error) => {
+                        bad.picture(&error, clock::uptime());
+                    }
                 }
             }
             if self.stopped() {
@@ -343,11 +355,7 @@ struct Jpeg {
 }
 
 /// Reads a stream until it ends, keeping only the newest picture, numbered from 1.
-async fn read_mjpeg(
-    url: String,
-    newest: watch::Sender<(u64, Jpeg)>,
-    bad: impl Fn(PartError) + Send,
-) -> anyhow::Result<()> {
+async fn read_mjpeg(url: String, newest: watch::Sender<(u64, Jpeg)>, bad: Arc<Bad>) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls::nobody()?);
     let client = client.connect_timeout(SILENCE).read_timeout(SILENCE).build().context("make an HTTP client")?;
     // Errors are shown without the URL: it may hold credentials.
@@ -368,7 +376,9 @@ async fn read_mjpeg(
                 Ok(Part { received, body }) => {
                     newest.send_modify(|slot| *slot = (slot.0 + 1, Jpeg { received, bytes: body.into() }));
                 }
-                Err(error) => bad(error),
+                Err(error) => {
+                    bad.picture(&error, now);
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod rtsp;
 pub mod stream;
 pub mod clip;
 pub mod gate;
+pub mod complaints;
 pub mod capture;
 pub mod view;
 pub mod view_store;

@@ -105,8 +105,7 @@ pub fn choose(offers: &[Offer], wanted: &V4l2Config) -> Result<Offer, String> {
             && wanted.size.is_none_or(|size| size == (offer.width, offer.height))
             // 29.97 is 30.
             && wanted.fps.is_none_or(|fps| offer.fps().is_none_or(|rate| rate >= f64::from(fps) * 0.98))
-            && (offer.coding == Coding::Mjpeg || offer.width.is_multiple_of(2))
-            && picture::fits(offer.width, offer.height)
+            && usable(offer)
     };
     // How far it is from the usual; what is above it comes after everything below.
     let off = |value: f64, usual: f64| if value <= usual { usual - value } else { value + usual };
@@ -125,7 +124,13 @@ pub fn choose(offers: &[Offer], wanted: &V4l2Config) -> Result<Offer, String> {
     offers.iter().filter(fits).min_by(nearer).copied().ok_or_else(|| refusal(offers, wanted))
 }
 
-/// What was wanted, and each size that is offered, with its fastest rate.
+/// Whether pictures of it can be taken at all.
+const fn usable(offer: &Offer) -> bool {
+    let whole = matches!(offer.coding, Coding::Mjpeg) || offer.width.is_multiple_of(2);
+    whole && picture::fits(offer.width, offer.height)
+}
+
+/// What was wanted, and each size of that kind that is offered, with its fastest rate; the largest first.
 fn refusal(offers: &[Offer], wanted: &V4l2Config) -> String {
     let asked = [
         Some(wanted.format.map_or("YUYV or MJPEG".into(), |coding| format!("{coding:?}"))),
@@ -134,19 +139,24 @@ fn refusal(offers: &[Offer], wanted: &V4l2Config) -> String {
     ];
     let asked = asked.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let mut fastest = BTreeMap::new();
-    for offer in offers {
+    let kind = |offer: &&Offer| usable(offer) && wanted.format.is_none_or(|coding| coding == offer.coding);
+    for offer in offers.iter().filter(kind) {
         let rate = fastest.entry((offer.coding, offer.width, offer.height)).or_insert(0.0_f64);
         *rate = rate.max(offer.fps().unwrap_or(0.0));
     }
-    let list = fastest.into_iter().map(|((coding, width, height), rate)| match rate > 0.0 {
+    let list = fastest.into_iter().rev().map(|((coding, width, height), rate)| match rate > 0.0 {
         true => format!("{coding:?} {width}×{height} up to {rate:.0}/s"),
         false => format!("{coding:?} {width}×{height}"),
     });
     let list = list.collect::<Vec<_>>().join(", ");
-    format!(
-        "expected what the camera has, found {asked}: it has {}",
-        if list.is_empty() { "no YUYV and no MJPEG" } else { &list }
-    )
+    if list.is_empty() {
+        let (side, all) = (picture::SIDE_MAX, picture::PIXELS_MAX);
+        return format!(
+            "expected what the camera has, found {asked}: it has nothing of that kind with at most {side} pixels a side and \
+             {all} in all (YUYV: an even width)"
+        );
+    }
+    format!("expected what the camera has, found {asked}: it has {list}")
 }
 
 /// The nearest value of a range, on a step.

@@ -84,9 +84,9 @@ pub fn play(
     let (mut heard, mut useless) = (clock::uptime(), 0);
     while !stopped() {
         while shots.ready(Duration::ZERO).context("wait for the camera")? && !stopped() {
-            shots.take().context("read the camera")?;
+            let shot = shots.take().context("read the camera")?;
             heard = clock::uptime();
-            told(Told::Passed);
+            told(if shot.broken { Told::Broken } else { Told::Passed });
         }
         if !shots.ready(NAP).context("wait for the camera")? {
             ensure!(clock::uptime().since(heard) < silence, "read the camera: no picture in {silence:?}");
