@@ -1,6 +1,9 @@
 //! Whether cameras give frames and what they show can be believed: what is told of it, to the interlock first.
 
+use std::time::Duration;
+
 use shared::event::{CameraHealth, CameraState, CameraViewChanged, Payload};
+use shared::units::Uptime;
 use tracing::{info, warn};
 
 use super::diary::millis;
@@ -9,21 +12,31 @@ use crate::clock;
 use crate::health::Of;
 use crate::sensor::camera::view::Fault;
 
-/// Whether a camera gives frames.
+/// Longer than its pictures may be apart by this, without one that is late, a camera that was stale is fresh: one that is a
+/// little slower than that is not told of with each picture.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
+
+/// Whether a camera gives frames, as it is told: to people, alerts, the journal. The interlock goes by each frame.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Health {
+pub struct Health {
     /// It does not.
-    pub(super) stale: bool,
+    pub stale: bool,
     /// Why, if it says so.
-    pub(super) error: String,
+    pub error: String,
     /// Whether that is told.
     told: bool,
+    /// Since when none was late.
+    good_since: Option<Uptime>,
 }
 
 impl Health {
-    /// Takes whether it is stale and what it says; whether that is to be told. Of what it says while it is stale only the
-    /// first is: it tries again each second.
-    pub(super) fn step(&mut self, stale: bool, said: Option<String>) -> bool {
+    /// Takes the age of its newest frame, how old that may be, and what it says; whether something is to be told. Of what it
+    /// says while it is stale only the first is: it tries again each second.
+    pub fn step(&mut self, age: Duration, stale_after: Duration, said: Option<String>, now: Uptime) -> bool {
+        let late = age > stale_after;
+        self.good_since = if late { None } else { self.good_since.or(Some(now)) };
+        let good = self.good_since.is_some_and(|since| now.since(since) >= stale_after + GOOD_AFTER);
+        let stale = late || (self.stale && !good);
         if let Some(said) = said {
             self.error = said;
         }
@@ -31,7 +44,7 @@ impl Health {
         self.stale = stale;
         let why = stale && !self.error.is_empty();
         let tell = turned || (why && !self.told);
-        self.told = why;
+        self.told = stale && (self.told || why);
         tell
     }
 }
@@ -53,9 +66,9 @@ impl Worker {
                 self.tell_view(index, camera.view.fault(), turn, &of);
             }
             let age = now.since(camera.newest);
-            let (stale, before) = (age > config.stale_after, camera.health.stale);
-            let said = trouble.is_some();
-            let tell = camera.health.step(stale, trouble.map(|trouble| trouble.text));
+            let (before, said) = (camera.health.stale, trouble.is_some());
+            let tell = camera.health.step(age, config.stale_after, trouble.map(|trouble| trouble.text), now);
+            let stale = camera.health.stale;
             if stale != before {
                 (self.news)(News::Camera { camera: index, stale });
             }

@@ -46,6 +46,7 @@ mod local;
 mod mavlink;
 mod mjpeg;
 mod models;
+mod models_command;
 #[cfg(feature = "ort")]
 mod onnxruntime;
 mod plans;

@@ -1,5 +1,6 @@
 //! Where frames wait for the detector, and the thread that plays a camera.
 
+use edge_node::detect::camera_health::Health;
 use edge_node::health::Metrics;
 use edge_node::sensor::camera::Source;
 use edge_node::sensor::camera::capture::Capture;
@@ -115,4 +116,27 @@ impl Playing {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
     }
+}
+
+#[test]
+fn a_camera_a_little_slower_than_it_may_be_is_told_of_once_and_once_when_it_is_good_again() {
+    let (mut health, mut newest, mut told) = (Health::default(), 0, Vec::new());
+    // A picture each 1.2 s for a minute, then ten a second.
+    for at in (0..70_000).step_by(100) {
+        if at % 1200 == 0 || at >= 60_000 {
+            newest = at;
+        }
+        let age = Duration::from_millis(at - newest);
+        if health.step(age, Duration::from_secs(1), None, Uptime::from_millis(at)) {
+            told.push((at, health.stale));
+        }
+    }
+    assert_eq!(told, [(1100, true), (62_000, false)]);
+    // Why is told once for as long as it is stale, whatever comes between.
+    let mut step = |age: u64, said: Option<&str>, at: u64| {
+        let now = Uptime::from_millis(at);
+        health.step(Duration::from_millis(age), Duration::from_secs(1), said.map(Into::into), now)
+    };
+    assert_eq!([step(1100, None, 80_000), step(1200, Some("gone"), 80_100)], [true, true]);
+    assert_eq!([step(1300, Some("gone"), 80_200), step(0, None, 80_300), step(1100, Some("gone"), 81_400)], [false; 3]);
 }

@@ -40,6 +40,13 @@ pub fn file(site: &Site, event: &Value) -> PathBuf {
     ["waiting", "sent"].map(|state| folder.join(state).join(hash)).into_iter().find(|file| file.exists()).unwrap()
 }
 
+/// The same video of a quarter of the pixels, a key frame each second.
+fn smaller(video: &Path, to: &Path) {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-nostdin", "-loglevel", "error", "-i"]).arg(video).args(["-t", "10", "-vf", "scale=384:216", "-an"]);
+    output(ffmpeg.args(["-c:v", "libx264", "-bf", "0", "-g", "10"]).arg(to)).unwrap();
+}
+
 /// What ffprobe says of the first video stream and the file, every picture decoded.
 fn probe(file: &Path) -> Value {
     let mut ffprobe = Command::new("ffprobe");
@@ -57,6 +64,34 @@ fn complaints(file: &Path) -> String {
 
 pub fn seconds(event: &Value) -> f64 {
     UtcMicros::parse_rfc3339(event["time"].as_str().unwrap()).unwrap().0 as f64 / 1e6
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clip_is_of_the_stream_that_is_named_for_clips() {
+    let Some(media) = hil::media::or_skip("a_clip_is_of_the_stream_that_is_named_for_clips") else { return };
+    let video = media.join("one-by-one-person-detection.mp4");
+    let folder = tempfile::tempdir().unwrap();
+    let small = folder.path().join("small.mp4");
+    smaller(&video, &small);
+    let both = [("main", video.as_path()), ("small", small.as_path())];
+    let cameras = Cameras::start(free_tcp_port().unwrap(), &both, &[], folder.path()).unwrap();
+    let node = format!(
+        "\n[[camera]]\nname = \"room\"\nsource = \"{}\"\nclip = {{ source = \"{}\", before = \"2s\", after = \"1s\" }}\n\n\
+         [[zone]]\nname = \"room\"\ncamera = \"room\"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\nclear_after = \"1s\"\nalert = true\n",
+        cameras.url("main"),
+        cameras.url("small")
+    );
+    let mut site = alone(&Plan { node, model: true, ..Plan::default() }, Ports::free().unwrap());
+    site.start_node().unwrap();
+    let clip = |event: &Value| event["data"]["media_type"] == "video/mp4";
+    let stored = wait_for_events(&site, "media.stored", "a clip", |found| found.iter().any(clip)).await;
+    let path = file(&site, stored.iter().find(|event| clip(event)).unwrap());
+    let found = probe(&path);
+    let stream = &found["streams"][0];
+    assert_eq!((&stream["width"], &stream["height"]), (&384.into(), &216.into()), "{found}");
+    assert_eq!(complaints(&path), "");
+    let state = site.state().await.unwrap();
+    assert_eq!(state["cameras"][0]["size"], json!([768, 432]), "what is looked at is the other");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,9 +146,7 @@ async fn an_alert_of_a_camera_over_rtsp_leaves_a_clip_that_plays_and_two_picture
     assert_eq!(answer.bytes().await.unwrap(), std::fs::read(&path).unwrap());
     // The camera loses its power, and another one with fewer pixels is put in its place.
     let small = folder.path().join("small.mp4");
-    let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-nostdin", "-loglevel", "error", "-i"]).arg(&video).args(["-t", "10", "-vf", "scale=384:216", "-an"]);
-    output(ffmpeg.args(["-c:v", "libx264", "-bf", "0", "-g", "10"]).arg(&small)).unwrap();
+    smaller(&video, &small);
     cameras.kill().unwrap();
     let stale = |state: &Value| state["cameras"][0]["stale"] == true;
     let why = |state: &Value| state["cameras"][0]["error"].as_str().is_some_and(|why| why.contains("RTSP"));

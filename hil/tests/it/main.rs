@@ -40,5 +40,6 @@ mod retreat;
 mod shape;
 mod station;
 mod summary;
+mod train;
 mod trouble;
 mod yard;

@@ -31,6 +31,15 @@ fn of<'a>(events: &'a [Value], camera: &str) -> Vec<&'a Value> {
     events.iter().map(|event| &event["data"]).filter(|data| data["camera"] == camera).collect()
 }
 
+/// The picture is twelve metres of ground wide and ten high, its top in the north.
+fn ground() -> String {
+    let (south, west) = (47.4, 8.5);
+    let (north, east) = (south + 10.0 / 111_195.0, west + 12.0 / (111_195.0 * 47.4_f64.to_radians().cos()));
+    let marks = [(0, 0, north, west), (1, 0, north, east), (1, 1, south, east), (0, 1, south, west)];
+    let mark = |(x, y, lat, lon)| format!("{{ image = [{x}, {y}], place_deg = [{lat:.7}, {lon:.7}] }}");
+    format!("ground = [{}]\n", marks.map(mark).join(", "))
+}
+
 /// A counter of a camera.
 fn counter(metrics: &str, name: &str, camera: &str) -> u64 {
     let line = format!("picket_{name}_total{{name=\"{camera}\"}} ");
@@ -42,7 +51,7 @@ async fn what_is_told_of_somebody_who_walks_by_is_what_zones_lines_masks_and_thr
     let clip = tempfile::tempdir().unwrap();
     render(clip.path(), SEED, COUNT, &["--clip", "10"]).unwrap();
     let node = [
-        camera("plain", clip.path(), ""),
+        camera("plain", clip.path(), &ground()),
         camera("masked", clip.path(), "masks = [[[0, 0], [1, 0], [1, 1], [0, 1]]]\n"),
         camera("unsure", clip.path(), ""),
         camera("small", clip.path(), ""),
@@ -79,6 +88,11 @@ async fn what_is_told_of_somebody_who_walks_by_is_what_zones_lines_masks_and_thr
         number(&way["from"][0]) < number(&way["to"][0]) && (number(&way["direction_deg"]) - 90.0).abs() < 15.0,
         "{way}"
     );
+    // Twelve metres in twelve seconds.
+    assert!((0.8..1.3).contains(&number(&way["speed_mps"])), "{way}");
+    let ended =
+        wait_for_events(&site, "track.ended", "one without ground", |found| !of(found, "small").is_empty()).await;
+    assert!(of(&ended, "small").iter().all(|data| data["speed_mps"].is_null()), "{ended:?}");
     let stays = way["zones_ms"].as_array().unwrap();
     assert!(stays.iter().all(|stay| stay[0] == "plain") && number(&stays[0][1]) >= 1000.0, "{way}");
     let dwelt = events(&site, "zone.dwelt");
