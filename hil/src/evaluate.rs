@@ -25,7 +25,7 @@ const LEAST_PX: &str = "12";
 pub struct Order {
     /// Model of the manifest; without one both: ours on held-out scenes, YOLOX-nano on real pictures.
     pub model: Option<String>,
-    /// Labelled folder; without one held-out scenes are drawn.
+    /// Labelled folder (YOLO or COCO); without one held-out scenes are drawn.
     pub folder: Option<PathBuf>,
     /// Held-out scenes.
     pub scenes: usize,
